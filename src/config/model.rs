@@ -1,0 +1,270 @@
+//! The proven configuration: every value here is valid.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Secret;
+use crate::task::{Compression, DestinationKind, FileFormat};
+
+/// Everything the agent needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[application]`.
+    pub application: Application,
+    /// `[server]`.
+    pub server: Server,
+    /// `[transfer]`.
+    pub transfer: TransferSettings,
+    /// `[connections.source.<name>]`.
+    pub sources: BTreeMap<String, SourceConnection>,
+    /// `[connections.target.<name>]`.
+    pub targets: BTreeMap<String, TargetConnection>,
+    /// Sections that version 1.2.0 knows and this version cannot serve; shown by `/health`.
+    pub unavailable: Vec<UnavailableConnection>,
+}
+
+/// `[application]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Application {
+    /// Attempts that run at the same time; 1 to 100.
+    pub workers: NonZeroUsize,
+    /// Longest time between two looks at a task source.
+    pub task_fetch_interval: Duration,
+    /// Debug logging.
+    pub debug_mode: bool,
+    /// Which tasks of a shared queue this agent takes.
+    pub affinity: Option<String>,
+    /// Where the queue lives.
+    pub data_directory: PathBuf,
+    /// How long running tasks may go on after a stop was asked for.
+    pub stop_grace: Duration,
+    /// Upper bound for the memory equation, in bytes.
+    pub memory_limit: Option<NonZeroU64>,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Address to listen on.
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// Largest request body in bytes.
+    pub max_body_bytes: usize,
+}
+
+/// `[transfer]`: defaults for tasks that do not say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransferSettings {
+    /// Parallel connections for one task.
+    pub slices: NonZeroU16,
+    /// Rows of one batch at most.
+    pub batch_rows: NonZeroUsize,
+    /// Bytes of one batch at most.
+    pub batch_bytes: NonZeroUsize,
+    /// Rows of one Parquet row group at most.
+    pub row_group_rows: NonZeroUsize,
+    /// Encoded bytes of one Parquet row group, about.
+    pub row_group_bytes: NonZeroUsize,
+    /// A file of about this many bytes is followed by the next one.
+    pub max_file_size: NonZeroU64,
+    /// Compression of Parquet files.
+    pub compression: Compression,
+    /// Format of tasks that do not say.
+    pub format: FileFormat,
+    /// CSV field delimiter, one ASCII byte.
+    pub csv_delimiter: u8,
+    /// CSV line end.
+    pub csv_line_end: String,
+    /// Whether CSV files begin with the column names.
+    pub csv_header: bool,
+}
+
+impl Default for TransferSettings {
+    fn default() -> Self {
+        const MIB: usize = 1 << 20;
+        Self {
+            slices: NonZeroU16::MIN,
+            batch_rows: NonZeroUsize::new(16_384).expect("not zero"),
+            batch_bytes: NonZeroUsize::new(4 * MIB).expect("not zero"),
+            row_group_rows: NonZeroUsize::new(1 << 20).expect("not zero"),
+            row_group_bytes: NonZeroUsize::new(16 * MIB).expect("not zero"),
+            max_file_size: NonZeroU64::new(256 * MIB as u64).expect("not zero"),
+            compression: Compression::Zstd,
+            format: FileFormat::Parquet,
+            csv_delimiter: b',',
+            csv_line_end: "\r\n".into(),
+            csv_header: true,
+        }
+    }
+}
+
+/// A source, by kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceConnection {
+    /// `kind = "postgresql"`.
+    Postgres(PostgresSource),
+    /// `kind = "sqlite"`.
+    Sqlite(SqliteSource),
+}
+
+/// `kind = "postgresql"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PostgresSource {
+    /// Host name, address, or directory of a Unix socket (begins with `/`).
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Database.
+    pub database: String,
+    /// User.
+    pub username: String,
+    /// Password; none for trust, peer or certificate authentication.
+    pub password: Option<Secret>,
+    /// TLS policy, with libpq's words.
+    pub ssl_mode: SslMode,
+    /// PEM file of the certificate authorities to trust, instead of the system's.
+    pub ssl_root_certificate: Option<PathBuf>,
+    /// Shown in `pg_stat_activity`.
+    pub application_name: String,
+    /// `statement_timeout` of the extraction; the server's own when `None`.
+    pub statement_timeout: Option<Duration>,
+    /// Longest time to connect and log in.
+    pub connect_timeout: Duration,
+    /// What a `numeric` without precision becomes.
+    pub numeric: NumericPolicy,
+    /// What NaN and infinities become where the output has none.
+    pub special_values: SpecialValues,
+}
+
+/// libpq's `sslmode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SslMode {
+    /// Never TLS.
+    Disable,
+    /// TLS when the server offers it, without verification.
+    #[default]
+    Prefer,
+    /// TLS always, without verification.
+    Require,
+    /// TLS, and the certificate is signed by a trusted authority.
+    VerifyCa,
+    /// TLS, and the certificate is trusted and names the host.
+    VerifyFull,
+}
+
+/// What a `numeric` without precision and scale becomes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NumericPolicy {
+    /// Text, exactly as the server prints it.
+    #[default]
+    Text,
+    /// A decimal of this precision (1..=76) and scale (0..=precision); a value that does not fit is an error.
+    Decimal {
+        /// Digits.
+        precision: u8,
+        /// Digits after the point.
+        scale: i8,
+    },
+    /// A double, rounded.
+    Double,
+}
+
+/// What NaN and infinities of numeric, date and timestamp become.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SpecialValues {
+    /// An error that names the column.
+    #[default]
+    Error,
+    /// NULL.
+    Null,
+}
+
+/// `kind = "sqlite"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SqliteSource {
+    /// The database file; opened read-only.
+    pub path: PathBuf,
+}
+
+/// A target, by kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TargetConnection {
+    /// `kind = "local"`.
+    Local(LocalTarget),
+    /// `kind = "s3"`.
+    S3(S3Target),
+}
+
+impl TargetConnection {
+    /// The kind that a task must name to use this connection.
+    #[must_use]
+    pub fn kind(&self) -> DestinationKind {
+        match self {
+            Self::Local(_) => DestinationKind::Local,
+            Self::S3(_) => DestinationKind::S3,
+        }
+    }
+}
+
+/// `kind = "local"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LocalTarget {
+    /// Every task's path stays below this directory.
+    pub root: PathBuf,
+}
+
+/// `kind = "s3"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct S3Target {
+    /// Bucket.
+    pub bucket_name: String,
+    /// Prefix before every task's path; empty, or ending in `/`.
+    pub prefix: String,
+    /// Profile of the shared AWS configuration files.
+    pub profile_name: Option<String>,
+    /// Region; from profile or environment when `None`.
+    pub region_name: Option<String>,
+    /// Another endpoint than Amazon's.
+    pub endpoint_url: Option<String>,
+    /// `http://host/bucket/key` in place of `http://bucket.host/key`.
+    pub path_style: bool,
+    /// Access key, when it is not to come from profile, environment, web identity or instance.
+    pub access_key_id: Option<String>,
+    /// Goes with `access_key_id`.
+    pub secret_access_key: Option<Secret>,
+    /// Goes with temporary keys.
+    pub session_token: Option<Secret>,
+    /// Server-side encryption.
+    pub encryption: Option<S3Encryption>,
+    /// Bytes of one part of a multipart upload; 5 MiB to 5 GiB.
+    pub part_size: NonZeroUsize,
+    /// Parts of one file that are uploaded at the same time.
+    pub parallel_parts: NonZeroUsize,
+    /// Longest time for one request attempt without progress.
+    pub request_timeout: Duration,
+}
+
+/// Server-side encryption of S3 objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum S3Encryption {
+    /// `AES256`: keys of the store.
+    Aes256,
+    /// `aws:kms`, with a key or the account's default one.
+    Kms {
+        /// Key id or ARN.
+        key_id: Option<String>,
+    },
+}
+
+/// A section that version 1.2.0 knows and this version cannot serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnavailableConnection {
+    /// `connections.source.teradata`, for example.
+    pub section: String,
+    /// Why, in a sentence.
+    pub reason: String,
+}

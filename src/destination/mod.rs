@@ -1,0 +1,83 @@
+//! Where files go.
+//!
+//! An attempt opens an [`Upload`], creates parts in it, and commits. Nothing is visible to readers
+//! before the commit; afterwards the place holds exactly the files of this attempt.
+
+pub mod local;
+pub mod part_name;
+pub mod s3;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use part_name::PartName;
+
+use crate::fault::Fault;
+use crate::task::{FileReceipt, TaskId};
+
+/// The place of one task's files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// Whose files.
+    pub task: TaskId,
+    /// Directory or key prefix below the connection's root, as the task gave it.
+    pub path: String,
+}
+
+/// A configured store. Shared by all workers.
+#[async_trait]
+pub trait Destination: Send + Sync {
+    /// Proves that the store is there. Called by health checks.
+    async fn check(&self) -> Result<(), Fault>;
+
+    /// Bytes of memory that one open part can hold back, besides the chunk being written.
+    fn part_buffer_bytes(&self) -> usize;
+
+    /// Opens the place for one attempt. Nothing becomes visible. Called once for each attempt.
+    async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault>;
+}
+
+/// The files of one attempt. Slices call `create` at the same time.
+#[async_trait]
+pub trait Upload: Send + Sync {
+    /// Opens a file, to be written as a stream. It is not visible yet. A name is used once.
+    async fn create(&self, name: &PartName) -> Result<Box<dyn PartWriter>, Fault>;
+
+    /// Makes all `parts` visible and removes what an earlier attempt of this task left: files with
+    /// this task's names that are not in `parts`. Called once, after every part was finished. After
+    /// an error some parts may be visible; a repeated attempt replaces them.
+    ///
+    /// Returns the receipts in the order of `parts`.
+    async fn commit(&self, parts: Vec<StoredPart>) -> Result<Vec<FileReceipt>, Fault>;
+
+    /// Removes everything of this attempt, as far as it can be reached; what cannot is logged.
+    /// Called instead of `commit`, also after writers were dropped unfinished.
+    async fn abort(&self);
+}
+
+/// One file being written. Dropping it unfinished leaves the rest to [`Upload::abort`].
+#[async_trait]
+pub trait PartWriter: Send {
+    /// Appends a chunk of any size. Returns when the writer can take another one.
+    async fn write(&mut self, chunk: Bytes) -> Result<(), Fault>;
+
+    /// Waits until everything is stored durably, still invisible.
+    async fn finish(self: Box<Self>, rows: u64) -> Result<StoredPart, Fault>;
+}
+
+/// A finished, invisible part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPart {
+    /// Its name.
+    pub name: PartName,
+    /// Rows in it.
+    pub rows: u64,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256 of its content, in lower-case hex.
+    pub sha256: String,
+    /// What the adapter needs to make it visible; opaque to others.
+    pub token: String,
+}

@@ -1,0 +1,14 @@
+//! The data exchange agent moves data out of databases into object stores, as Parquet.
+//!
+//! A **task** is **leased** from a **task source**, **planned**, **extracted** from a **source** as
+//! **batches**, encoded into **parts**, **uploaded** to a **destination**, **committed**, and
+//! **finished** with an **outcome**. The modules follow that sentence.
+
+pub mod config;
+pub mod destination;
+pub mod fault;
+pub mod schema;
+pub mod shutdown;
+pub mod source;
+pub mod task;
+pub mod task_source;

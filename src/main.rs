@@ -1,0 +1,3 @@
+//! The exit code. No logic.
+
+fn main() {}

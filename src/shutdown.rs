@@ -1,0 +1,90 @@
+//! Two level-triggered stop signals and a tracker of every spawned task.
+//!
+//! `drain` means: take nothing new. `abort` means: stop at the next safe point. A late subscriber
+//! sees a signal that was given before, because a token stays cancelled.
+//!
+//! Invariant: nothing else in the crate calls `tokio::spawn` or `spawn_blocking`.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The stop signals and the tracker; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    drain: CancellationToken,
+    abort: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Shutdown {
+    /// A fresh pair of signals that nobody has given yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks everybody to take nothing new.
+    pub fn begin_drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// Asks everybody to stop at the next safe point. Implies drain.
+    pub fn begin_abort(&self) {
+        self.drain.cancel();
+        self.abort.cancel();
+    }
+
+    /// True once drain or abort was asked for.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_cancelled()
+    }
+
+    /// Resolves when drain is asked for, at once if it already was.
+    pub async fn draining(&self) {
+        self.drain.cancelled().await;
+    }
+
+    /// Resolves when abort is asked for, at once if it already was.
+    pub async fn aborting(&self) {
+        self.abort.cancelled().await;
+    }
+
+    /// A token that is cancelled by abort, and can be cancelled alone.
+    #[must_use]
+    pub fn abort_child(&self) -> CancellationToken {
+        self.abort.child_token()
+    }
+
+    /// Spawns a tracked task.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        tokio::spawn(self.tracker.track_future(future))
+    }
+
+    /// Waits until every tracked task has ended, or `limit` has passed. True when all ended.
+    pub async fn finished(&self, limit: Duration) -> bool {
+        self.tracker.close();
+        tokio::time::timeout(limit, self.tracker.wait()).await.is_ok()
+    }
+}
+
+/// Runs blocking work (encoding, file access) on a thread of its own.
+///
+/// The thread ends by itself when its input channel closes, so it needs no tracker.
+#[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+pub fn spawn_blocking<F, R>(work: F) -> JoinHandle<R>
+where
+    F: FnOnce() -> R + Send + 'static,
+    R: Send + 'static,
+{
+    tokio::task::spawn_blocking(work)
+}

@@ -1,0 +1,71 @@
+//! Where rows come from.
+//!
+//! A [`Source`] is one configured connection. [`Source::prepare`] checks a query and fixes one
+//! consistent picture of its result, an [`Extraction`], whose slices are then read as streams of
+//! Arrow batches.
+
+pub mod postgres;
+pub mod read_only;
+pub mod sqlite;
+
+use std::num::NonZeroUsize;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+
+use crate::fault::Fault;
+use crate::schema::TableSchema;
+use crate::task::Read;
+
+/// What to read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// A query or a table.
+    pub read: Read,
+    /// These columns only, in this order.
+    pub columns: Option<Vec<String>>,
+    /// Column whose ranges divide a query into slices.
+    pub slice_column: Option<String>,
+}
+
+/// Upper bounds of one batch; whichever is reached first ends it. A batch has at least one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Rows.
+    pub rows: NonZeroUsize,
+    /// Bytes of the decoded columns, within one row.
+    pub bytes: NonZeroUsize,
+}
+
+/// A configured connection to a database. Shared by all workers.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Logs in and runs the cheapest statement. Called by health checks, at the same time as
+    /// extractions; holds nothing open afterwards.
+    async fn check(&self) -> Result<(), Fault>;
+
+    /// Checks that the query only reads, learns its columns, and fixes a snapshot that can be read
+    /// in up to `wanted` slices. Reads no rows. After an error nothing is held open.
+    async fn prepare(&self, query: &Query, wanted: NonZeroUsize) -> Result<Box<dyn Extraction>, Fault>;
+}
+
+/// One consistent picture of a result, held until it is dropped.
+#[async_trait]
+pub trait Extraction: Send + Sync {
+    /// The columns. Every batch of every slice has exactly these.
+    fn schema(&self) -> &TableSchema;
+
+    /// How many slices there are; at least 1. Together they hold every row exactly once.
+    fn slice_count(&self) -> usize;
+
+    /// Starts to read slice `slice` (from 0). Called once for each slice, for several slices at
+    /// the same time. Dropping the stream cancels the statement on the server.
+    async fn open(&self, slice: usize, limits: BatchLimits) -> Result<Box<dyn BatchStream>, Fault>;
+}
+
+/// The rows of one slice.
+#[async_trait]
+pub trait BatchStream: Send {
+    /// The next batch, or `None` after the last one. Not called again after `None` or an error.
+    async fn next(&mut self) -> Result<Option<RecordBatch>, Fault>;
+}

@@ -1,0 +1,17 @@
+//! A task and what becomes of it.
+//!
+//! A [`Task`] is leased as a [`Lease`], tried as an attempt, and finished with an [`Outcome`]:
+//! a [`Receipt`] when it was completed, a [`Report`] when it was not.
+
+mod id;
+mod outcome;
+mod progress;
+mod spec;
+
+pub use id::{InvalidTaskId, TaskId};
+pub use outcome::{Extension, FileReceipt, Finished, Lease, LeaseId, Outcome, Receipt, Report};
+pub use progress::{Progress, ProgressSnapshot};
+pub use spec::{
+    Compression, DEFAULT_MAX_ATTEMPTS, DestinationKind, DestinationSpec, FileFormat, MAX_SLICES, Read,
+    SourceSpec, Task, TaskSpec,
+};

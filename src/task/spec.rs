@@ -1,0 +1,183 @@
+//! What a task asks for, after every default and old spelling has been resolved.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::TaskId;
+
+/// Attempts that a task gets when it does not say.
+pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
+/// Largest number of parallel slices that a task may ask for.
+pub const MAX_SLICES: u16 = 64;
+
+/// A named unit of work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// The name.
+    pub id: TaskId,
+    /// The work.
+    pub spec: TaskSpec,
+}
+
+/// The work itself, without its name. Two tasks are the same when their specs are equal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// Where rows come from.
+    pub source: SourceSpec,
+    /// Where files go.
+    pub destination: DestinationSpec,
+    /// How often the task is tried, the first time included; at least 1.
+    pub max_attempts: u32,
+    /// Longest time for one attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// Higher runs first; tasks of equal priority run in order of arrival.
+    pub priority: i32,
+}
+
+/// What to read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceSpec {
+    /// Name of a configured source connection.
+    pub connection: String,
+    /// A query or a table.
+    pub read: Read,
+    /// These columns only, in this order; all when `None`. Names are matched exactly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<String>>,
+    /// Parallel connections wanted; the configured default when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slices: Option<u16>,
+    /// Column whose ranges divide a query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice_column: Option<String>,
+    /// Largest number of rows of one batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<usize>,
+}
+
+/// A query or a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Read {
+    /// One SQL query, as the user wrote it.
+    Query(String),
+    /// A table or view, `name` or `schema.name`, with double quotes where the name needs them.
+    Table(String),
+}
+
+/// Where files go, and what they look like.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DestinationSpec {
+    /// The kind of store.
+    pub kind: DestinationKind,
+    /// Name of a configured target connection; the one named like the kind when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<String>,
+    /// Directory or key prefix below the connection's root.
+    pub path: String,
+    /// File format.
+    pub format: FileFormat,
+    /// Compression; the format's default when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
+    /// A file of about this many bytes is followed by the next one; the configured default when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_file_size: Option<u64>,
+}
+
+impl DestinationSpec {
+    /// Name of the target connection that this destination uses.
+    #[must_use]
+    pub fn connection_name(&self) -> &str {
+        self.connection.as_deref().unwrap_or(self.kind.as_str())
+    }
+}
+
+/// The kinds of store that this agent writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DestinationKind {
+    /// A directory of this machine.
+    Local,
+    /// Amazon S3, or a store that speaks its protocol.
+    S3,
+}
+
+impl DestinationKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Local, Self::S3];
+
+    /// The name in tasks and configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::S3 => "s3",
+        }
+    }
+}
+
+/// File formats.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum FileFormat {
+    /// Apache Parquet.
+    #[default]
+    Parquet,
+    /// Comma-separated values, RFC 4180.
+    Csv,
+}
+
+impl FileFormat {
+    /// The name in tasks, and the extension of uncompressed files.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Csv => "csv",
+        }
+    }
+}
+
+/// Compression: inside Parquet pages, or around a whole CSV file.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Snappy; Parquet only.
+    Snappy,
+    /// Zstandard, level 1.
+    Zstd,
+    /// Gzip.
+    Gzip,
+    /// None.
+    None,
+}
+
+impl Compression {
+    /// The name in tasks and configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Snappy => "snappy",
+            Self::Zstd => "zstd",
+            Self::Gzip => "gzip",
+            Self::None => "none",
+        }
+    }
+}
