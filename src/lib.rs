@@ -4,11 +4,16 @@
 //! **batches**, encoded into **parts**, **uploaded** to a **destination**, **committed**, and
 //! **finished** with an **outcome**. The modules follow that sentence.
 
+pub mod catalog;
 pub mod config;
 pub mod destination;
 pub mod fault;
+pub mod retry;
 pub mod schema;
 pub mod shutdown;
 pub mod source;
 pub mod task;
 pub mod task_source;
+pub mod telemetry;
+pub mod transfer;
+pub mod worker;

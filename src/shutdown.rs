@@ -88,3 +88,31 @@ where
 {
     tokio::task::spawn_blocking(work)
 }
+
+/// Tasks that belong to one activity: dropping the set aborts them, [`TaskSet::shutdown`] aborts
+/// them and waits until none of them runs any more.
+#[derive(Debug, Default)]
+pub struct TaskSet<T: 'static>(tokio::task::JoinSet<T>);
+
+impl<T: Send + 'static> TaskSet<T> {
+    /// An empty set.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(tokio::task::JoinSet::new())
+    }
+
+    /// Starts a task of this activity.
+    pub fn spawn(&mut self, future: impl Future<Output = T> + Send + 'static) {
+        self.0.spawn(future);
+    }
+
+    /// Waits for the next task that ends; `None` when all have ended.
+    pub async fn join_next(&mut self) -> Option<Result<T, tokio::task::JoinError>> {
+        self.0.join_next().await
+    }
+
+    /// Aborts what still runs and waits for its end.
+    pub async fn shutdown(&mut self) {
+        self.0.shutdown().await;
+    }
+}

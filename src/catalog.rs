@@ -1,0 +1,142 @@
+//! The configured connections by name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::destination::Destination;
+use crate::fault::{Fault, FaultKind};
+use crate::source::Source;
+use crate::task::{Compression, DestinationKind, FileFormat, TaskSpec};
+
+/// Every source and destination that tasks can name.
+#[derive(Default)]
+pub struct Catalog {
+    sources: BTreeMap<String, Arc<dyn Source>>,
+    destinations: BTreeMap<String, (DestinationKind, Arc<dyn Destination>)>,
+    unavailable: BTreeMap<String, String>,
+}
+
+/// Both ends of a transfer.
+pub type Ends = (Arc<dyn Source>, Arc<dyn Destination>);
+
+/// A field of a task that does not fit the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// JSON pointer into the nested form of a task.
+    pub pointer: &'static str,
+    /// What is wrong, and what is allowed there.
+    pub detail: String,
+}
+
+impl Catalog {
+    /// An empty catalog.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a source connection.
+    pub fn add_source(&mut self, name: impl Into<String>, source: Arc<dyn Source>) {
+        self.sources.insert(name.into(), source);
+    }
+
+    /// Adds a target connection.
+    pub fn add_destination(
+        &mut self,
+        name: impl Into<String>,
+        kind: DestinationKind,
+        destination: Arc<dyn Destination>,
+    ) {
+        self.destinations.insert(name.into(), (kind, destination));
+    }
+
+    /// Remembers a connection that is configured and cannot be served, with the reason.
+    pub fn add_unavailable(&mut self, section: impl Into<String>, reason: impl Into<String>) {
+        self.unavailable.insert(section.into(), reason.into());
+    }
+
+    /// The sources, by name.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &Arc<dyn Source>)> {
+        self.sources.iter().map(|(name, source)| (name.as_str(), source))
+    }
+
+    /// The destinations, by name.
+    pub fn destinations(&self) -> impl Iterator<Item = (&str, DestinationKind, &Arc<dyn Destination>)> {
+        self.destinations.iter().map(|(name, (kind, destination))| (name.as_str(), *kind, destination))
+    }
+
+    /// The configured connections that cannot be served, with the reason.
+    pub fn unavailable(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.unavailable.iter().map(|(section, reason)| (section.as_str(), reason.as_str()))
+    }
+
+    /// The source and the destination of a task.
+    pub fn resolve(&self, spec: &TaskSpec) -> Result<Ends, Fault> {
+        let source = self.sources.get(&spec.source.connection);
+        let destination = self.destinations.get(spec.destination.connection_name());
+        match (source, destination) {
+            (Some(source), Some((kind, destination))) if *kind == spec.destination.kind => {
+                Ok((Arc::clone(source), Arc::clone(destination)))
+            }
+            _ => {
+                let details: Vec<String> =
+                    self.misfits(spec).into_iter().map(|misfit| misfit.detail).collect();
+                Err(Fault::new(FaultKind::Request, details.join("; "))
+                    .remedy("Configure the connection and restart the agent, or correct the task."))
+            }
+        }
+    }
+
+    /// Everything in `spec` that does not fit the configuration; empty when it fits.
+    #[must_use]
+    pub fn misfits(&self, spec: &TaskSpec) -> Vec<Misfit> {
+        let mut misfits = Vec::new();
+        let name = &spec.source.connection;
+        if !self.sources.contains_key(name) {
+            let detail = self.unknown("source", name, self.sources.keys());
+            misfits.push(Misfit { pointer: "/source_config/database", detail });
+        }
+        let name = spec.destination.connection_name();
+        match self.destinations.get(name) {
+            None => {
+                let same_kind =
+                    self.destinations.iter().filter(|(_, (kind, _))| *kind == spec.destination.kind);
+                let detail = self.unknown("target", name, same_kind.map(|(name, _)| name));
+                let pointer = match spec.destination.connection {
+                    Some(_) => "/destination_config/connection",
+                    None => "/destination_config/type",
+                };
+                misfits.push(Misfit { pointer, detail });
+            }
+            Some((kind, _)) if *kind != spec.destination.kind => misfits.push(Misfit {
+                pointer: "/destination_config/connection",
+                detail: format!(
+                    "target connection `{name}` is of kind `{}`, the task asks for `{}`",
+                    kind.as_str(),
+                    spec.destination.kind.as_str()
+                ),
+            }),
+            Some(_) => {}
+        }
+        if (spec.destination.format, spec.destination.compression)
+            == (FileFormat::Csv, Some(Compression::Snappy))
+        {
+            misfits.push(Misfit {
+                pointer: "/destination_config/compression",
+                detail: "CSV files can be compressed with zstd, gzip or none, not with snappy".into(),
+            });
+        }
+        misfits
+    }
+
+    fn unknown<'a>(&self, what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> String {
+        if let Some(reason) = self.unavailable.get(&format!("connections.{what}.{name}")) {
+            return format!("{what} connection `{name}` cannot be used: {reason}");
+        }
+        let known: Vec<String> = known.map(|name| format!("`{name}`")).collect();
+        match known.as_slice() {
+            [] => format!("there is no {what} connection `{name}`; none is configured"),
+            names => format!("there is no {what} connection `{name}`; known: {}", names.join(", ")),
+        }
+    }
+}

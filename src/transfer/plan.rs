@@ -1,0 +1,100 @@
+//! Pure decisions: how a task is cut, batched and encoded, and how much memory that takes.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+
+use crate::config::TransferSettings;
+use crate::source::BatchLimits;
+use crate::task::{Compression, FileFormat, MAX_SLICES, TaskSpec};
+
+/// Batches that wait between the reader and the encoder of a slice.
+pub const QUEUED_BATCHES: usize = 1;
+/// Chunks that wait between the encoder and the upload of a slice.
+pub const QUEUED_CHUNKS: usize = 2;
+/// Bytes of one chunk.
+pub const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes that one source connection may hold back, at most, besides the batch being decoded.
+pub const READ_BUFFER_BYTES: usize = 1 << 20;
+
+/// Everything that is decided before the first row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Slices to ask the source for.
+    pub slices: NonZeroUsize,
+    /// Bounds of one batch.
+    pub batch: BatchLimits,
+    /// Rows of a row group, at most.
+    pub row_group_rows: NonZeroUsize,
+    /// Encoded bytes of a row group, about.
+    pub row_group_bytes: NonZeroUsize,
+    /// A file of this size is followed by the next one.
+    pub max_file_size: NonZeroU64,
+    /// File format.
+    pub format: FileFormat,
+    /// Compression.
+    pub compression: Compression,
+    /// CSV field delimiter.
+    pub csv_delimiter: u8,
+    /// CSV line end.
+    pub csv_line_end: String,
+    /// Whether a CSV file begins with the column names.
+    pub csv_header: bool,
+}
+
+impl Plan {
+    /// Decides for one task: what the task says, else what the configuration says.
+    #[must_use]
+    pub fn new(spec: &TaskSpec, settings: &TransferSettings) -> Self {
+        let destination = &spec.destination;
+        let slices = spec.source.slices.unwrap_or(settings.slices.get()).clamp(1, MAX_SLICES);
+        let batch_rows = spec.source.batch_size.and_then(NonZeroUsize::new);
+        let compression = destination.compression.unwrap_or(match destination.format {
+            FileFormat::Parquet => settings.compression,
+            FileFormat::Csv => Compression::None,
+        });
+        Self {
+            slices: NonZeroUsize::from(std::num::NonZeroU16::new(slices).expect("clamped to 1 or more")),
+            batch: BatchLimits {
+                // A batch larger than the default would only take memory: bytes bound it as well.
+                rows: batch_rows.unwrap_or(settings.batch_rows).min(settings.batch_rows),
+                bytes: settings.batch_bytes,
+            },
+            row_group_rows: settings.row_group_rows,
+            row_group_bytes: settings.row_group_bytes,
+            max_file_size: destination
+                .max_file_size
+                .and_then(NonZeroU64::new)
+                .unwrap_or(settings.max_file_size),
+            format: destination.format,
+            compression,
+            csv_delimiter: settings.csv_delimiter,
+            csv_line_end: settings.csv_line_end.clone(),
+            csv_header: settings.csv_header,
+        }
+    }
+}
+
+/// The memory equation, in bytes, for `workers` tasks of `slices` slices each:
+///
+/// ```text
+/// workers x slices x ( (queued + 2) batches       one decoded, one queued, one encoded
+///                    + read buffer
+///                    + 2 x row group              encoded pages, and the open page of each column
+///                    + (queued + 1) chunks
+///                    + what an open part holds back )
+/// ```
+///
+/// It does not depend on the number of rows. A single value larger than a batch comes on top.
+#[must_use]
+pub fn memory_ceiling(
+    workers: NonZeroUsize,
+    slices: NonZeroUsize,
+    settings: &TransferSettings,
+    part_buffer_bytes: usize,
+) -> u64 {
+    let slice = (QUEUED_BATCHES + 2) * settings.batch_bytes.get()
+        + READ_BUFFER_BYTES
+        + 2 * settings.row_group_bytes.get()
+        + (QUEUED_CHUNKS + 1) * CHUNK_BYTES
+        + part_buffer_bytes;
+    (workers.get() as u64).saturating_mul(slices.get() as u64).saturating_mul(slice as u64)
+}

@@ -1,0 +1,52 @@
+//! Extends the lease of one attempt, and tells it when to stop.
+
+use std::time::Duration;
+
+use super::running::RunningTask;
+use crate::fault::{Fault, FaultKind};
+use crate::task::{Extension, Lease};
+use crate::task_source::TaskSource;
+
+/// Why an attempt must stop before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StopReason {
+    /// The lease belongs to somebody else.
+    LeaseLost,
+    /// A person cancelled the task.
+    Cancelled,
+}
+
+/// Time between two beats: well inside the five minutes of a remote lease, and short enough that
+/// a request to cancel which the hint missed is found soon.
+const BEAT: Duration = Duration::from_secs(20);
+
+/// Beats until the lease must be given up. A beat that fails is repeated at the next one: as long
+/// as the task source does not say `Lost`, the attempt may go on, and it asks again before it
+/// commits.
+pub(super) async fn watch(source: &dyn TaskSource, lease: &Lease, running: &RunningTask) -> StopReason {
+    let mut hurried = false;
+    loop {
+        match look(source, lease).await {
+            Ok(None) => {}
+            Ok(Some(reason)) => return reason,
+            Err(fault) => {
+                tracing::warn!(task.id = %lease.task.id, error = fault.chain(), "lease could not be extended");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(BEAT) => {}
+            () = running.asked_to_look(), if !hurried => hurried = true,
+        }
+    }
+}
+
+/// One beat: `None` while the lease is held.
+pub(super) async fn look(source: &dyn TaskSource, lease: &Lease) -> Result<Option<StopReason>, Fault> {
+    let answers = source.extend(std::slice::from_ref(&lease.id)).await?;
+    match answers.first() {
+        Some(Extension::Held) => Ok(None),
+        Some(Extension::Lost) => Ok(Some(StopReason::LeaseLost)),
+        Some(Extension::Cancelled) => Ok(Some(StopReason::Cancelled)),
+        None => Err(Fault::new(FaultKind::Bug, "extend a lease: the task source gave no answer for it")),
+    }
+}

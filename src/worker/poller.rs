@@ -1,0 +1,113 @@
+//! Leases tasks for free workers and feeds them into the channel.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::fault::Fault;
+use crate::retry::Backoff;
+use crate::shutdown::Shutdown;
+use crate::task::Lease;
+use crate::task_source::TaskSource;
+
+/// A leased task on its way to a worker. The permit is the worker that waits for it.
+pub(super) struct Job {
+    pub(super) lease: Lease,
+    pub(super) source: Arc<dyn TaskSource>,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+pub(super) struct Poller {
+    pub(super) source: Arc<dyn TaskSource>,
+    /// One permit for each worker that has nothing to do.
+    pub(super) free: Arc<Semaphore>,
+    pub(super) jobs: async_channel::Sender<Job>,
+    pub(super) handling: watch::Receiver<bool>,
+    pub(super) interval: Duration,
+    pub(super) shutdown: Shutdown,
+}
+
+impl Poller {
+    /// Polls until the agent drains.
+    pub(super) async fn run(mut self) {
+        let shutdown = self.shutdown.clone();
+        let mut failures = 0;
+        while !shutdown.is_draining() {
+            let step = async {
+                // An error means that the pool is gone, and with it the wish to handle tasks.
+                if self.handling.wait_for(|handling| *handling).await.is_err() {
+                    return std::future::pending().await;
+                }
+                self.free_workers().await
+            };
+            let permits = tokio::select! {
+                permits = step => permits,
+                () = shutdown.draining() => break,
+            };
+            match self.lease(permits).await {
+                Ok(0) => {
+                    failures = 0;
+                    self.rest(self.idle_time()).await;
+                }
+                Ok(_) => failures = 0,
+                Err(fault) => {
+                    failures += 1;
+                    tracing::warn!(
+                        task_source = self.source.name(),
+                        failures,
+                        error = fault.chain(),
+                        "tasks could not be leased"
+                    );
+                    let wait = Backoff::TASK_SOURCE.wait(failures);
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        () = shutdown.draining() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for a free worker, then takes all that are free.
+    async fn free_workers(&self) -> Vec<OwnedSemaphorePermit> {
+        let first = Arc::clone(&self.free).acquire_owned().await.expect("the semaphore is never closed");
+        let mut permits = vec![first];
+        // This underestimates when a worker gets free meanwhile; the next round finds it.
+        while let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+            permits.push(permit);
+        }
+        permits
+    }
+
+    async fn lease(&self, permits: Vec<OwnedSemaphorePermit>) -> Result<usize, Fault> {
+        let limit = NonZeroUsize::new(permits.len()).expect("at least one worker is free");
+        // Not cancelled by a stop: a lease whose answer is dropped would be nobody's.
+        let leases = self.source.lease(limit).await?;
+        let count = leases.len();
+        debug_assert!(count <= permits.len(), "a task source gives no more than asked for");
+        for (lease, permit) in leases.into_iter().zip(permits) {
+            let job = Job { lease, source: Arc::clone(&self.source), permit };
+            // The channel has a place for every worker, so this waits for nobody.
+            if self.jobs.send(job).await.is_err() {
+                tracing::error!("a leased task found no worker pool; its lease will run out");
+            }
+        }
+        Ok(count)
+    }
+
+    /// The interval with a fifth of jitter, so that many agents do not poll in step.
+    fn idle_time(&self) -> Duration {
+        self.interval.mul_f64(rand::rng().random_range(0.8..=1.0))
+    }
+
+    async fn rest(&self, longest: Duration) {
+        tokio::select! {
+            () = self.source.wait_for_work() => {}
+            () = tokio::time::sleep(longest) => {}
+            () = self.shutdown.draining() => {}
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! N workers, their pollers, and the switch that starts and stops them.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+
+use super::poller::{Job, Poller};
+use super::runner::Runner;
+use super::running::Running;
+use crate::shutdown::Shutdown;
+use crate::task_source::TaskSource;
+
+/// How large a pool is and how often it looks for work.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolSettings {
+    /// Attempts that run at the same time.
+    pub workers: NonZeroUsize,
+    /// Longest time between two looks at a task source.
+    pub interval: Duration,
+}
+
+/// A handle on the running pool; clones share it.
+#[derive(Clone)]
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    workers: NonZeroUsize,
+    handling: watch::Sender<bool>,
+    running: Arc<Running>,
+    alive: AtomicUsize,
+    expected_alive: usize,
+}
+
+/// Counts a critical task as alive until it ends, however it ends.
+struct AliveGuard(Arc<Shared>);
+
+impl Drop for AliveGuard {
+    fn drop(&mut self) {
+        self.0.alive.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Pool {
+    /// Starts one poller for each task source, and the workers. They end when the agent drains.
+    #[must_use]
+    pub fn start(
+        settings: PoolSettings,
+        task_sources: Vec<Arc<dyn TaskSource>>,
+        runner: &Arc<Runner>,
+        shutdown: &Shutdown,
+    ) -> Self {
+        let workers = settings.workers.get();
+        let (jobs, queue) = async_channel::bounded::<Job>(workers);
+        let free = Arc::new(Semaphore::new(workers));
+        let expected_alive = task_sources.len() + workers;
+        let shared = Arc::new(Shared {
+            workers: settings.workers,
+            handling: watch::Sender::new(true),
+            running: Arc::clone(runner.running()),
+            alive: AtomicUsize::new(expected_alive),
+            expected_alive,
+        });
+        for source in task_sources {
+            let poller = Poller {
+                source,
+                free: Arc::clone(&free),
+                jobs: jobs.clone(),
+                handling: shared.handling.subscribe(),
+                interval: settings.interval,
+                shutdown: shutdown.clone(),
+            };
+            let guard = AliveGuard(Arc::clone(&shared));
+            shutdown.spawn(async move {
+                poller.run().await;
+                drop(guard);
+            });
+        }
+        for _ in 0..workers {
+            let queue = queue.clone();
+            let runner = Arc::clone(runner);
+            let guard = AliveGuard(Arc::clone(&shared));
+            // A worker ends when every poller has ended and the channel is empty: what was leased
+            // is always run, or released by the runner itself when the agent aborts.
+            shutdown.spawn(async move {
+                while let Ok(Job { lease, source, permit }) = queue.recv().await {
+                    runner.run(lease, source.as_ref()).await;
+                    drop(permit);
+                }
+                drop(guard);
+            });
+        }
+        Self { shared }
+    }
+
+    /// Starts to take tasks. False when it already did.
+    pub fn start_handling(&self) -> bool {
+        !self.shared.handling.send_replace(true)
+    }
+
+    /// Takes no new task; running ones end. False when it already was so.
+    pub fn stop_handling(&self) -> bool {
+        self.shared.handling.send_replace(false)
+    }
+
+    /// Whether tasks are taken.
+    #[must_use]
+    pub fn is_handling(&self) -> bool {
+        *self.shared.handling.borrow()
+    }
+
+    /// Attempts that can run at the same time.
+    #[must_use]
+    pub fn workers(&self) -> NonZeroUsize {
+        self.shared.workers
+    }
+
+    /// The attempts that run now.
+    #[must_use]
+    pub fn running(&self) -> &Arc<Running> {
+        &self.shared.running
+    }
+
+    /// True while every poller and worker is alive. None of them ends before a drain, so `false`
+    /// without one means a defect.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.shared.alive.load(Ordering::Relaxed) == self.shared.expected_alive
+    }
+}

@@ -1,0 +1,253 @@
+//! One attempt, from its lease to its outcome.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use super::keeper::{self, StopReason};
+use super::running::{Running, RunningTask};
+use crate::catalog::Catalog;
+use crate::config::TransferSettings;
+use crate::fault::{Advice, Fault, FaultKind};
+use crate::retry::Backoff;
+use crate::shutdown::Shutdown;
+use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Report};
+use crate::task_source::TaskSource;
+use crate::telemetry::Metrics;
+use crate::transfer::{Transfer, Written};
+
+/// How often an outcome that could not be recorded is sent again.
+const FINISH_TRIES: u32 = 8;
+
+/// Runs attempts. Shared by all workers.
+pub struct Runner {
+    catalog: Arc<Catalog>,
+    settings: TransferSettings,
+    running: Arc<Running>,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+}
+
+/// How an attempt ended that did not fail.
+enum Ended {
+    Completed(Receipt),
+    Cut(Cut),
+}
+
+/// Why an attempt was ended before it was done.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    /// The task source stopped it.
+    Lease(StopReason),
+    /// It took longer than its task allows.
+    TimedOut(Duration),
+    /// The agent stops.
+    Released,
+}
+
+impl Runner {
+    /// A runner for the connections of `catalog`.
+    #[must_use]
+    pub fn new(
+        catalog: Arc<Catalog>,
+        settings: TransferSettings,
+        metrics: Arc<Metrics>,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self { catalog, settings, running: Arc::default(), metrics, shutdown }
+    }
+
+    /// The attempts that run now.
+    #[must_use]
+    pub fn running(&self) -> &Arc<Running> {
+        &self.running
+    }
+
+    /// Runs one attempt and records its outcome. Never fails: what goes wrong is the outcome.
+    pub async fn run(&self, lease: Lease, source: &dyn TaskSource) {
+        let guard = self.running.enter(&lease.task.id, lease.attempt);
+        let begun = Instant::now();
+        let attempt = AssertUnwindSafe(self.attempt(&lease, source, &guard.task)).catch_unwind();
+        let ended = attempt.await.unwrap_or_else(|_panic| {
+            Err(Fault::new(FaultKind::Bug, "run the attempt: it panicked; the log has the place"))
+        });
+        let Some(outcome) = decide(&lease, ended) else { return };
+        self.metrics.attempt_ended(&outcome, begun.elapsed());
+        log(&lease, &outcome, begun.elapsed());
+        finish(&lease, &outcome, source).await;
+    }
+
+    /// The sentence of this agent: planned, extracted, encoded, uploaded, committed.
+    async fn attempt(
+        &self,
+        lease: &Lease,
+        source: &dyn TaskSource,
+        running: &RunningTask,
+    ) -> Result<Ended, Fault> {
+        let begun = Instant::now();
+        tracing::info!(
+            task.id = %lease.task.id,
+            attempt = lease.attempt,
+            source.name = lease.task.spec.source.connection,
+            "attempt begins"
+        );
+        let cut = self.cut(lease, source, running);
+        tokio::pin!(cut);
+
+        // Nothing is stored yet, so dropping the half-opened ends of the transfer is enough.
+        let transfer = tokio::select! {
+            transfer = self.open(lease, &running.progress) => transfer?,
+            cut = &mut cut => return Ok(Ended::Cut(cut)),
+        };
+        let stop = CancellationToken::new();
+        let written = {
+            let write = transfer.write(&stop);
+            tokio::pin!(write);
+            tokio::select! {
+                written = &mut write => written.map(|written| written.ok_or(Cut::Released)),
+                cut = &mut cut => {
+                    stop.cancel();
+                    // Waits for the slices to end; what they return does not matter any more.
+                    drop(write.await);
+                    Ok(Err(cut))
+                }
+            }
+        };
+        // A lost lease never commits, and a cancelled task leaves no file. From here on a stop
+        // waits: a commit that is cut in the middle would leave some of the files visible.
+        let written = match written {
+            Ok(Ok(written)) => match keeper::look(source, lease).await {
+                Ok(None) => Ok(Ok(written)),
+                Ok(Some(reason)) => Ok(Err(Cut::Lease(reason))),
+                Err(fault) => {
+                    Err(fault.while_doing("ask whether the lease is still held, before the commit"))
+                }
+            },
+            other => other,
+        };
+        match written {
+            Ok(Ok(written)) => commit(&transfer, written, begun).await.map(Ended::Completed),
+            Ok(Err(cut)) => {
+                transfer.upload.abort().await;
+                Ok(Ended::Cut(cut))
+            }
+            Err(fault) => {
+                transfer.upload.abort().await;
+                Err(fault)
+            }
+        }
+    }
+
+    async fn open(&self, lease: &Lease, progress: &Arc<Progress>) -> Result<Transfer, Fault> {
+        let spec = &lease.task.spec;
+        let (source, destination) = self.catalog.resolve(spec)?;
+        Transfer::open(source.as_ref(), destination.as_ref(), &lease.task, &self.settings, progress).await
+    }
+
+    /// Resolves when the attempt must end early.
+    async fn cut(&self, lease: &Lease, source: &dyn TaskSource, running: &RunningTask) -> Cut {
+        let timed_out = async {
+            match lease.task.spec.timeout {
+                Some(limit) => {
+                    tokio::time::sleep(limit).await;
+                    limit
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            reason = keeper::watch(source, lease, running) => Cut::Lease(reason),
+            limit = timed_out => Cut::TimedOut(limit),
+            () = self.shutdown.aborting() => Cut::Released,
+        }
+    }
+}
+
+/// Makes the parts visible.
+async fn commit(transfer: &Transfer, written: Written, begun: Instant) -> Result<Receipt, Fault> {
+    let rows = written.rows;
+    let files = transfer.upload.commit(written.parts).await.map_err(|fault| fault.while_doing("commit"))?;
+    let committed: u64 = files.iter().map(|file| file.rows).sum();
+    if committed != rows {
+        let action = format!("count rows: {rows} were read and {committed} committed");
+        return Err(Fault::new(FaultKind::Bug, action));
+    }
+    Ok(Receipt {
+        bytes: files.iter().map(|file| file.bytes).sum(),
+        files,
+        rows,
+        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        slices: u32::try_from(transfer.extraction.slice_count()).unwrap_or(u32::MAX),
+    })
+}
+
+/// What follows from the end of an attempt. `None` when the lease is somebody else's: then there
+/// is nothing to say to the task source.
+fn decide(lease: &Lease, ended: Result<Ended, Fault>) -> Option<Outcome> {
+    let fault = match ended {
+        Ok(Ended::Completed(receipt)) => return Some(Outcome::Completed(receipt)),
+        Ok(Ended::Cut(Cut::Lease(StopReason::Cancelled))) => return Some(Outcome::Cancelled),
+        Ok(Ended::Cut(Cut::Lease(StopReason::LeaseLost))) => return None,
+        Ok(Ended::Cut(Cut::Released)) => return Some(Outcome::Released),
+        Ok(Ended::Cut(Cut::TimedOut(limit))) => Fault::new(
+            FaultKind::Transient,
+            format!("run the attempt: it took longer than its timeout of {limit:?}"),
+        )
+        .remedy("Raise the task's `timeout`, or give it more `slices`."),
+        Err(fault) => fault,
+    };
+    let report = Report::of(&fault);
+    let after = match fault.kind().advice() {
+        Advice::RetryLater => Backoff::TASK.wait(lease.attempt),
+        Advice::SlowDown => Backoff::THROTTLED.wait(lease.attempt),
+        Advice::AskOperator(_) | Advice::RejectTask | Advice::GiveUp => return Some(Outcome::Failed(report)),
+    };
+    Some(Outcome::Retry { after, report })
+}
+
+/// Records the outcome. A task source that does not answer is asked again for a while: an answer
+/// that was lost must be repeated, and never be replaced by another outcome.
+async fn finish(lease: &Lease, outcome: &Outcome, source: &dyn TaskSource) {
+    for failure in 1..=FINISH_TRIES {
+        match source.finish(lease, outcome).await {
+            Ok(Finished::Recorded) => return,
+            Ok(Finished::LeaseLost) => {
+                tracing::warn!(task.id = %lease.task.id, attempt = lease.attempt, "the lease was lost; the outcome was dropped");
+                return;
+            }
+            Err(fault) => {
+                tracing::warn!(task.id = %lease.task.id, failure, error = fault.chain(), "outcome could not be recorded");
+                tokio::time::sleep(Backoff::TASK_SOURCE.wait(failure)).await;
+            }
+        }
+    }
+    tracing::error!(task.id = %lease.task.id, attempt = lease.attempt, "outcome is not on record; the task will come back");
+}
+
+fn log(lease: &Lease, outcome: &Outcome, elapsed: Duration) {
+    let id = &lease.task.id;
+    let attempt = lease.attempt;
+    let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    match outcome {
+        Outcome::Completed(receipt) => tracing::info!(
+            task.id = %id, attempt, duration_ms, rows = receipt.rows, bytes = receipt.bytes,
+            files = receipt.files.len(), "task completed"
+        ),
+        Outcome::Retry { after, report } => tracing::warn!(
+            task.id = %id, attempt, duration_ms, kind = %report.kind, error = report.message,
+            hint = report.hint, retry_after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            "attempt failed; the task is retried while attempts are left"
+        ),
+        Outcome::Failed(report) => tracing::error!(
+            task.id = %id, attempt, duration_ms, kind = %report.kind, error = report.message,
+            hint = report.hint, "task failed"
+        ),
+        Outcome::Cancelled => tracing::info!(task.id = %id, attempt, duration_ms, "task cancelled"),
+        Outcome::Released => {
+            tracing::info!(task.id = %id, attempt, duration_ms, "task released: the agent stops")
+        }
+    }
+}
