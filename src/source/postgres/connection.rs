@@ -1,0 +1,446 @@
+//! One connection to the server: login, control statements, and the start of a COPY.
+//!
+//! The messages are those of chapter "Frontend/Backend Protocol" of the PostgreSQL manual; the
+//! crate `postgres-protocol` writes and parses them. Why this is not sqlx: see `docs/adr`.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::authentication;
+use postgres_protocol::authentication::sasl::{self, ChannelBinding, ScramSha256};
+use postgres_protocol::message::backend::{AuthenticationSaslBody, Message};
+use postgres_protocol::message::frontend;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::error::{ServerError, io_fault};
+use super::tls;
+use crate::config::{PostgresSource, SslMode};
+use crate::fault::{Fault, FaultKind};
+
+/// Room for one read. The server writes 8 KiB at a time; a reader that falls behind takes many of
+/// them with one call.
+const READ_BYTES: usize = 256 << 10;
+
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
+
+/// Where to connect, and how.
+#[derive(Clone)]
+pub(super) struct Address {
+    pub(super) config: Arc<PostgresSource>,
+    tls: Option<TlsConnector>,
+}
+
+/// A logged-in connection.
+pub(super) struct Connection {
+    stream: Box<dyn Stream>,
+    /// Bytes that were received and not taken yet.
+    pub(super) buffer: BytesMut,
+    address: Address,
+    key: Option<(i32, i32)>,
+    /// `server_version_num / 10000`, for example 15.
+    pub(super) major_version: u32,
+}
+
+/// Rows of a control statement, as text.
+pub(super) type TextRows = Vec<Vec<Option<String>>>;
+
+/// A column of a described statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ColumnDescription {
+    pub(super) name: String,
+    pub(super) type_oid: u32,
+    pub(super) type_modifier: i32,
+}
+
+impl Address {
+    pub(super) fn new(config: PostgresSource) -> Result<Self, Fault> {
+        let tls = tls::connector(config.ssl_mode, config.ssl_root_certificate.as_deref())?;
+        Ok(Self { config: Arc::new(config), tls })
+    }
+
+    fn is_unix_socket(&self) -> bool {
+        self.config.host.starts_with('/')
+    }
+
+    /// Connects and logs in.
+    pub(super) async fn connect(&self) -> Result<Connection, Fault> {
+        let config = &self.config;
+        let action = format!("connect to PostgreSQL at {}:{}", config.host, config.port);
+        let limit = config.connect_timeout;
+        match tokio::time::timeout(limit, self.log_in()).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(fault)) => Err(fault.while_doing(action)),
+            Err(_elapsed) => Err(Fault::new(FaultKind::Transient, action)
+                .because(format!("no answer within {limit:?}"))
+                .remedy("Check host, port and firewalls, or raise `connect_timeout`.")),
+        }
+    }
+
+    async fn log_in(&self) -> Result<Connection, Fault> {
+        let stream = self.open_stream().await?;
+        let buffer = BytesMut::with_capacity(READ_BYTES);
+        let address = self.clone();
+        let mut connection = Connection { stream, buffer, address, key: None, major_version: 0 };
+        connection.start_session().await?;
+        Ok(connection)
+    }
+
+    /// A stream over which a startup or a cancel request can be sent.
+    async fn open_stream(&self) -> Result<Box<dyn Stream>, Fault> {
+        let config = &self.config;
+        if self.is_unix_socket() {
+            let path = format!("{}/.s.PGSQL.{}", config.host, config.port);
+            let stream =
+                UnixStream::connect(path).await.map_err(|error| io_fault("open the socket", error))?;
+            return Ok(Box::new(stream));
+        }
+        let mut stream = TcpStream::connect((config.host.as_str(), config.port))
+            .await
+            .map_err(|error| io_fault("open a TCP connection", error))?;
+        keep_alive(&stream).map_err(|error| io_fault("set up the TCP connection", error))?;
+        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        if !asks_for_tls(&mut stream).await.map_err(|error| io_fault("ask for TLS", error))? {
+            return match config.ssl_mode {
+                SslMode::Prefer | SslMode::Disable => Ok(Box::new(stream)),
+                SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
+                    Err(Fault::new(FaultKind::Credentials, "start TLS: the server does not offer it")
+                        .remedy("Turn on `ssl` on the server, or choose another `sslmode`."))
+                }
+            };
+        }
+        let name = ServerName::try_from(config.host.clone()).map_err(|error| {
+            Fault::new(FaultKind::Request, "start TLS: the host is not a name or an address").because(error)
+        })?;
+        match tls.connect(name, stream).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(Fault::new(FaultKind::Credentials, "start TLS").because(error).remedy(
+                "Check that `host` is the name in the server's certificate and that `sslrootcert` has its authority.",
+            )),
+        }
+    }
+}
+
+/// Notices a peer that vanished without closing: after a minute of silence it is asked three times.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let probes = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(3);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&probes)
+}
+
+async fn asks_for_tls(stream: &mut TcpStream) -> io::Result<bool> {
+    let mut request = BytesMut::new();
+    frontend::ssl_request(&mut request);
+    stream.write_all(&request).await?;
+    // Exactly one byte: what follows belongs to the handshake, never to this buffer.
+    Ok(stream.read_u8().await? == b'S')
+}
+
+impl Connection {
+    async fn start_session(&mut self) -> Result<(), Fault> {
+        let config = Arc::clone(&self.address.config);
+        let mut message = BytesMut::new();
+        let parameters = [
+            ("user", config.username.as_str()),
+            ("database", config.database.as_str()),
+            ("application_name", config.application_name.as_str()),
+            ("client_encoding", "UTF8"),
+        ];
+        frontend::startup_message(parameters, &mut message).map_err(encode_fault)?;
+        self.send(&message).await?;
+        loop {
+            match self.receive().await? {
+                Message::AuthenticationOk => break,
+                Message::AuthenticationCleartextPassword => {
+                    self.send_password(password(&config)?.as_bytes()).await?;
+                }
+                Message::AuthenticationMd5Password(body) => {
+                    let (user, secret) = (config.username.as_bytes(), password(&config)?.as_bytes());
+                    let hash = authentication::md5_hash(user, secret, body.salt());
+                    self.send_password(hash.as_bytes()).await?;
+                }
+                Message::AuthenticationSasl(body) => self.authenticate_scram(&config, &body).await?,
+                Message::ErrorResponse(body) => return Err(ServerError::read(&body).into_fault("log in")),
+                _ => {
+                    return Err(Fault::new(
+                        FaultKind::Credentials,
+                        "log in: the server asks for an unknown method",
+                    )
+                    .remedy("Use scram-sha-256, md5, password or trust in pg_hba.conf."));
+                }
+            }
+        }
+        loop {
+            match self.receive().await? {
+                Message::BackendKeyData(body) => self.key = Some((body.process_id(), body.secret_key())),
+                Message::ParameterStatus(body) if body.name().is_ok_and(|name| name == "server_version") => {
+                    let version = body.value().unwrap_or_default();
+                    let major = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+                    self.major_version = major.parse().unwrap_or_default();
+                }
+                Message::ReadyForQuery(_) => return Ok(()),
+                Message::ErrorResponse(body) => return Err(ServerError::read(&body).into_fault("log in")),
+                _ => {}
+            }
+        }
+    }
+
+    async fn authenticate_scram(
+        &mut self,
+        config: &PostgresSource,
+        body: &AuthenticationSaslBody,
+    ) -> Result<(), Fault> {
+        let broken =
+            |error: io::Error| Fault::new(FaultKind::Credentials, "log in with SCRAM-SHA-256").because(error);
+        let mechanisms: Vec<&str> = body.mechanisms().collect().map_err(broken)?;
+        if !mechanisms.contains(&sasl::SCRAM_SHA_256) {
+            return Err(Fault::new(FaultKind::Credentials, "log in: the server offers no SCRAM-SHA-256"));
+        }
+        let mut scram = ScramSha256::new(password(config)?.as_bytes(), ChannelBinding::unsupported());
+        let mut message = BytesMut::new();
+        frontend::sasl_initial_response(sasl::SCRAM_SHA_256, scram.message(), &mut message)
+            .map_err(encode_fault)?;
+        self.send(&message).await?;
+        match self.receive().await? {
+            Message::AuthenticationSaslContinue(body) => scram.update(body.data()).map_err(broken)?,
+            other => return Err(unexpected(&other, "log in")),
+        }
+        message.clear();
+        frontend::sasl_response(scram.message(), &mut message).map_err(encode_fault)?;
+        self.send(&message).await?;
+        match self.receive().await? {
+            Message::AuthenticationSaslFinal(body) => scram.finish(body.data()).map_err(broken),
+            other => Err(unexpected(&other, "log in")),
+        }
+    }
+
+    async fn send_password(&mut self, password: &[u8]) -> Result<(), Fault> {
+        let mut message = BytesMut::new();
+        frontend::password_message(password, &mut message).map_err(encode_fault)?;
+        self.send(&message).await
+    }
+
+    async fn send(&mut self, message: &[u8]) -> Result<(), Fault> {
+        let sent = async {
+            self.stream.write_all(message).await?;
+            self.stream.flush().await
+        };
+        sent.await.map_err(|error| io_fault("send to the server", error))
+    }
+
+    /// Reads more bytes into the buffer; the end of the stream is an error.
+    pub(super) async fn fill(&mut self) -> Result<(), Fault> {
+        if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 2 {
+            self.buffer.reserve(READ_BYTES);
+        }
+        match self.stream.read_buf(&mut self.buffer).await {
+            Ok(0) => Err(io_fault("read from the server", io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) => Ok(()),
+            Err(error) => Err(io_fault("read from the server", error)),
+        }
+    }
+
+    /// The next message; notices are passed over.
+    pub(super) async fn receive(&mut self) -> Result<Message, Fault> {
+        loop {
+            match Message::parse(&mut self.buffer) {
+                Ok(Some(Message::NoticeResponse(_) | Message::NotificationResponse(_))) => {}
+                Ok(Some(message)) => return Ok(message),
+                Ok(None) => self.fill().await?,
+                Err(error) => {
+                    return Err(
+                        Fault::new(FaultKind::Transient, "read a message of the server").because(error)
+                    );
+                }
+            }
+        }
+    }
+
+    /// Runs constant statements, several separated by `;`, and drops their rows.
+    pub(super) async fn batch(&mut self, sql: &str, action: &'static str) -> Result<(), Fault> {
+        let mut message = BytesMut::new();
+        frontend::query(sql, &mut message).map_err(encode_fault)?;
+        self.send(&message).await?;
+        self.until_ready(action, |_message| Ok(())).await
+    }
+
+    /// Runs one statement with bound text parameters.
+    pub(super) async fn query(
+        &mut self,
+        sql: &str,
+        parameters: &[&str],
+        action: &'static str,
+    ) -> Result<TextRows, Fault> {
+        let mut message = BytesMut::new();
+        frontend::parse("", sql, [], &mut message).map_err(encode_fault)?;
+        let bind = |parameter: &&str, buffer: &mut BytesMut| {
+            buffer.extend_from_slice(parameter.as_bytes());
+            Ok(postgres_protocol::IsNull::No)
+        };
+        let values = parameters.iter().collect::<Vec<_>>();
+        frontend::bind("", "", [0], values.into_iter().copied(), |p, b| bind(&p, b), [0], &mut message)
+            .map_err(|_error| {
+                Fault::new(FaultKind::Bug, action).because("a parameter is too long to be bound")
+            })?;
+        frontend::execute("", 0, &mut message).map_err(encode_fault)?;
+        frontend::sync(&mut message);
+        self.send(&message).await?;
+        let mut rows = TextRows::new();
+        self.until_ready(action, |message| {
+            if let Message::DataRow(row) = message {
+                let text = |range: Option<std::ops::Range<usize>>| {
+                    Ok(range.map(|range| String::from_utf8_lossy(&row.buffer()[range]).into_owned()))
+                };
+                rows.push(row.ranges().map(text).collect().map_err(encode_fault)?);
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(rows)
+    }
+
+    /// The columns of a query, without running it.
+    pub(super) async fn describe(&mut self, sql: &str) -> Result<Vec<ColumnDescription>, Fault> {
+        let action = "describe the query";
+        let mut message = BytesMut::new();
+        frontend::parse("", sql, [], &mut message).map_err(encode_fault)?;
+        frontend::describe(b'S', "", &mut message).map_err(encode_fault)?;
+        frontend::sync(&mut message);
+        self.send(&message).await?;
+        let mut columns = Vec::new();
+        let mut parameters = 0;
+        self.until_ready(action, |message| {
+            match message {
+                Message::RowDescription(body) => {
+                    let described = body.fields().map(|field| {
+                        Ok(ColumnDescription {
+                            name: field.name().to_owned(),
+                            type_oid: field.type_oid(),
+                            type_modifier: field.type_modifier(),
+                        })
+                    });
+                    columns = described.collect().map_err(encode_fault)?;
+                }
+                Message::ParameterDescription(body) => {
+                    parameters = body.parameters().count().map_err(encode_fault)?
+                }
+                _ => {}
+            }
+            Ok(())
+        })
+        .await?;
+        if parameters > 0 {
+            return Err(Fault::new(FaultKind::Request, "describe the query: it has parameters like $1")
+                .remedy("Write the values into the query of the task."));
+        }
+        Ok(columns)
+    }
+
+    /// Starts a `COPY ... TO STDOUT`; the rows follow as `CopyData` messages.
+    pub(super) async fn start_copy(&mut self, sql: &str) -> Result<(), Fault> {
+        let action = "start the extraction";
+        let mut message = BytesMut::new();
+        frontend::query(sql, &mut message).map_err(encode_fault)?;
+        self.send(&message).await?;
+        match self.receive().await? {
+            Message::CopyOutResponse(_) => Ok(()),
+            Message::ErrorResponse(body) => Err(ServerError::read(&body).into_fault(action)),
+            other => Err(unexpected(&other, action)),
+        }
+    }
+
+    /// Takes every message up to `ReadyForQuery`. The first error of the server or of `take` wins.
+    pub(super) async fn until_ready(
+        &mut self,
+        action: &'static str,
+        mut take: impl FnMut(Message) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let mut result = Ok(());
+        loop {
+            match self.receive().await? {
+                Message::ReadyForQuery(_) => return result,
+                Message::ErrorResponse(body) => {
+                    let fault = ServerError::read(&body).into_fault(action);
+                    result = result.and(Err(fault));
+                }
+                message => {
+                    if result.is_ok() {
+                        result = take(message);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says goodbye; an error changes nothing, the connection is closed anyway.
+    pub(super) async fn close(mut self) {
+        let mut message = BytesMut::new();
+        frontend::terminate(&mut message);
+        let _closed_anyway = self.send(&message).await;
+    }
+
+    /// What cancels the statement that runs here; `None` when the server gave no key.
+    pub(super) fn cancel_handle(&self) -> Option<CancelHandle> {
+        self.key.map(|key| CancelHandle { address: self.address.clone(), key })
+    }
+}
+
+/// Cancels a running statement over a connection of its own.
+#[derive(Clone)]
+pub(super) struct CancelHandle {
+    address: Address,
+    key: (i32, i32),
+}
+
+impl CancelHandle {
+    /// Asks the server to cancel. The statement may have ended before; that is no error.
+    pub(super) async fn cancel(self) {
+        let request = async {
+            let mut stream = self.address.open_stream().await?;
+            let mut message = BytesMut::new();
+            frontend::cancel_request(self.key.0, self.key.1, &mut message);
+            let send = async {
+                stream.write_all(&message).await?;
+                stream.flush().await?;
+                // The server closes without an answer once it has passed the request on.
+                stream.read(&mut [0]).await
+            };
+            send.await.map_err(|error| io_fault("send a cancel request", error))
+        };
+        let limit = self.address.config.connect_timeout;
+        match tokio::time::timeout(limit, request).await {
+            Ok(Ok(_closed)) => {}
+            Ok(Err(fault)) => {
+                tracing::warn!(error = fault.chain(), "a statement could not be cancelled on the server");
+            }
+            Err(_elapsed) => tracing::warn!("a statement could not be cancelled on the server in time"),
+        }
+    }
+}
+
+fn password(config: &PostgresSource) -> Result<&str, Fault> {
+    config.password.as_ref().map(crate::config::Secret::expose).ok_or_else(|| {
+        Fault::new(FaultKind::Credentials, "log in: the server asks for a password and none is configured")
+            .remedy("Set `password` of the connection, for example to \"${env:PGPASSWORD}\".")
+    })
+}
+
+fn unexpected(message: &Message, action: &'static str) -> Fault {
+    if let Message::ErrorResponse(body) = message {
+        return ServerError::read(body).into_fault(action);
+    }
+    Fault::new(FaultKind::Bug, action).because("the server sent a message that does not belong here")
+}
+
+fn encode_fault(error: io::Error) -> Fault {
+    Fault::new(FaultKind::Request, "build or read a protocol message").because(error)
+}

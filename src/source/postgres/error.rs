@@ -1,0 +1,176 @@
+//! What the server's errors mean, by SQLSTATE.
+//!
+//! Codes are those of appendix A of the PostgreSQL manual ("PostgreSQL Error Codes").
+
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::message::backend::ErrorResponseBody;
+
+use crate::fault::{Fault, FaultKind};
+
+/// An error that the server reported, without any text that can hold data.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("PostgreSQL reported {code}{}", self.text())]
+pub(super) struct ServerError {
+    /// SQLSTATE, five characters.
+    pub(super) code: String,
+    /// The server's message, when its class quotes only names.
+    message: Option<String>,
+    /// Position in the statement, in characters from 1.
+    position: Option<u32>,
+}
+
+impl ServerError {
+    pub(super) fn read(body: &ErrorResponseBody) -> Self {
+        let mut error = Self { code: "XX000".into(), message: None, position: None };
+        let mut fields = body.fields();
+        // A field that cannot be read leaves the ones before it.
+        while let Ok(Some(field)) = fields.next() {
+            let value = || String::from_utf8_lossy(field.value_bytes()).into_owned();
+            match field.type_() {
+                b'C' => error.code = value(),
+                b'M' => error.message = Some(value()),
+                b'P' => error.position = value().parse().ok(),
+                _ => {}
+            }
+        }
+        if !quotes_only_names(&error.code) {
+            error.message = None;
+        }
+        error
+    }
+
+    fn text(&self) -> String {
+        let mut text = match &self.message {
+            Some(message) => format!(": {message}"),
+            None => format!(" ({})", class_name(&self.code)),
+        };
+        if let Some(position) = self.position {
+            text.push_str(&format!(" at character {position} of the statement"));
+        }
+        text
+    }
+
+    fn kind(&self) -> FaultKind {
+        let class = self.code.get(..2).unwrap_or_default();
+        match (class, self.code.as_str()) {
+            ("53", "53100") => FaultKind::Transient,
+            ("53", _) => FaultKind::Throttled,
+            ("08" | "40" | "57" | "58", _) | ("55", "55P03" | "55006") => FaultKind::Transient,
+            ("28", _) => FaultKind::Credentials,
+            (_, "42501") => FaultKind::Permission,
+            ("XX", _) => FaultKind::Transient,
+            _ => FaultKind::Request,
+        }
+    }
+
+    fn remedy(&self) -> Option<&'static str> {
+        Some(match self.code.as_str() {
+            "28P01" | "28000" => {
+                "Check username, password and the server's pg_hba.conf for this host and database."
+            }
+            "3D000" => "Check `database` of the connection.",
+            "42501" => "Grant the connection's user SELECT on what the query reads.",
+            "42P01" => "Check the table's name and schema, and that the connection's user may see it.",
+            "42703" => "Check the column's name.",
+            "42601" => "Correct the SQL of the task.",
+            "25006" => "The agent runs queries in a read-only transaction; use one that only reads.",
+            "57014" => {
+                "The statement was cancelled, by `statement_timeout` or by a person; raise the limit or use more `slices`."
+            }
+            "53300" => {
+                "The server has no free connection; lower `workers` or `slices`, or raise max_connections."
+            }
+            "40001" => {
+                "A standby cancelled the query because of a conflict with recovery; raise max_standby_streaming_delay."
+            }
+            _ if self.code.starts_with("22") => {
+                "An expression of the query fails for some row; run the query by hand to find it."
+            }
+            _ => return None,
+        })
+    }
+
+    /// The fault of doing `action`.
+    pub(super) fn into_fault(self, action: impl Into<std::borrow::Cow<'static, str>>) -> Fault {
+        let fault = Fault::new(self.kind(), action);
+        let fault = match self.remedy() {
+            Some(remedy) => fault.remedy(remedy),
+            None => fault,
+        };
+        fault.because(self)
+    }
+}
+
+/// True for the classes whose messages name objects, users and settings, never values of rows or
+/// literals of the statement. A syntax error quotes the token where it happened.
+fn quotes_only_names(code: &str) -> bool {
+    let class = code.get(..2).unwrap_or_default();
+    match class {
+        "08" | "25" | "28" | "3D" | "3F" | "40" | "53" | "54" | "55" | "57" | "58" => true,
+        "42" => matches!(code, "42P01" | "42703" | "42501" | "42883" | "42704" | "42702" | "42P02" | "42803"),
+        _ => false,
+    }
+}
+
+fn class_name(code: &str) -> &'static str {
+    match code.get(..2).unwrap_or_default() {
+        "0A" => "feature not supported",
+        "21" => "cardinality violation",
+        "22" => "data exception",
+        "25" => "invalid transaction state",
+        "42" if code == "42601" => "syntax error",
+        "42" => "syntax error or access rule violation",
+        "54" => "program limit exceeded",
+        "XX" => "internal error",
+        _ => "see the PostgreSQL manual, appendix A",
+    }
+}
+
+/// The fault of an I/O error on the connection.
+pub(super) fn io_fault(action: impl Into<std::borrow::Cow<'static, str>>, error: std::io::Error) -> Fault {
+    Fault::new(FaultKind::Transient, action)
+        .because(error)
+        .remedy("Check that the server runs and that the network between it and the agent is up.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: &str, message: &str) -> ServerError {
+        let message = quotes_only_names(code).then(|| message.to_owned());
+        ServerError { code: code.into(), message, position: None }
+    }
+
+    #[test]
+    fn the_kind_follows_from_the_sqlstate() {
+        for (code, kind) in [
+            ("08006", FaultKind::Transient),
+            ("57P01", FaultKind::Transient),
+            ("40001", FaultKind::Transient),
+            ("53300", FaultKind::Throttled),
+            ("28P01", FaultKind::Credentials),
+            ("42501", FaultKind::Permission),
+            ("42P01", FaultKind::Request),
+            ("42601", FaultKind::Request),
+            ("3D000", FaultKind::Request),
+            ("25006", FaultKind::Request),
+            ("22012", FaultKind::Request),
+        ] {
+            assert_eq!(error(code, "").kind(), kind, "{code}");
+        }
+    }
+
+    #[test]
+    fn texts_that_can_quote_values_or_literals_are_dropped() {
+        let secret = "invalid input syntax for type integer: \"4111 1111\"";
+        for code in ["22P02", "23505", "42601", "P0001", "XX000"] {
+            let chain = error(code, secret).into_fault("read rows").chain();
+            assert!(!chain.contains("4111"), "{chain}");
+            assert!(chain.contains(code), "{chain}");
+        }
+        let missing =
+            error("42P01", "relation \"orders\" does not exist").into_fault("describe the query").chain();
+        assert!(missing.contains("relation \"orders\" does not exist"), "{missing}");
+    }
+}
