@@ -210,3 +210,21 @@ impl TaskSource for LocalQueue {
         self.ask(action, finish, Request::Finish).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_queue_whose_writer_died_says_so() {
+        let (requests, received) = mpsc::channel(1);
+        drop(received);
+        let signals = Arc::new(Signals::new());
+        let readers = database::readers(Path::new("never-opened"));
+        let queue = LocalQueue(Arc::new(Inner { requests, readers, signals }));
+        let fault = queue.check().await.expect_err("nobody writes");
+        assert_eq!(fault.kind(), FaultKind::Bug);
+        assert_eq!(fault.chain(), "check the queue: the writer of the queue has ended");
+        assert!(fault.hint().expect("a remedy").contains("Restart"));
+    }
+}
