@@ -118,4 +118,11 @@ mod tests {
         assert_eq!(expand("~other/x"), Path::new("~other/x"));
         assert_eq!(Environment::default().expand_home("~/data"), None);
     }
+
+    #[test]
+    fn the_environment_of_the_process_has_its_variables() {
+        assert!(Environment::process().filled("PATH").is_some());
+        assert_eq!(Environment::default().filled("PATH"), None);
+        assert_eq!(Environment::of([("EMPTY", "")]).filled("EMPTY"), None);
+    }
 }

@@ -201,16 +201,15 @@ impl<'r, 'e> Section<'r, 'e> {
         self.required(key, text)
     }
 
-    /// A secret; it is never part of a message.
+    /// A secret; it is never part of a message. An empty text is none, as in version 1.2.0; an empty
+    /// one behind a reference is a mistake.
     pub(super) fn secret(&mut self, key: &str) -> Option<Secret> {
         let Entry { path, value } = self.take(key)?;
-        let text = self.text_of(&path, value, "a string")?.text;
-        if text.is_empty() {
-            let remedy = "Leave the key out when there is none.";
-            self.report.problem(&path, "is empty", Some(remedy.into()));
-            return None;
+        let Text { text, shown, is_untyped } = self.text_of(&path, value, "a string")?;
+        if text.is_empty() && is_untyped {
+            self.report.problem(&path, format!("is {shown}, and that is empty"), None);
         }
-        Some(Secret::new(text))
+        if text.is_empty() { None } else { Some(Secret::new(text)) }
     }
 
     /// A path; `~` at its beginning is the home directory.

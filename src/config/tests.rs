@@ -624,7 +624,7 @@ fn a_kind_of_1_2_0_is_unavailable_under_any_name() {
 fn driver_options_are_known_in_every_spelling_and_place() {
     let plain = postgresql("");
     let expected = PostgresSource {
-        ssl_mode: SslMode::Require,
+        ssl_mode: SslMode::VerifyCa,
         ssl_root_certificate: Some("/ca.pem".into()),
         application_name: "etl".into(),
         search_path: Some("crm,public".into()),
@@ -959,15 +959,49 @@ fn postgresql_is_proven() {
         assert_eq!(bad_postgresql(line), expected);
     }
     assert_eq!(
-        bad("[connections.source.postgresql]\npassword = \"\""),
+        bad("[connections.source.postgresql]\nport = 5432"),
         "configuration.toml:1: connections.source.postgresql.database is missing. Add database to the section.\n\
-         configuration.toml:1: connections.source.postgresql.username is missing. Add username to the section.\n\
-         configuration.toml:2: connections.source.postgresql.password is empty. \
-         Leave the key out when there is none."
+         configuration.toml:1: connections.source.postgresql.username is missing. Add username to the section."
     );
-    assert!(
-        bad_postgresql("sslrootcert = \"/ca.pem\"\nsslmode = \"disable\"").contains("sslrootcert is given")
+}
+
+#[test]
+fn an_empty_password_is_none_unless_a_reference_promised_one() {
+    let section = "[connections.source.postgresql]\ndatabase = \"d\"\nusername = \"u\"\n";
+    let environment = Environment::of([("EMPTY", "")]).with_home("/");
+    let (config, _) = parse_in(&format!("{section}password = \"\""), &environment).unwrap();
+    let SourceConnection::Postgres(source) = &config.sources["postgresql"] else { panic!("{config:?}") };
+    assert_eq!(source.password, None);
+    let problems = parse_in(&format!("{section}password = \"${{env:EMPTY}}\""), &environment).unwrap_err();
+    assert_eq!(
+        problems.to_string(),
+        "configuration.toml:4: connections.source.postgresql.password is what ${env:EMPTY} stands for, \
+         and that is empty"
     );
+}
+
+#[test]
+fn a_root_certificate_is_asked_for_or_warned_of() {
+    let tls = |lines: &str| {
+        let source = postgresql(lines);
+        (source.ssl_mode, source.ssl_root_certificate.is_some())
+    };
+    let certificate = "sslrootcert = \"/ca.pem\"";
+    assert_eq!(tls(&format!("{certificate}\nsslmode = \"require\"")), (SslMode::VerifyCa, true));
+    assert_eq!(tls(&format!("{certificate}\nsslmode = \"verify-full\"")), (SslMode::VerifyFull, true));
+    assert_eq!(tls(&format!("{certificate}\nssl = true")), (SslMode::VerifyFull, true));
+    assert_eq!(tls("sslrootcert = \"system\""), (SslMode::VerifyFull, false));
+    assert_eq!(tls("sslrootcert = \"system\"\nsslmode = \"verify-ca\""), (SslMode::VerifyCa, false));
+    for lines in ["", "\nsslmode = \"prefer\"", "\nsslmode = \"disable\""] {
+        let warned = warnings(&format!("{POSTGRESQL}{certificate}{lines}"));
+        assert_eq!(
+            warned,
+            [
+                "configuration.toml:5: connections.source.postgresql.sslrootcert is not used, because sslmode does \
+              not ask for a certificate. Use sslmode = \"verify-full\", or leave the certificate out."
+            ]
+        );
+    }
 }
 
 #[test]
@@ -1153,6 +1187,30 @@ fn documented_defaults_are_the_real_ones() {
     }
 }
 
+#[test]
+fn every_key_is_read_and_its_type_is_proven() {
+    // These belong to version 1.2.0, and nobody reads them.
+    const UNREAD: [&str; 3] =
+        ["application.lease_refresh_interval", "task_source.api.key", UNREAD_CONNECTION_NAME];
+    const UNREAD_CONNECTION_NAME: &str = "task_source.snowflake_stored_procedure.connection_name";
+    for (section, list, needed) in lists() {
+        for key in list {
+            let path = raw::join(section, key.name);
+            if UNREAD.contains(&path.as_str()) {
+                continue;
+            }
+            let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
+            let needed: String = needed
+                .lines()
+                .filter(|line| !line.starts_with(&format!("{} =", key.name)))
+                .map(|line| format!("{line}\n"))
+                .collect();
+            let problems = bad(&format!("{header}{needed}{} = []\n", key.name));
+            assert!(problems.contains(&format!("{path} is an array; expected ")), "{path}: {problems}");
+        }
+    }
+}
+
 /// A list of keys as the table of the documentation.
 fn table(list: &[Key]) -> String {
     let mut text = String::from("| Key | Type | Default | Meaning |\n|---|---|---|---|\n");
@@ -1246,7 +1304,7 @@ fn any_configuration() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn no_text_panics(text in "\\PC*") {
+    fn no_text_panics(text in "(\\PC|\\n|\\t){0,200}") {
         let _ = parse_in(&text, &environment());
     }
 

@@ -1,6 +1,6 @@
 //! `kind = "postgresql"`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::config::Value;
@@ -75,18 +75,25 @@ fn prove_tls(section: &mut Section<'_, '_>) -> (SslMode, Option<PathBuf>) {
         ("verify-full", SslMode::VerifyFull),
     ];
     let written = section.choice("sslmode", &modes);
-    // A wrong `sslmode` must not be filled in from `ssl`, so presence decides and not the value.
-    let is_written = section.has("sslmode");
     let ssl = section.boolean("ssl");
-    let mode = match (written, ssl) {
-        (Some(mode), _) => mode,
-        (None, Some(true)) if !is_written => SslMode::VerifyFull,
-        (None, _) => SslMode::default(),
-    };
     let certificate = section.path("sslrootcert");
-    if certificate.is_some() && mode == SslMode::Disable {
+    // libpq's word for the authorities of the system, which are trusted anyway.
+    let is_system = certificate.as_deref() == Some(Path::new("system"));
+    let certificate = certificate.filter(|_| !is_system);
+    // A wrong `sslmode` must not be filled in from elsewhere, so presence decides and not the value.
+    let is_strict = !section.has("sslmode") && (ssl == Some(true) || is_system);
+    let mode = match written {
+        // As in libpq: whoever names the authorities wants them to be asked.
+        Some(SslMode::Require) if certificate.is_some() => SslMode::VerifyCa,
+        Some(mode) => mode,
+        None if is_strict => SslMode::VerifyFull,
+        None => SslMode::default(),
+    };
+    if certificate.is_some() && matches!(mode, SslMode::Disable | SslMode::Prefer) {
+        let path = section.path_of("sslrootcert");
         let remedy = "Use sslmode = \"verify-full\", or leave the certificate out.";
-        section.problem("sslrootcert", "is given, and sslmode is \"disable\"", Some(remedy));
+        let message = "is not used, because sslmode does not ask for a certificate";
+        section.report().warning(&path, message, Some(remedy.into()));
     }
     (mode, certificate)
 }
