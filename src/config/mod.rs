@@ -1,14 +1,121 @@
-//! Configuration: read (`raw`), then proven (`model`).
+//! Configuration: read (`raw`), then proven (`prove`) into [`Config`], which has no invalid value.
 //!
-//! `raw` is what serde reads; [`Config`] has no invalid value. Layers, later ones win: defaults,
-//! TOML file, environment, command line. This is the only place that reads the environment.
+//! Layers, later ones win: defaults, TOML file, environment, command line. One run lists every
+//! problem, each with its place and its remedy. [`Environment::process`] is the only reader of the
+//! real environment.
 
+mod address;
+mod discover;
+mod environment;
+mod keys;
+mod known;
 pub mod model;
+mod pgpass;
+pub mod problem;
+mod prove;
+mod quantity;
+mod raw;
+mod reference;
+mod report;
 pub mod secret;
+mod section;
+mod suggest;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
+use std::path::{Path, PathBuf};
+
+pub use address::{source_from_url, target_from_url};
+pub use environment::Environment;
 pub use model::{
     Application, Config, LocalTarget, NumericPolicy, PostgresSource, S3Encryption, S3Target, Server,
     SourceConnection, SpecialValues, SqliteSource, SslMode, TargetConnection, TransferSettings,
     UnavailableConnection,
 };
+pub use problem::{Place, Problem, Problems, Warning};
 pub use secret::Secret;
+
+use report::Report;
+
+/// What the command line says; it wins over every other layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--workers`.
+    pub workers: Option<i64>,
+    /// `--interval`, in seconds.
+    pub interval: Option<u64>,
+    /// `--host`.
+    pub host: Option<String>,
+    /// `--port`.
+    pub port: Option<u16>,
+    /// `--debug`; false leaves the choice to the other layers.
+    pub debug: bool,
+}
+
+/// Finds the configuration file, reads every layer and proves the result.
+///
+/// `explicit` is `--config`, which has to be there. Without it, `configuration.toml` is looked for
+/// in the working directory and in `~/.data_exchange_agent`; when there is none, the defaults apply,
+/// with a warning. Returns the configuration, the file it came from, and what to warn about.
+pub fn load(
+    explicit: Option<&Path>,
+    overrides: &Overrides,
+    environment: &Environment,
+) -> Result<(Config, Option<PathBuf>, Vec<Warning>), Problems> {
+    let Some(found) = discover::find(explicit, environment)? else {
+        let (config, mut warnings) = assemble(None, overrides, environment)?;
+        warnings.insert(0, nothing_found(environment));
+        return Ok((config, None, warnings));
+    };
+    let origin = found.path.display().to_string();
+    let file = File { text: &found.text, origin: &origin, is_exposed: found.is_exposed };
+    let (config, warnings) = assemble(Some(file), overrides, environment)?;
+    Ok((config, Some(found.path), warnings))
+}
+
+/// Proves the TOML `text` under the other layers. `origin` names the text in messages.
+pub fn parse(
+    text: &str,
+    origin: &str,
+    overrides: &Overrides,
+    environment: &Environment,
+) -> Result<(Config, Vec<Warning>), Problems> {
+    assemble(Some(File { text, origin, is_exposed: false }), overrides, environment)
+}
+
+struct File<'a> {
+    text: &'a str,
+    origin: &'a str,
+    is_exposed: bool,
+}
+
+fn assemble(
+    file: Option<File<'_>>,
+    overrides: &Overrides,
+    environment: &Environment,
+) -> Result<(Config, Vec<Warning>), Problems> {
+    let mut report = Report::new(environment);
+    let layer = file.as_ref().map(|file| (file.text, file.origin));
+    let tree = raw::read(layer, overrides, environment, &mut report);
+    let config = prove::prove(tree, &mut report);
+    if file.is_some_and(|file| file.is_exposed) {
+        report.warn_of_literal_secrets();
+    }
+    match report.finish() {
+        (problems, warnings) if problems.0.is_empty() => Ok((config, warnings)),
+        (problems, _) => Err(problems),
+    }
+}
+
+fn nothing_found(environment: &Environment) -> Warning {
+    let places: Vec<String> =
+        discover::candidates(environment).iter().map(|path| path.display().to_string()).collect();
+    Warning {
+        place: None,
+        key: "configuration".into(),
+        message: format!("was not found at {}; defaults apply", places.join(", ")),
+        remedy: Some("Start from configuration.example.toml, or name a file with --config.".into()),
+    }
+}

@@ -54,6 +54,9 @@ pub struct Server {
     pub port: u16,
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
+    /// The operator knows that the API asks nobody for a name. Invariant: `host` is a loopback
+    /// address, or this is true.
+    pub allow_unauthenticated: bool,
 }
 
 /// `[transfer]`: defaults for tasks that do not say.
@@ -130,6 +133,9 @@ pub struct PostgresSource {
     pub ssl_root_certificate: Option<PathBuf>,
     /// Shown in `pg_stat_activity`.
     pub application_name: String,
+    /// Schemas in which unqualified names are looked up, separated by commas; the server's own when
+    /// `None`.
+    pub search_path: Option<String>,
     /// `statement_timeout` of the extraction; the server's own when `None`.
     pub statement_timeout: Option<Duration>,
     /// Longest time to connect and log in.
@@ -192,6 +198,7 @@ pub struct SqliteSource {
 
 /// A target, by kind.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there are few of them, and each is moved once")]
 pub enum TargetConnection {
     /// `kind = "local"`.
     Local(LocalTarget),

@@ -1,0 +1,276 @@
+//! Connections written as URLs, for `extract --source URL --to URL`.
+//!
+//! A URL becomes a section with the same keys as in the configuration file, so that the same proof
+//! judges both. No message shows a URL: it can hold a password.
+
+use ::config::Value;
+
+use super::pgpass::{self, Login};
+use super::problem::{Place, Problems};
+use super::raw::Table;
+use super::report::Report;
+use super::{Environment, LocalTarget, SourceConnection, TargetConnection, prove};
+
+const SOURCE: &str = "--source";
+const TARGET: &str = "--to";
+
+/// Reads `postgresql://user:password@host:port/database?sslmode=...`, `sqlite:///path` or
+/// `sqlite:path`.
+///
+/// What a PostgreSQL URL leaves out comes from libpq's variables (`PGHOST`, `PGPORT`, `PGDATABASE`,
+/// `PGUSER`, `PGPASSWORD`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGAPPNAME`, `PGCONNECT_TIMEOUT`) and its
+/// password file. Parameters are the keys of the configuration file.
+pub fn source_from_url(url: &str, environment: &Environment) -> Result<SourceConnection, Problems> {
+    let remedy = "Write postgresql://user@host:5432/database or sqlite:///path/to/file.";
+    match url.split_once(':') {
+        Some(("postgresql" | "postgres", rest)) if rest.starts_with("//") => {
+            postgresql(&rest[2..], environment)
+        }
+        Some(("sqlite", rest)) => sqlite(rest, environment),
+        Some((scheme, _)) if is_scheme(scheme) => {
+            Err(refused(SOURCE, format!("has the scheme {scheme:?}, which this version cannot read"), remedy))
+        }
+        _ => Err(refused(SOURCE, "is not a URL", remedy)),
+    }
+}
+
+/// Reads `file:///directory` or `s3://bucket/prefix?region_name=...`; returns the target and the
+/// path below it, which is empty: the URL is the root itself.
+///
+/// What an S3 URL leaves out comes from the usual places of AWS tools (variables, profile, web
+/// identity, instance). `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` is the endpoint, with path style,
+/// unless the URL says otherwise.
+pub fn target_from_url(url: &str, environment: &Environment) -> Result<(TargetConnection, String), Problems> {
+    let remedy = "Write file:///directory or s3://bucket/prefix.";
+    let target = match url.split_once(':') {
+        Some(("file", rest)) => local(rest),
+        Some(("s3", rest)) if rest.starts_with("//") => s3(&rest[2..], environment),
+        Some((scheme, _)) if is_scheme(scheme) => Err(refused(
+            TARGET,
+            format!("has the scheme {scheme:?}, to which this version cannot write"),
+            remedy,
+        )),
+        _ => Err(refused(TARGET, "is not a URL", remedy)),
+    };
+    target.map(|target| (target, String::new()))
+}
+
+fn is_scheme(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 20
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+')
+}
+
+fn refused(argument: &'static str, message: impl Into<String>, remedy: &str) -> Problems {
+    let mut problems = Problems::one("the URL", message, remedy);
+    problems.0[0].place = Some(Place::Argument(argument));
+    problems
+}
+
+/// A section that is filled from a URL and from variables.
+struct Filling<'e> {
+    argument: &'static str,
+    report: Report<'e>,
+    table: Table,
+}
+
+impl<'e> Filling<'e> {
+    fn new(argument: &'static str, environment: &'e Environment) -> Self {
+        Self { argument, report: Report::new(environment), table: Table::new() }
+    }
+
+    /// Sets a key that nothing has set yet. Texts of a URL are literal, so references are escaped.
+    fn set(&mut self, key: &str, text: &str, place: Place) {
+        if !self.table.contains_key(key) {
+            self.report.places.insert(key.to_owned(), place);
+            self.table.insert(key.to_owned(), Value::new(None, text.replace("${", "$${")));
+        }
+    }
+
+    fn set_from_url(&mut self, key: &str, text: &str) {
+        self.set(key, text, Place::Argument(self.argument));
+    }
+
+    fn set_from_variable(&mut self, key: &str, variable: &str) {
+        if let Some(text) = self.report.environment.filled(variable) {
+            let text = text.to_owned();
+            self.set(key, &text, Place::Variable(variable.to_owned()));
+        }
+    }
+
+    /// The parameters after the question mark; `names` are the ones with another name here.
+    fn set_parameters(&mut self, query: &str, names: &[(&str, &str)], refused: &[&str]) {
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
+            let (Some(name), Some(text)) = (decode(name), decode(text)) else {
+                self.problem(
+                    "the query",
+                    "has a percent sign without two hexadecimal digits that make UTF-8",
+                );
+                continue;
+            };
+            let key = names.iter().find(|(theirs, _)| *theirs == name).map_or(&*name, |(_, ours)| ours);
+            if refused.contains(&key) {
+                self.problem(key, "is not a parameter of a URL");
+            } else if self.table.contains_key(key) {
+                self.problem(key, "is given twice");
+            } else if !text.is_empty() {
+                self.set_from_url(key, &text);
+            }
+        }
+    }
+
+    fn problem(&mut self, key: &str, message: &str) {
+        self.report.problem_at(Some(Place::Argument(self.argument)), key, message, None);
+    }
+
+    /// Proves what was gathered.
+    fn prove<T>(mut self, proof: fn(&mut Report<'_>, &str, Value) -> Option<T>) -> Result<T, Problems> {
+        let proven = proof(&mut self.report, "", Value::new(None, self.table));
+        let (Problems(mut problems), _) = self.report.finish();
+        for problem in &mut problems {
+            problem.place.get_or_insert(Place::Argument(self.argument));
+        }
+        match proven {
+            Some(proven) if problems.is_empty() => Ok(proven),
+            _ => Err(Problems(problems)),
+        }
+    }
+}
+
+fn postgresql(rest: &str, environment: &Environment) -> Result<SourceConnection, Problems> {
+    let mut filling = Filling::new(SOURCE, environment);
+    let (hierarchy, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, database) = hierarchy.split_once('/').unwrap_or((hierarchy, ""));
+    // A password may hold an @ that nobody encoded; a host cannot.
+    let (login, host_and_port) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (username, password) = login.split_once(':').unwrap_or((login, ""));
+    let (host, port) = match host_and_port.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, port)) => (host, port.strip_prefix(':').unwrap_or(port)),
+        None => host_and_port.rsplit_once(':').unwrap_or((host_and_port, "")),
+    };
+    let parts = [
+        ("username", username),
+        ("password", password),
+        ("host", host),
+        ("port", port),
+        ("database", database),
+    ];
+    for (key, part) in parts {
+        match decode(part) {
+            Some(text) if text.is_empty() => {}
+            Some(text) => filling.set_from_url(key, &text),
+            None => filling.problem(key, "has a percent sign without two hexadecimal digits that make UTF-8"),
+        }
+    }
+    filling.set_parameters(query, &[("user", "username"), ("dbname", "database")], &["kind", "options"]);
+    for (key, variable) in [
+        ("host", "PGHOST"),
+        ("port", "PGPORT"),
+        ("username", "PGUSER"),
+        ("username", "USER"),
+        ("username", "LOGNAME"),
+        ("database", "PGDATABASE"),
+        ("password", "PGPASSWORD"),
+        ("sslmode", "PGSSLMODE"),
+        ("sslrootcert", "PGSSLROOTCERT"),
+        ("application_name", "PGAPPNAME"),
+        ("connect_timeout", "PGCONNECT_TIMEOUT"),
+    ] {
+        filling.set_from_variable(key, variable);
+    }
+    let mut source = filling.prove(|report, path, value| {
+        let mut table = report.table(path, value)?;
+        // The database is named like the user when nobody says, as in libpq.
+        if let (None, Some(username)) = (table.get("database"), table.get("username")) {
+            let username = username.clone();
+            table.insert("database".into(), username);
+        }
+        prove::prove_postgresql(report, path, Value::new(None, table))
+    })?;
+    if source.password.is_none() {
+        let login = Login {
+            host: &source.host,
+            port: &source.port.to_string(),
+            database: &source.database,
+            username: &source.username,
+        };
+        source.password = pgpass::password(&login, environment);
+    }
+    Ok(SourceConnection::Postgres(source))
+}
+
+fn sqlite(rest: &str, environment: &Environment) -> Result<SourceConnection, Problems> {
+    let mut filling = Filling::new(SOURCE, environment);
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    match decode(path.strip_prefix("//").unwrap_or(path)) {
+        Some(path) => filling.set_from_url("path", &path),
+        None => filling.problem("path", "has a percent sign without two hexadecimal digits that make UTF-8"),
+    }
+    // Every source is opened read-only, so this one asks for nothing.
+    let query = if query == "mode=ro" { "" } else { query };
+    filling.set_parameters(query, &[], &["kind", "path"]);
+    filling.prove(prove::prove_sqlite).map(SourceConnection::Sqlite)
+}
+
+fn local(rest: &str) -> Result<TargetConnection, Problems> {
+    let remedy = "Write file:///absolute/path or file:relative/path.";
+    let path = match rest.strip_prefix("//") {
+        Some(rest) => {
+            let path = rest.strip_prefix("localhost").filter(|path| path.starts_with('/')).unwrap_or(rest);
+            if !path.starts_with('/') {
+                return Err(refused(TARGET, "names a host, and a directory is on this machine", remedy));
+            }
+            path
+        }
+        None => rest,
+    };
+    match decode(path) {
+        Some(path) if path.is_empty() || path.contains('\0') => {
+            Err(refused(TARGET, "names no directory", remedy))
+        }
+        Some(path) => Ok(TargetConnection::Local(LocalTarget { root: path.into() })),
+        None => {
+            Err(refused(TARGET, "has a percent sign without two hexadecimal digits that make UTF-8", remedy))
+        }
+    }
+}
+
+fn s3(rest: &str, environment: &Environment) -> Result<TargetConnection, Problems> {
+    let mut filling = Filling::new(TARGET, environment);
+    let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
+    // Keys of objects are written as they are, without percent signs for anything.
+    let (bucket, prefix) = location.split_once('/').unwrap_or((location, ""));
+    if !bucket.is_empty() {
+        filling.set_from_url("bucket_name", bucket);
+    }
+    filling.set_from_url("prefix", prefix);
+    filling.set_parameters(query, &[], &["kind"]);
+    if !filling.table.contains_key("endpoint_url") {
+        filling.set_from_variable("endpoint_url", "AWS_ENDPOINT_URL_S3");
+        filling.set_from_variable("endpoint_url", "AWS_ENDPOINT_URL");
+        if filling.table.contains_key("endpoint_url") {
+            filling.set_from_url("path_style", "true");
+        }
+    }
+    filling.prove(prove::prove_s3).map(TargetConnection::S3)
+}
+
+/// Replaces `%41` and the like. `None` when a percent sign stands alone or the result is no UTF-8.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let [high, low] = [rest.next()?, rest.next()?].map(|digit| char::from(digit).to_digit(16));
+            bytes.push(u8::try_from(high? * 16 + low?).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+#[path = "address_tests.rs"]
+mod tests;

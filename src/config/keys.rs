@@ -1,0 +1,330 @@
+//! Every key that the configuration knows, as the reader uses them and the documentation shows them.
+
+/// One key of a section.
+#[derive(Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "tests hold example and documentation to it"))]
+pub(super) struct Key {
+    pub name: &'static str,
+    /// Other spellings of driver options, besides case and underscores.
+    pub also: &'static [&'static str],
+    /// Type and range, for people.
+    pub kind: &'static str,
+    /// As it would be written; empty when there is none.
+    pub default: &'static str,
+    pub meaning: &'static str,
+}
+
+const fn key(name: &'static str, kind: &'static str, default: &'static str, meaning: &'static str) -> Key {
+    Key { name, also: &[], kind, default, meaning }
+}
+
+/// The default of a key that has to be written.
+pub(super) const REQUIRED: &str = "required";
+
+pub(super) fn key_names(keys: &'static [Key]) -> impl Iterator<Item = &'static str> + Clone {
+    keys.iter().map(|key| key.name)
+}
+
+/// The first level.
+pub(super) const TOP: &[Key] = &[
+    key(
+        "selected_task_source",
+        "`\"api\"`",
+        "\"api\"",
+        "Where tasks come from. `api` is the durable local queue behind `POST /tasks`.",
+    ),
+    key("application", "table", "", "The agent itself."),
+    key("server", "table", "", "The REST API."),
+    key("transfer", "table", "", "Defaults for tasks that do not say."),
+    key("task_source", "table", "", "Task sources of version 1.2.0."),
+    key("connections", "table", "", "Sources and targets, by name."),
+    key("bulk_utility", "table", "", "Bulk utilities of version 1.2.0."),
+];
+
+pub(super) const APPLICATION: &[Key] = &[
+    key("workers", "integer, 1 to 100", "4", "Tasks that run at the same time."),
+    key("task_fetch_interval", "duration, 1s to 1d", "5", "Longest time between two looks at a task source."),
+    key("debug_mode", "boolean", "false", "Debug logging."),
+    key("affinity", "string, not blank", "", "Which tasks of a shared queue this agent takes."),
+    key(
+        "data_directory",
+        "path",
+        "\"~/.data_exchange_agent\"",
+        "Where the queue lives. One agent per directory.",
+    ),
+    key(
+        "stop_grace",
+        "duration, 0s to 1d",
+        "\"30s\"",
+        "How long running tasks may go on after a stop was asked for.",
+    ),
+    key(
+        "memory_limit",
+        "size, at least 1 MiB",
+        "",
+        "Upper bound of the memory that the tasks plan with; no bound when absent.",
+    ),
+    key("lease_refresh_interval", "ignored", "", "Of version 1.2.0, which never read it."),
+];
+
+pub(super) const SERVER: &[Key] = &[
+    key("host", "IP address or `localhost`", "\"127.0.0.1\"", "Address to listen on."),
+    key("port", "integer, 0 to 65535", "5001", "Port to listen on; 0 takes a free one."),
+    key("max_body_bytes", "size, 1 KiB to 1 GiB", "\"1 MiB\"", "Largest request body."),
+    key(
+        "allow_unauthenticated",
+        "boolean",
+        "false",
+        "Has to be true before `host` may be an address that other machines reach, \
+         because the API asks nobody for a name.",
+    ),
+];
+
+pub(super) const TRANSFER: &[Key] = &[
+    key("slices", "integer, 1 to 256", "1", "Parallel connections for one task."),
+    key("batch_rows", "integer, 1 to 10000000", "16384", "Rows of one batch at most."),
+    key("batch_bytes", "size, 1 KiB to 1 GiB", "\"4 MiB\"", "Bytes of one batch at most."),
+    key("row_group_rows", "integer, 1 to 1000000000", "1048576", "Rows of one Parquet row group at most."),
+    key(
+        "row_group_bytes",
+        "size, 1 KiB to 4 GiB",
+        "\"16 MiB\"",
+        "Encoded bytes of one Parquet row group, about.",
+    ),
+    key(
+        "max_file_size",
+        "size, 1 KiB to 5 TiB",
+        "\"256 MiB\"",
+        "A file of about this size is followed by the next one.",
+    ),
+    key(
+        "compression",
+        "`\"zstd\"`, `\"snappy\"`, `\"gzip\"`, `\"none\"`",
+        "\"zstd\"",
+        "Compression of Parquet files.",
+    ),
+    key("format", "`\"parquet\"`, `\"csv\"`", "\"parquet\"", "File format."),
+    key(
+        "csv_delimiter",
+        "one ASCII character",
+        "\",\"",
+        "Between two CSV fields; neither a quote nor a line end.",
+    ),
+    key("csv_line_end", "`\"\\r\\n\"`, `\"\\n\"`", "\"\\r\\n\"", "After a CSV record."),
+    key("csv_header", "boolean", "true", "Whether CSV files begin with the column names."),
+];
+
+pub(super) const TASK_SOURCE: &[Key] = &[
+    key("api", "table", "", "Of version 1.2.0: a remote API."),
+    key("snowflake_stored_procedure", "table", "", "Of version 1.2.0: stored procedures in Snowflake."),
+];
+
+pub(super) const TASK_SOURCE_API: &[Key] =
+    &[key("key", "string", "", "Of version 1.2.0; read by nothing yet, with a warning.")];
+
+pub(super) const TASK_SOURCE_SNOWFLAKE: &[Key] =
+    &[key("connection_name", "string", "", "Of version 1.2.0; read by nothing yet.")];
+
+pub(super) const CONNECTIONS: &[Key] = &[
+    key("source", "table of connections", "", "Databases to read from."),
+    key("target", "table of connections", "", "Stores to write to."),
+];
+
+pub(super) const BULK_UTILITY: &[Key] =
+    &[key("bcp", "table", "", "Of version 1.2.0; this version cannot run it, with a warning.")];
+
+const KIND: Key = key("kind", "string", "the name of the section", "What is behind the connection.");
+
+pub(super) const POSTGRESQL: &[Key] = &[
+    KIND,
+    key(
+        "host",
+        "string",
+        "\"localhost\"",
+        "Host name, address, or directory of a Unix socket (begins with `/`).",
+    ),
+    key("port", "integer, 1 to 65535", "5432", "Port."),
+    key("database", "string", REQUIRED, "Database."),
+    key("username", "string", REQUIRED, "User."),
+    key("password", "secret", "", "Password; none for trust, peer or certificate authentication."),
+    key(
+        "statement_timeout",
+        "duration, 1s to 30d",
+        "",
+        "Longest time for one extraction on the server; the server's own when absent.",
+    ),
+    key(
+        "numeric",
+        "`\"text\"`, `\"double\"`, `\"decimal(p,s)\"`",
+        "\"text\"",
+        "What a `numeric` without precision becomes: text as the server prints it, a rounded double, \
+         or a decimal of 1 to 76 digits, of which `s` are after the point.",
+    ),
+    key(
+        "special_values",
+        "`\"error\"`, `\"null\"`",
+        "\"error\"",
+        "What NaN and infinities of numeric, date and timestamp become where the output has none.",
+    ),
+    key("options", "table", "", "Driver options, as listed below; they may stand beside the other keys too."),
+];
+
+/// Accepted beside the other keys and in `options`, in every case and with or without underscores.
+pub(super) const POSTGRESQL_DRIVER: &[Key] = &[
+    key(
+        "sslmode",
+        "`\"disable\"`, `\"allow\"`, `\"prefer\"`, `\"require\"`, `\"verify-ca\"`, `\"verify-full\"`",
+        "\"prefer\"",
+        "TLS, with libpq's words. `allow` is taken as `prefer`.",
+    ),
+    key(
+        "ssl",
+        "boolean",
+        "",
+        "Of the JDBC driver: `true` without `sslmode` means `verify-full`, `false` means `prefer`.",
+    ),
+    key(
+        "sslrootcert",
+        "path",
+        "",
+        "PEM file of the certificate authorities to trust, instead of the system's. With `require` it \
+         means `verify-ca`; `system` means the system's and `verify-full`, as in libpq.",
+    ),
+    key("application_name", "string, not blank", "\"data-exchange-agent\"", "Shown in `pg_stat_activity`."),
+    Key {
+        name: "search_path",
+        also: &["currentSchema"],
+        kind: "string, not blank",
+        default: "",
+        meaning: "Schemas in which unqualified names are looked up, separated by commas; \
+                  the server's own when absent.",
+    },
+    key(
+        "connect_timeout",
+        "duration, 0s to 1h",
+        "\"10s\"",
+        "Longest time to connect and log in; 0 is the longest.",
+    ),
+    key(
+        "login_timeout",
+        "duration, 0s to 1h",
+        "",
+        "Of the JDBC driver: the same; the shorter of the two counts.",
+    ),
+];
+
+/// Options of the JDBC drivers that 1.2.0 configurations carry and that change nothing here; they
+/// are accepted with a warning. Anything else is an unknown key.
+pub(super) const POSTGRESQL_IGNORED: &[&str] = &[
+    "adaptiveFetch",
+    "allowEncodingChanges",
+    "assumeMinServerVersion",
+    "autosave",
+    "binaryTransfer",
+    "binaryTransferDisable",
+    "binaryTransferEnable",
+    "cancelSignalTimeout",
+    "channelBinding",
+    "cleanupSavepoints",
+    "databaseMetadataCacheFields",
+    "databaseMetadataCacheFieldsMiB",
+    "defaultRowFetchSize",
+    "disableColumnSanitiser",
+    "encrypt",
+    "escapeSyntaxCallMode",
+    "gssEncMode",
+    "gssResponseTimeout",
+    "hostNameInCertificate",
+    "hostRecheckSeconds",
+    "instanceName",
+    "jaasApplicationName",
+    "jaasLogin",
+    "kerberosServerName",
+    "loadBalanceHosts",
+    "logServerErrorDetail",
+    "logUnclosedConnections",
+    "loggerLevel",
+    "maxResultBuffer",
+    "preferQueryMode",
+    "prepareThreshold",
+    "preparedStatementCacheQueries",
+    "preparedStatementCacheSizeMiB",
+    "protocolVersion",
+    "quoteReturningIdentifiers",
+    "reWriteBatchedInserts",
+    "readOnly",
+    "readOnlyMode",
+    "receiveBufferSize",
+    "replication",
+    "sendBufferSize",
+    "socketFactory",
+    "socketTimeout",
+    "sslNegotiation",
+    "sslResponseTimeout",
+    "sslcert",
+    "sslfactory",
+    "sslhostnameverifier",
+    "sslkey",
+    "sslpassword",
+    "stringtype",
+    "targetServerType",
+    "tcpKeepAlive",
+    "tcpNoDelay",
+    "trustServerCertificate",
+    "unknownLength",
+];
+
+pub(super) const SQLITE: &[Key] =
+    &[KIND, key("path", "path", REQUIRED, "The database file; opened read-only.")];
+
+pub(super) const LOCAL: &[Key] =
+    &[KIND, key("root", "path", REQUIRED, "Every task's path stays below this directory.")];
+
+pub(super) const S3: &[Key] = &[
+    KIND,
+    key("bucket_name", "string", REQUIRED, "Bucket, or the ARN of an access point."),
+    key("prefix", "string", "\"\"", "Before every task's path; a `/` is put after it."),
+    key("profile_name", "string, not blank", "", "Profile of the shared AWS configuration files."),
+    key("region_name", "string, not blank", "", "Region; from profile or environment when absent."),
+    key("endpoint_url", "URL, http or https", "", "Another endpoint than Amazon's."),
+    key(
+        "path_style",
+        "boolean",
+        "false",
+        "`http://host/bucket/key` in place of `http://bucket.host/key`; most other stores need it.",
+    ),
+    key(
+        "access_key_id",
+        "string, not blank",
+        "",
+        "Access key, when it is not to come from profile, environment, web identity or instance.",
+    ),
+    key("secret_access_key", "secret", "", "Goes with `access_key_id`."),
+    key("session_token", "secret", "", "Goes with temporary keys."),
+    key(
+        "server_side_encryption",
+        "`\"AES256\"`, `\"aws:kms\"`",
+        "",
+        "Server-side encryption; that of the bucket when absent.",
+    ),
+    key(
+        "kms_key_id",
+        "string, not blank",
+        "",
+        "Key id or ARN for `aws:kms`; the account's default key when absent.",
+    ),
+    key("part_size", "size, 5 MiB to 5 GiB", "\"8 MiB\"", "Bytes of one part of a multipart upload."),
+    key("parallel_parts", "integer, 1 to 16", "2", "Parts of one file that are uploaded at the same time."),
+    key("request_timeout", "duration, 1s to 1h", "60", "Longest time for one request without progress."),
+];
+
+/// Keys that hold secrets, in sections of this version and of 1.2.0.
+pub(super) const SECRETS: &[&str] = &[
+    "password",
+    "secret_access_key",
+    "session_token",
+    "connection_string",
+    "account_key",
+    "sas_token",
+    "sslpassword",
+];

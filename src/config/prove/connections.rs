@@ -1,0 +1,175 @@
+//! `[connections.source.<name>]`, `[connections.target.<name>]`, `[bulk_utility.<name>]`.
+
+use std::collections::BTreeMap;
+
+use ::config::{Value, ValueKind};
+
+use super::super::known::Known;
+use super::super::model::{LocalTarget, SourceConnection, TargetConnection, UnavailableConnection};
+use super::super::raw::join;
+use super::super::report::Report;
+use super::super::section::{Section, type_name};
+use super::super::{keys, reference, suggest};
+use super::{prove_postgresql, prove_s3, prove_sqlite};
+
+type Sources = BTreeMap<String, SourceConnection>;
+type Targets = BTreeMap<String, TargetConnection>;
+
+const SOURCE_KINDS: &[&str] = &["postgresql", "sqlite"];
+const TARGET_KINDS: &[&str] = &["local", "s3"];
+
+/// What version 1.2.0 knows and this version does not serve.
+fn unavailable_reason(kind: &str) -> Option<&'static str> {
+    match kind {
+        "sqlserver" => Some("this version cannot read from SQL Server"),
+        "teradata" => Some("this version cannot read from Teradata"),
+        "blob" => Some("this version cannot write to Azure Blob Storage"),
+        kind if kind.starts_with("snowflake") => Some("this version cannot write to Snowflake stages"),
+        _ => None,
+    }
+}
+
+fn is_unavailable_source(kind: &str) -> bool {
+    matches!(kind, "sqlserver" | "teradata")
+}
+
+fn is_unavailable_target(kind: &str) -> bool {
+    kind == "blob" || kind.starts_with("snowflake")
+}
+
+pub(super) fn prove_connections(
+    report: &mut Report<'_>,
+    value: Option<Value>,
+    unavailable: &mut Vec<UnavailableConnection>,
+) -> (Sources, Targets) {
+    let mut section = Section::open(report, "connections", value, Known::exactly(keys::CONNECTIONS));
+    let [source, target] = ["source", "target"].map(|name| section.value(name));
+    let mut sources = Sources::new();
+    for (name, path, value) in named(report, "connections.source", source) {
+        let Some(kind) = kind_of(report, &name, &path, &value, SOURCE_KINDS, is_unavailable_source) else {
+            continue;
+        };
+        let connection = match kind.as_str() {
+            "postgresql" => prove_postgresql(report, &path, value).map(SourceConnection::Postgres),
+            "sqlite" => prove_sqlite(report, &path, value).map(SourceConnection::Sqlite),
+            kind => {
+                refuse(report, &path, kind, unavailable);
+                None
+            }
+        };
+        sources.extend(connection.map(|connection| (name, connection)));
+    }
+    let mut targets = Targets::new();
+    for (name, path, value) in named(report, "connections.target", target) {
+        let Some(kind) = kind_of(report, &name, &path, &value, TARGET_KINDS, is_unavailable_target) else {
+            continue;
+        };
+        let connection = match kind.as_str() {
+            "local" => prove_local(report, &path, value).map(TargetConnection::Local),
+            "s3" => prove_s3(report, &path, value).map(TargetConnection::S3),
+            kind => {
+                refuse(report, &path, kind, unavailable);
+                None
+            }
+        };
+        targets.extend(connection.map(|connection| (name, connection)));
+    }
+    (sources, targets)
+}
+
+pub(super) fn prove_bulk_utility(
+    report: &mut Report<'_>,
+    value: Option<Value>,
+    unavailable: &mut Vec<UnavailableConnection>,
+) {
+    let mut section = Section::open(report, "bulk_utility", value, Known::exactly(keys::BULK_UTILITY));
+    let Some(bcp) = section.value("bcp") else { return };
+    let path = "bulk_utility.bcp";
+    if report.table(path, bcp).is_some() {
+        record(report, path, "this version cannot run bulk utilities", unavailable);
+    }
+}
+
+fn prove_local(report: &mut Report<'_>, path: &str, value: Value) -> Option<LocalTarget> {
+    let mut section = Section::open(report, path, Some(value), Known::exactly(keys::LOCAL));
+    section.skip("kind");
+    Some(LocalTarget { root: section.required_path("root")? })
+}
+
+/// The connections below a section, in order of their names.
+fn named(report: &mut Report<'_>, path: &str, value: Option<Value>) -> Vec<(String, String, Value)> {
+    let table = value.and_then(|value| report.table(path, value)).unwrap_or_default();
+    let mut connections: Vec<_> =
+        table.into_iter().map(|(name, value)| (join(path, &name), name, value)).collect();
+    connections.sort_by(|left, right| left.0.cmp(&right.0));
+    connections.retain(|(path, name, value)| {
+        let ValueKind::Table(_) = value.kind else {
+            let message = format!("is {}; expected a table", type_name(&value.kind));
+            report.problem(path, message, Some(format!("A connection has a section: [{path}].")));
+            return false;
+        };
+        if name.trim().is_empty() {
+            report.problem(path, "has a blank name", Some("Give the connection a name.".into()));
+            return false;
+        }
+        true
+    });
+    connections.into_iter().map(|(path, name, value)| (name, path, value)).collect()
+}
+
+/// The kind of a connection: what its `kind` says, or else its name.
+fn kind_of(
+    report: &mut Report<'_>,
+    name: &str,
+    path: &str,
+    value: &Value,
+    known: &[&'static str],
+    is_unavailable: fn(&str) -> bool,
+) -> Option<String> {
+    let listed = known.iter().map(|kind| format!("\"{kind}\"")).collect::<Vec<_>>().join(" or ");
+    let ValueKind::Table(table) = &value.kind else { return None };
+    let is_served = |kind: &str| known.contains(&kind) || is_unavailable(kind);
+    let Some(written) = table.get("kind") else {
+        if is_served(name) {
+            return Some(name.to_owned());
+        }
+        let remedy = match suggest::nearest(name, known.iter().copied()) {
+            Some(near) => format!("Add kind = \"{near}\"."),
+            None => format!("Add kind = {listed}."),
+        };
+        report.problem(path, "has no kind, and its name is not one either", Some(remedy));
+        return None;
+    };
+    let key = join(path, "kind");
+    let ValueKind::String(written) = &written.kind else {
+        let message = format!("is {}; expected {listed}", type_name(&written.kind));
+        report.problem(&key, message, None);
+        return None;
+    };
+    match reference::resolve(written, report.environment) {
+        Ok(kind) if is_served(&kind.text) => Some(kind.text),
+        Ok(kind) => {
+            let shown =
+                kind.reference.map_or(format!("{written:?}"), |name| format!("what {name} stands for"));
+            let remedy = suggest::nearest(&kind.text, known.iter().copied())
+                .map(|near| format!("Did you mean \"{near}\"?"));
+            report.problem(&key, format!("is {shown}; expected {listed}"), remedy);
+            None
+        }
+        Err(broken) => {
+            report.problem(&key, broken.message, Some(broken.remedy));
+            None
+        }
+    }
+}
+
+fn refuse(report: &mut Report<'_>, path: &str, kind: &str, unavailable: &mut Vec<UnavailableConnection>) {
+    let reason = unavailable_reason(kind).unwrap_or("this version does not know this kind");
+    record(report, path, reason, unavailable);
+}
+
+fn record(report: &mut Report<'_>, path: &str, reason: &str, unavailable: &mut Vec<UnavailableConnection>) {
+    let remedy = "Tasks that name it are refused.";
+    report.warning(path, format!("is not available: {reason}"), Some(remedy.into()));
+    unavailable.push(UnavailableConnection { section: path.to_owned(), reason: reason.to_owned() });
+}

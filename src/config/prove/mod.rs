@@ -1,0 +1,39 @@
+//! From the raw tree to the proven configuration, one file a section.
+
+mod connections;
+mod general;
+mod postgresql;
+mod stores;
+
+use super::keys;
+use super::known::Known;
+use super::model::Config;
+use super::raw::Table;
+use super::report::Report;
+use super::section::Section;
+
+pub(super) use postgresql::prove_postgresql;
+pub(super) use stores::{prove_s3, prove_sqlite};
+
+/// Proves every section. What is wrong is in the report, with a default in its place, so that the
+/// result counts only when the report has no problems.
+pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
+    let mut top =
+        Section::open(report, "", Some(::config::Value::new(None, tree)), Known::exactly(keys::TOP));
+    general::prove_selected_task_source(&mut top);
+    let [application, server, transfer, task_source, connections, bulk_utility] =
+        ["application", "server", "transfer", "task_source", "connections", "bulk_utility"]
+            .map(|name| top.value(name));
+    let mut unavailable = Vec::new();
+    general::prove_task_source(report, task_source);
+    let (sources, targets) = connections::prove_connections(report, connections, &mut unavailable);
+    connections::prove_bulk_utility(report, bulk_utility, &mut unavailable);
+    Config {
+        application: general::prove_application(report, application),
+        server: general::prove_server(report, server),
+        transfer: general::prove_transfer(report, transfer),
+        sources,
+        targets,
+        unavailable,
+    }
+}
