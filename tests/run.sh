@@ -195,7 +195,7 @@ prepare_rust() {
     fi
     cargo --version
     if [[ ${CI:-} == true ]]; then
-        export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$HOME/.cache/data-exchange-agent/target}
+        export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
     fi
 }
 
