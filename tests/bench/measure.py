@@ -141,4 +141,5 @@ def _is_backend(pid):
             title = file.read()
     except OSError:
         return False
-    return "127.0.0.1" in title or "[local]" in title
+    # A backend that has ended and was not waited for yet has no command line any more.
+    return title == "" or "127.0.0.1" in title or "[local]" in title
