@@ -68,20 +68,30 @@ find_postgres() {
 
 major_version() { "$1/postgres" --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/'; }
 
+postgres_folder=""
 prepare_postgres() {
     say "PostgreSQL"
-    TEST_POSTGRES_BIN_FOUND=$(find_postgres || true)
-    if [[ -z $TEST_POSTGRES_BIN_FOUND && -z ${TEST_POSTGRES_BIN:-} ]] && install_packages postgresql; then
-        TEST_POSTGRES_BIN_FOUND=$(find_postgres || true)
+    postgres_folder=$(find_postgres || true)
+    if [[ -z $postgres_folder && -z ${TEST_POSTGRES_BIN:-} ]] && install_packages postgresql; then
+        postgres_folder=$(find_postgres || true)
     fi
-    if [[ -n $TEST_POSTGRES_BIN_FOUND ]]; then
-        export TEST_POSTGRES_BIN=$TEST_POSTGRES_BIN_FOUND
+    if [[ -n $postgres_folder ]]; then
+        export TEST_POSTGRES_BIN=$postgres_folder
         "$TEST_POSTGRES_BIN/postgres" --version
-    else
-        lacks "PostgreSQL server binaries (install the package 'postgresql', or set TEST_POSTGRES_BIN to the folder that has initdb, pg_ctl and postgres): tests against PostgreSQL"
     fi
     if ! have openssl && ! install_packages openssl; then
         lacks "the openssl program (install the package 'openssl'): tests of TLS to PostgreSQL"
+    fi
+}
+
+# Where no server is installed and none can be, the newest of the matrix does.
+settle_postgres() {
+    if [[ -n $postgres_folder ]]; then return; fi
+    if [[ -z ${TEST_POSTGRES_BIN:-} && -n ${TEST_POSTGRES_MATRIX:-} ]]; then
+        export TEST_POSTGRES_BIN=${TEST_POSTGRES_MATRIX##*=}
+        printf 'PostgreSQL is not installed; the tests use %s\n' "$TEST_POSTGRES_BIN"
+    else
+        lacks "PostgreSQL server binaries (install the package 'postgresql', or set TEST_POSTGRES_BIN to the folder that has initdb, pg_ctl and postgres): tests against PostgreSQL"
     fi
 }
 
@@ -138,7 +148,7 @@ prepare_matrix() {
     local root=$cache/postgresql
     if [[ $EUID -eq 0 ]]; then root=/var/cache/data-exchange-agent/postgresql; fi
     local version major found="" installed=""
-    if [[ -n ${TEST_POSTGRES_BIN:-} ]]; then installed=$(major_version "$TEST_POSTGRES_BIN"); fi
+    if [[ -n $postgres_folder ]]; then installed=$(major_version "$postgres_folder"); fi
     for version in "${matrix_versions[@]}"; do
         major=${version%%.*}
         if [[ $major == "$installed" ]]; then continue; fi
@@ -211,6 +221,7 @@ summary() {
 prepare_rust
 prepare_postgres
 prepare_matrix
+settle_postgres
 prepare_python
 
 # In CI a server that is missing fails its tests; for people it skips them, and the summary says so.
