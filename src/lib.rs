@@ -4,6 +4,7 @@
 //! **batches**, encoded into **parts**, **uploaded** to a **destination**, **committed**, and
 //! **finished** with an **outcome**. The modules follow that sentence.
 
+pub mod cli;
 pub mod config;
 pub mod destination;
 pub mod fault;
