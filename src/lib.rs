@@ -5,6 +5,7 @@
 //! **finished** with an **outcome**. The modules follow that sentence.
 
 pub mod catalog;
+pub mod cli;
 pub mod config;
 pub mod destination;
 pub mod fault;
