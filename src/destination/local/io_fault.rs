@@ -31,9 +31,10 @@ fn judge(kind: ErrorKind) -> (FaultKind, Option<&'static str>) {
             FaultKind::Permission,
             Some("Give the user of the agent the right to write and list this directory."),
         ),
-        ErrorKind::ReadOnlyFilesystem => {
-            (FaultKind::Permission, Some("The file system is mounted read-only: choose another root directory."))
-        }
+        ErrorKind::ReadOnlyFilesystem => (
+            FaultKind::Permission,
+            Some("The file system is mounted read-only: choose another root directory."),
+        ),
         ErrorKind::InvalidFilename => (FaultKind::Request, Some("Choose a shorter path.")),
         ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
             (FaultKind::Request, Some("A file and a directory have the same name: choose another path."))

@@ -147,8 +147,7 @@ impl Attempt {
         }
         let is_leftover = |name: &str| {
             let is_ours = || parts.iter().any(|part| part.name.as_str() == name);
-            temporary::belongs_to(name, &self.task)
-                || (PartName::belongs_to(name, &self.task) && !is_ours())
+            temporary::belongs_to(name, &self.task) || (PartName::belongs_to(name, &self.task) && !is_ours())
         };
         remove_files(&self.directory, is_leftover)?;
         place::sync(&self.directory)?;

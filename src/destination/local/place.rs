@@ -67,8 +67,7 @@ fn components(path: &str) -> Result<Vec<&str>, Fault> {
     if path.contains('\0') {
         return Err(refuse("it contains a NUL character"));
     }
-    let components: Vec<&str> =
-        path.split('/').filter(|component| !matches!(*component, "" | ".")).collect();
+    let components: Vec<&str> = path.split('/').filter(|component| !matches!(*component, "" | ".")).collect();
     if components.contains(&"..") {
         return Err(refuse("`..` could lead out of the root"));
     }
