@@ -1,0 +1,7 @@
+//! All integration tests, as one binary.
+
+mod destinations;
+mod local_destination;
+mod s3_destination;
+#[path = "../support/mod.rs"]
+mod support;
