@@ -3,6 +3,7 @@
 //! An attempt opens an [`Upload`], creates parts in it, and commits. Nothing is visible to readers
 //! before the commit; afterwards the place holds exactly the files of this attempt.
 
+mod content_hash;
 pub mod local;
 pub mod part_name;
 pub mod s3;

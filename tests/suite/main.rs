@@ -1,7 +1,8 @@
 //! All integration tests, as one binary.
 
+mod destinations;
+mod local_destination;
 mod postgres_support;
-#[path = "../support"]
-mod support {
-    pub(crate) mod postgres;
-}
+mod s3_destination;
+#[path = "../support/mod.rs"]
+mod support;

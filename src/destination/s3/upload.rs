@@ -1,0 +1,228 @@
+//! The files of one attempt: uploads that are known, completed together, or aborted.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_s3::types::CompletedPart;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::cleanup::{self, PARALLEL_REQUESTS};
+use super::part_writer::S3PartWriter;
+use super::store::Store;
+use crate::destination::{PartName, PartWriter, StoredPart, Upload};
+use crate::fault::{Fault, FaultKind};
+use crate::task::{FileReceipt, TaskId};
+
+/// Shortest time that an abort gets before it leaves the rest to the next attempt.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(super) struct S3Upload {
+    attempt: Arc<Attempt>,
+}
+
+/// What the upload and its writers share.
+pub(super) struct Attempt {
+    store: Arc<Store>,
+    task: TaskId,
+    /// Key prefix of the files: empty, or ending in `/`.
+    directory: String,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Invariant: an upload is here before its first part is sent, so that an abort finds it.
+    uploads: Vec<KnownUpload>,
+    /// Keys for which an upload may exist whose id never arrived here.
+    unanswered: BTreeSet<String>,
+    /// Set by commit and abort: an upload that is created later is aborted at once.
+    is_closed: bool,
+}
+
+#[derive(Clone)]
+struct KnownUpload {
+    key: String,
+    upload_id: String,
+    /// Kept in the object's metadata: tells this upload's object from any other at the same key.
+    mark: String,
+    /// `None` while it is being written.
+    parts: Option<Vec<CompletedPart>>,
+}
+
+impl Attempt {
+    pub(super) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that all parts of an upload are stored.
+    pub(super) fn finished(&self, upload_id: &str, parts: Vec<CompletedPart>) {
+        let mut state = self.state();
+        if let Some(upload) = state.uploads.iter_mut().find(|upload| upload.upload_id == upload_id) {
+            upload.parts = Some(parts);
+        }
+    }
+
+    fn url(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.store.bucket())
+    }
+
+    async fn create(&self, key: &str) -> Result<String, Fault> {
+        let action = || format!("create `{}`", self.url(key));
+        let mark = uuid::Uuid::new_v4().to_string();
+        // Noted before it is sent: this future can be dropped while the answer is on its way.
+        self.state().unanswered.insert(key.to_owned());
+        let created =
+            self.store.create_upload(key, &mark).await.map_err(|failure| failure.fault(action()))?;
+        let upload_id = created.upload_id;
+        if upload_id.is_empty() {
+            return Err(
+                Fault::new(FaultKind::Transient, action()).because("the store answered without an upload id")
+            );
+        }
+        let is_closed = {
+            let mut state = self.state();
+            if created.is_only_one {
+                state.unanswered.remove(key);
+            }
+            let (key, upload_id) = (key.to_owned(), upload_id.clone());
+            state.uploads.push(KnownUpload { key, upload_id, mark, parts: None });
+            state.is_closed
+        };
+        if is_closed {
+            cleanup::abort_upload(&self.store, key, &upload_id).await;
+            return Err(Fault::new(FaultKind::Bug, action()).because("the attempt has ended"));
+        }
+        Ok(upload_id)
+    }
+
+    async fn publish(&self, parts: &[StoredPart]) -> Result<Vec<FileReceipt>, Fault> {
+        let uploads = parts.iter().map(|part| self.take_finished(part)).collect::<Result<Vec<_>, _>>()?;
+        let keys: Vec<String> = uploads.iter().map(|upload| upload.key.clone()).collect();
+        let receipts = parts
+            .iter()
+            .zip(&keys)
+            .map(|(part, key)| FileReceipt {
+                location: self.url(key),
+                rows: part.rows,
+                bytes: part.bytes,
+                sha256: part.sha256.clone(),
+            })
+            .collect();
+        let sizes = parts.iter().map(|part| part.bytes);
+        stream::iter(uploads.into_iter().zip(sizes).map(Ok))
+            .try_for_each_concurrent(PARALLEL_REQUESTS, |(upload, bytes)| self.complete(upload, bytes))
+            .await?;
+        cleanup::delete_leftovers(&self.store, &self.task, &self.directory, &keys).await?;
+        Ok(receipts)
+    }
+
+    fn take_finished(&self, part: &StoredPart) -> Result<KnownUpload, Fault> {
+        let state = self.state();
+        let known =
+            state.uploads.iter().find(|upload| upload.upload_id == part.token && upload.parts.is_some());
+        known.cloned().ok_or_else(|| {
+            Fault::new(
+                FaultKind::Bug,
+                format!("commit `{}`: it is not a finished part of this attempt", part.name),
+            )
+        })
+    }
+
+    /// Completes one upload, and forgets it: from here on it is not to be aborted.
+    async fn complete(&self, upload: KnownUpload, bytes: u64) -> Result<(), Fault> {
+        let KnownUpload { key, upload_id, mark, parts } = upload;
+        let action = format!("make `{}` visible", self.url(&key));
+        match self.store.complete_upload(&key, &upload_id, parts.unwrap_or_default()).await {
+            Ok(()) => {}
+            // Completed by a try whose answer was lost, or aborted by somebody: the object tells.
+            Err(failure) if failure.is("NoSuchUpload") => {
+                let is_ours = self.store.is_object_of(&key, &mark, bytes).await.map_err(|failure| {
+                    failure.fault(format!("find out whether `{}` was completed", self.url(&key)))
+                })?;
+                if !is_ours {
+                    return Err(failure.fault(action));
+                }
+            }
+            Err(failure) => return Err(failure.fault(action)),
+        }
+        self.state().uploads.retain(|known| known.upload_id != upload_id);
+        Ok(())
+    }
+
+    /// Aborts every upload that is not completed.
+    async fn discard(&self) {
+        let (uploads, unanswered) = {
+            let mut state = self.state();
+            state.is_closed = true;
+            (std::mem::take(&mut state.uploads), std::mem::take(&mut state.unanswered))
+        };
+        // Collected first: a closure inside the stream would have to hold for every lifetime.
+        let known: Vec<_> = uploads
+            .iter()
+            .map(|upload| cleanup::abort_upload(&self.store, &upload.key, &upload.upload_id))
+            .collect();
+        let lost: Vec<_> = unanswered.iter().map(|key| self.abort_lost(key)).collect();
+        let known = stream::iter(known).buffer_unordered(PARALLEL_REQUESTS).collect::<()>();
+        let lost = stream::iter(lost).buffer_unordered(PARALLEL_REQUESTS).collect::<()>();
+        let limit = ABORT_TIMEOUT.max(self.store.request_timeout() * 2);
+        if tokio::time::timeout(limit, async { tokio::join!(known, lost) }).await.is_err() {
+            tracing::warn!(
+                task.id = %self.task, bucket = self.store.bucket(), uploads = uploads.len(),
+                "the store did not abort all uploads in time; the next attempt of the task, or a \
+                 life-cycle rule of the bucket, removes the rest"
+            );
+        }
+    }
+
+    /// Aborts uploads of exactly this key that were created by a request without an answer.
+    async fn abort_lost(&self, key: &str) {
+        // They hold no parts, so nothing is lost when they cannot be listed.
+        let Ok(found) = self.store.list_uploads(key).await else { return };
+        let lost = found.into_iter().filter(|(found, _)| found == key);
+        stream::iter(lost)
+            .for_each(|(key, id)| async move { cleanup::abort_upload(&self.store, &key, &id).await })
+            .await;
+    }
+}
+
+impl S3Upload {
+    pub(super) fn new(store: Arc<Store>, task: TaskId, directory: String) -> Self {
+        Self { attempt: Arc::new(Attempt { store, task, directory, state: Mutex::default() }) }
+    }
+}
+
+#[async_trait]
+impl Upload for S3Upload {
+    async fn create(&self, name: &PartName) -> Result<Box<dyn PartWriter>, Fault> {
+        let key = format!("{}{name}", self.attempt.directory);
+        let upload_id = self.attempt.create(&key).await?;
+        Ok(Box::new(S3PartWriter::new(Arc::clone(&self.attempt), name.clone(), key, upload_id)))
+    }
+
+    async fn commit(&self, parts: Vec<StoredPart>) -> Result<Vec<FileReceipt>, Fault> {
+        let result = self.attempt.publish(&parts).await;
+        // After an error, the uploads that are not visible yet; after success, files that were
+        // begun and are not among `parts`.
+        self.attempt.discard().await;
+        let receipts = result?;
+        let Attempt { store, task, directory, .. } = &*self.attempt;
+        if let Err(fault) = cleanup::abort_stale_uploads(store, task, directory).await {
+            // The files are visible and complete; this is about storage that nobody sees.
+            tracing::warn!(
+                task.id = %task, bucket = store.bucket(), error = fault.chain(),
+                "cannot look for unfinished uploads of an earlier attempt"
+            );
+        }
+        Ok(receipts)
+    }
+
+    async fn abort(&self) {
+        self.attempt.discard().await;
+    }
+}

@@ -1,0 +1,178 @@
+//! An HTTP proxy in front of a real server that makes faults on request.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What happens to one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Treatment {
+    /// The server answers.
+    Forward,
+    /// The server never sees it; the client gets this status and S3 error code.
+    Refuse(u16, &'static str),
+    /// The server never sees it; the client gets no answer for as long as it waits.
+    Hang,
+    /// The server never sees it; the connection ends.
+    Cut,
+    /// The server carries it out; the connection ends in place of the answer.
+    CutAnswer,
+}
+
+/// The requests of S3 that tests tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Create,
+    UploadPart,
+    Complete,
+    Abort,
+    ListUploads,
+    ListObjects,
+    Other,
+}
+
+/// A listening proxy. Ends with the runtime of the test.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    seen: Arc<Mutex<Vec<Operation>>>,
+}
+
+impl Proxy {
+    /// Starts a proxy for `server` that asks `treat` about every request.
+    #[expect(clippy::disallowed_methods, reason = "the proxy is no part of the agent, no stop waits for it")]
+    pub(crate) async fn start(
+        server: SocketAddr,
+        treat: impl Fn(Operation) -> Treatment + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("there is a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let treat: Arc<dyn Fn(Operation) -> Treatment + Send + Sync> = Arc::new(treat);
+        let noted = Arc::clone(&seen);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (treat, noted) = (Arc::clone(&treat), Arc::clone(&noted));
+                tokio::spawn(async move {
+                    // A connection that the client closes early is what some tests are about.
+                    let _ = serve(client, server, |operation| {
+                        noted.lock().expect("no holder panics").push(operation);
+                        treat(operation)
+                    })
+                    .await;
+                });
+            }
+        });
+        Self { address, seen }
+    }
+
+    /// How many requests of this kind have arrived.
+    pub(crate) fn count(&self, operation: Operation) -> usize {
+        self.seen.lock().expect("no holder panics").iter().filter(|seen| **seen == operation).count()
+    }
+}
+
+/// Treats the first `count` requests of `operation` specially, and forwards all others.
+pub(crate) fn first(
+    count: usize,
+    operation: Operation,
+    treatment: Treatment,
+) -> impl Fn(Operation) -> Treatment + Send + Sync + 'static {
+    let left = AtomicUsize::new(count);
+    let take =
+        move || left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+    move |seen| if seen == operation && take() { treatment } else { Treatment::Forward }
+}
+
+/// Treats every request of `operation` specially.
+pub(crate) fn always(
+    operation: Operation,
+    treatment: Treatment,
+) -> impl Fn(Operation) -> Treatment + Send + Sync + 'static {
+    first(usize::MAX, operation, treatment)
+}
+
+/// One request; the connection ends after it.
+async fn serve(
+    mut client: TcpStream,
+    server: SocketAddr,
+    treat: impl FnOnce(Operation) -> Treatment,
+) -> io::Result<()> {
+    let (reading, mut answering) = client.split();
+    let mut reading = BufReader::new(reading);
+    let mut first_line = String::new();
+    reading.read_line(&mut first_line).await?;
+    let mut head = first_line.clone();
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reading.read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+        let (name, value) = line.split_once(':').unwrap_or((line.trim_end(), ""));
+        match name.to_ascii_lowercase().as_str() {
+            "" => break,
+            "content-length" => length = value.trim().parse().expect("a length is a number"),
+            "transfer-encoding" => panic!("the agent knows the length of everything that it sends"),
+            "expect" => {
+                answering.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+                continue;
+            }
+            "connection" => continue,
+            _ => {}
+        }
+        head.push_str(&line);
+    }
+    head.push_str("connection: close\r\n\r\n");
+    let mut body = vec![0; length];
+    reading.read_exact(&mut body).await?;
+
+    let treatment = treat(operation(&first_line));
+    match treatment {
+        Treatment::Cut => {}
+        Treatment::Hang => {
+            // Resolves when the client gives up.
+            reading.read_to_end(&mut Vec::new()).await?;
+        }
+        Treatment::Refuse(status, code) => {
+            let body = format!(
+                "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>made by a test</Message></Error>"
+            );
+            let answer = format!(
+                "HTTP/1.1 {status} Refused\r\ncontent-type: application/xml\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            answering.write_all(answer.as_bytes()).await?;
+        }
+        Treatment::Forward | Treatment::CutAnswer => {
+            let mut upstream = TcpStream::connect(server).await?;
+            upstream.write_all(head.as_bytes()).await?;
+            upstream.write_all(&body).await?;
+            let mut answer = Vec::new();
+            upstream.read_to_end(&mut answer).await?;
+            if matches!(treatment, Treatment::Forward) {
+                answering.write_all(&answer).await?;
+            }
+        }
+    }
+    answering.shutdown().await
+}
+
+fn operation(first_line: &str) -> Operation {
+    let mut words = first_line.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
+    match method {
+        "POST" if has("uploads") => Operation::Create,
+        "POST" if has("uploadId") => Operation::Complete,
+        "PUT" if has("partNumber") => Operation::UploadPart,
+        "DELETE" if has("uploadId") => Operation::Abort,
+        "GET" if has("uploads") => Operation::ListUploads,
+        "GET" if has("list-type") => Operation::ListObjects,
+        _ => Operation::Other,
+    }
+}
