@@ -26,8 +26,12 @@ pub struct Lease {
     pub id: LeaseId,
     /// What to run.
     pub task: Task,
-    /// 1 for the first attempt.
+    /// 1 for the first attempt. Counts every start, also of attempts that were released or that
+    /// the agent did not survive.
     pub attempt: u32,
+    /// Attempts that failed before this one and count towards `max_attempts`: a failure of this
+    /// one is the last when `failures_before + 1 >= max_attempts`.
+    pub failures_before: u32,
 }
 
 /// What became of a lease that was to be extended.

@@ -45,9 +45,15 @@ impl TaskState {
             Self::Completed | Self::Failed | Self::Cancelled => true,
         }
     }
+
+    /// The state of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
 }
 
-/// A task and its whole history.
+/// A task and its whole history. Moments are whole milliseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskRecord {
     /// The task.
@@ -60,7 +66,7 @@ pub struct TaskRecord {
     pub updated_at: Timestamp,
     /// Not before this moment, when it waits for a back-off.
     pub eligible_at: Option<Timestamp>,
-    /// A person asked to cancel it while it was running.
+    /// A person asked to cancel it, and its attempt still runs.
     pub cancel_requested: bool,
     /// Its attempts, oldest first.
     pub attempts: Vec<AttemptRecord>,
