@@ -11,9 +11,16 @@ use crate::task::{Compression, DestinationKind, FileFormat, TaskSpec};
 /// Every source and destination that tasks can name.
 #[derive(Default)]
 pub struct Catalog {
-    sources: BTreeMap<String, Arc<dyn Source>>,
+    sources: BTreeMap<String, (SourceInfo, Arc<dyn Source>)>,
     destinations: BTreeMap<String, (DestinationKind, Arc<dyn Destination>)>,
     unavailable: BTreeMap<String, String>,
+}
+
+/// What the configuration says about a source connection, as far as a task can ask for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceInfo {
+    /// Name of the database on its server; `None` when the connection has no such name.
+    pub database: Option<String>,
 }
 
 /// Both ends of a transfer.
@@ -36,8 +43,8 @@ impl Catalog {
     }
 
     /// Adds a source connection.
-    pub fn add_source(&mut self, name: impl Into<String>, source: Arc<dyn Source>) {
-        self.sources.insert(name.into(), source);
+    pub fn add_source(&mut self, name: impl Into<String>, info: SourceInfo, source: Arc<dyn Source>) {
+        self.sources.insert(name.into(), (info, source));
     }
 
     /// Adds a target connection.
@@ -57,7 +64,13 @@ impl Catalog {
 
     /// The sources, by name.
     pub fn sources(&self) -> impl Iterator<Item = (&str, &Arc<dyn Source>)> {
-        self.sources.iter().map(|(name, source)| (name.as_str(), source))
+        self.sources.iter().map(|(name, (_, source))| (name.as_str(), source))
+    }
+
+    /// What is known about a source connection; `None` when there is none of this name.
+    #[must_use]
+    pub fn source_info(&self, name: &str) -> Option<&SourceInfo> {
+        self.sources.get(name).map(|(info, _)| info)
     }
 
     /// The destinations, by name.
@@ -75,7 +88,7 @@ impl Catalog {
         let source = self.sources.get(&spec.source.connection);
         let destination = self.destinations.get(spec.destination.connection_name());
         match (source, destination) {
-            (Some(source), Some((kind, destination))) if *kind == spec.destination.kind => {
+            (Some((_, source)), Some((kind, destination))) if *kind == spec.destination.kind => {
                 Ok((Arc::clone(source), Arc::clone(destination)))
             }
             _ => {

@@ -1,0 +1,125 @@
+//! The agent over HTTP: JSON in, JSON out, problem documents for everything that cannot be served.
+//!
+//! One file a resource. Requests and responses have types of their own, so that the API does not
+//! change by itself when the inside does. A body is read field by field and not by a derived
+//! deserializer, because that one stops at the first wrong field. Every route is in the OpenAPI
+//! document, because both are made of the same list ([`routes`]).
+//!
+//! Guarantees: a task is answered with 2xx only when it is durable; no response has the text of a
+//! database or a secret; a panic in a handler is a problem document; a request does work bounded
+//! by the size of its body.
+//!
+//! There is no authentication: the listener belongs on a loopback address, or behind something
+//! that has it.
+
+mod control;
+mod events;
+mod extract;
+mod fields;
+mod flat;
+mod health;
+mod metrics;
+mod nearest;
+mod openapi;
+mod origin;
+mod problem;
+mod server;
+mod strict_json;
+mod submission;
+mod task_request;
+mod tasks;
+mod view;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::middleware;
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use self::openapi::openapi;
+pub use self::server::serve;
+use crate::catalog::Catalog;
+use crate::shutdown::Shutdown;
+use crate::task::FileFormat;
+use crate::task_source::local::LocalQueue;
+use crate::telemetry::Metrics;
+use crate::worker::Pool;
+
+/// Streams of events that are open at the same time; more would take all connections.
+const MAX_WATCHERS: usize = 256;
+
+/// Everything that the API shows and steers.
+pub struct ApiState {
+    /// Where tasks are.
+    pub queue: LocalQueue,
+    /// Who runs them.
+    pub pool: Pool,
+    /// What they can name.
+    pub catalog: Arc<Catalog>,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether the agent stops.
+    pub shutdown: Shutdown,
+    /// Format of a task that does not say.
+    pub default_format: FileFormat,
+    /// Largest request body in bytes.
+    pub max_body_bytes: usize,
+}
+
+/// The state and what the API itself remembers.
+struct Shared {
+    agent: ApiState,
+    connections: health::ConnectionChecks,
+    watchers: Arc<Semaphore>,
+    openapi: Bytes,
+}
+
+/// What handlers get.
+type Api = Arc<Shared>;
+
+/// The API of one agent.
+pub fn router(state: ApiState) -> Router {
+    let document = openapi().to_json().expect("the document is made of texts and numbers");
+    let shared = Shared {
+        agent: state,
+        connections: health::ConnectionChecks::default(),
+        watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
+        openapi: Bytes::from(document),
+    };
+    finished(Router::from(routes())).with_state(Arc::new(shared))
+}
+
+/// Puts the fallbacks and the layers around routes; the last layer is the outermost.
+fn finished<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+    routes
+        .fallback(problem::unknown_route)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(middleware::from_fn(origin::guard))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(middleware::from_fn(problem::finish))
+}
+
+fn routes() -> OpenApiRouter<Api> {
+    openapi::empty()
+        .routes(routes!(tasks::submit, tasks::list))
+        .routes(routes!(tasks::show, tasks::cancel))
+        .routes(routes!(tasks::retry))
+        .routes(routes!(events::watch))
+        .routes(routes!(health::health))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(control::handle_tasks))
+        .routes(routes!(control::stop))
+        .routes(routes!(control::handling_status))
+        .routes(routes!(control::tasks_count))
+        .routes(routes!(control::tasks_processed))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(openapi::document))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! `/openapi.json`: the OpenAPI 3.1 document, made of the routes themselves.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderName, header};
+use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::{
+    Content, HeaderBuilder, ObjectBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder, Type,
+};
+use utoipa_axum::router::OpenApiRouter;
+
+use super::problem::{PROBLEM_JSON, ProblemDocument};
+use super::{Api, routes};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Data exchange agent",
+        description = "Moves the results of queries out of databases into object stores, as Parquet or CSV.\n\n\
+            Every error is an RFC 9457 problem document. Every response names its request in the header \
+            `x-request-id`, and the log of the agent has the same id. A route that is not listed answers 404, \
+            a method that is not listed 405 with `Allow`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    tags(
+        (name = "tasks", description = "Submit tasks and follow them"),
+        (name = "control", description = "Start, stop and count, with the names of version 1.2.0"),
+        (name = "operation", description = "Health, metrics and this document"),
+    ),
+    components(schemas(ProblemDocument)),
+)]
+struct Base;
+
+/// A router whose document has everything but routes.
+pub(super) fn empty() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Base::openapi())
+}
+
+/// The OpenAPI 3.1 document of the API.
+#[must_use]
+pub fn openapi() -> Document {
+    let mut document = routes().into_openapi();
+    for item in document.paths.paths.values_mut() {
+        for (method, operation) in operations(item) {
+            complete(method, operation);
+        }
+    }
+    document
+}
+
+/// Shows this document.
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "operation", operation_id = "openapi",
+    responses((status = 200, description = "The OpenAPI 3.1 document", content_type = "application/json", body = Object))
+)]
+pub(super) async fn document(State(api): State<Api>) -> ([(HeaderName, &'static str); 1], Bytes) {
+    ([(header::CONTENT_TYPE, "application/json")], api.openapi.clone())
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> + use<'_> {
+    [
+        ("get", item.get.as_mut()),
+        ("post", item.post.as_mut()),
+        ("delete", item.delete.as_mut()),
+        ("put", item.put.as_mut()),
+        ("patch", item.patch.as_mut()),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| Some((method, operation?)))
+}
+
+/// Adds what all operations share: the header of every response, the body of every problem, and
+/// the answer to a defect.
+fn complete(method: &str, operation: &mut Operation) {
+    if let Some(id) = operation.operation_id.as_mut()
+        && matches!(operation.tags.as_deref(), Some([tag]) if tag == "control")
+    {
+        // Two methods of one handler share an id, which has to be unique.
+        *id = format!("{method}_{id}");
+    }
+    let defect = ResponseBuilder::new().description("The request met a defect of the agent").build();
+    operation.responses.responses.insert("500".to_owned(), RefOr::T(defect));
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        if status.starts_with(['4', '5']) && response.content.is_empty() {
+            let problem = Content::new(Some(Ref::from_schema_name("ProblemDocument")));
+            response.content.insert(PROBLEM_JSON.to_owned(), RefOr::T(problem));
+        }
+        let id = HeaderBuilder::new()
+            .description(Some("Names the request, in the log of the agent too"))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+            .build();
+        response.headers.insert("x-request-id".to_owned(), id.into());
+    }
+}

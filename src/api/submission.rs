@@ -1,0 +1,142 @@
+//! The body of `POST /tasks`: one task or an array of them, each in one of two forms.
+
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::openapi::schema::{ArrayBuilder, OneOfBuilder, Schema};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::fields::{Findings, expected};
+use super::flat::{self, FlatTaskRequest};
+use super::problem::Problem;
+use super::task_request::TaskRequest;
+use crate::catalog::Catalog;
+use crate::task::{FileFormat, Task, TaskSpec};
+
+/// Tasks of one array.
+const MAX_TASKS: usize = 1000;
+
+/// What a body asks for.
+#[derive(Debug)]
+pub(super) struct Submission {
+    /// The tasks, at least one.
+    pub(super) tasks: Vec<Wanted>,
+    /// Whether the answer has to be a list, too.
+    pub(super) is_list: bool,
+}
+
+/// A task that can be submitted.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) task: Task,
+    /// What the caller should know about the way the task was understood.
+    pub(super) notes: Vec<String>,
+}
+
+/// Reads a body and checks every task against the configured connections.
+pub(super) fn read(
+    body: &Value,
+    catalog: &Catalog,
+    default_format: FileFormat,
+) -> Result<Submission, Problem> {
+    let mut findings = Findings::default();
+    let (values, is_list) = match body {
+        Value::Object(_) => (std::slice::from_ref(body), false),
+        Value::Array(values) => (values.as_slice(), true),
+        other => {
+            findings.add(String::new(), expected("a task, or an array of tasks", other));
+            (&[][..], false)
+        }
+    };
+    if is_list && !(1..=MAX_TASKS).contains(&values.len()) {
+        findings.add(String::new(), format!("expected 1 to {MAX_TASKS} tasks, found {}", values.len()));
+        return findings.or_problem(Submission { tasks: Vec::new(), is_list });
+    }
+    let mut tasks = Vec::with_capacity(values.len());
+    for (index, value) in values.iter().enumerate() {
+        let pointer = if is_list { format!("/{index}") } else { String::new() };
+        tasks.extend(read_one(value, &pointer, catalog, default_format, &mut findings));
+    }
+    findings.or_problem(Submission { tasks, is_list })
+}
+
+fn read_one(
+    value: &Value,
+    pointer: &str,
+    catalog: &Catalog,
+    default_format: FileFormat,
+    findings: &mut Findings,
+) -> Option<Wanted> {
+    let has = |name: &str| value.get(name).is_some();
+    let is_nested = has("source_config") || has("destination_config");
+    if is_nested || !flat::OWN_FIELDS.iter().any(|name| has(name)) {
+        let task = TaskRequest::read(value, pointer, findings)?.into_task(default_format);
+        check_fit(&task.spec, catalog, |field, detail| findings.add(format!("{pointer}{field}"), detail));
+        return Some(Wanted { task, notes: Vec::new() });
+    }
+    let request = FlatTaskRequest::read(value, pointer, findings)?;
+    if let Some(detail) = wrong_database(&request, catalog) {
+        findings.add(format!("{pointer}/database"), detail);
+    }
+    let notes = request.schema.iter().map(|_| SCHEMA_NOTE.to_owned()).collect();
+    let task = request.into_nested().into_task(default_format);
+    check_fit(&task.spec, catalog, |field, detail| {
+        findings.add(format!("{pointer}{}", flat::own_pointer(field)), detail);
+    });
+    Some(Wanted { task, notes })
+}
+
+const SCHEMA_NOTE: &str = "`schema` does not change what is read: the statement runs as it is written";
+
+/// Everything that can be known about a task before it runs. `report` takes a pointer into the
+/// nested form, and what is wrong there.
+fn check_fit(spec: &TaskSpec, catalog: &Catalog, mut report: impl FnMut(&str, String)) {
+    for misfit in catalog.misfits(spec) {
+        report(misfit.pointer, misfit.detail);
+    }
+}
+
+/// Why the `database` of a flat task cannot be honoured. A connection reads one database; reading
+/// another one than the task names would be the wrong rows.
+fn wrong_database(request: &FlatTaskRequest, catalog: &Catalog) -> Option<String> {
+    let wanted = request.database.as_deref()?;
+    // An unknown connection is an error of its own.
+    let info = catalog.source_info(&request.engine)?;
+    match info.database.as_deref() {
+        Some(configured) if configured == wanted => None,
+        Some(configured) => Some(format!(
+            "source connection `{}` reads the database `{configured}`; name that one or none, or configure \
+             a connection for another database",
+            request.engine
+        )),
+        None => Some(format!(
+            "source connection `{}` does not tell its database, so that this cannot be checked; leave it out",
+            request.engine
+        )),
+    }
+}
+
+/// For the OpenAPI document: one task in either form, or an array of them.
+#[derive(Debug, Serialize)]
+pub(super) struct TaskSubmission;
+
+impl PartialSchema for TaskSubmission {
+    fn schema() -> RefOr<Schema> {
+        let one = || {
+            OneOfBuilder::new()
+                .item(Ref::from_schema_name(TaskRequest::name()))
+                .item(Ref::from_schema_name(FlatTaskRequest::name()))
+        };
+        let array = ArrayBuilder::new().items(one()).min_items(Some(1)).max_items(Some(MAX_TASKS));
+        RefOr::T(Schema::OneOf(one().item(array).build()))
+    }
+}
+
+impl ToSchema for TaskSubmission {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((TaskRequest::name().into_owned(), TaskRequest::schema()));
+        TaskRequest::schemas(schemas);
+        schemas.push((FlatTaskRequest::name().into_owned(), FlatTaskRequest::schema()));
+        FlatTaskRequest::schemas(schemas);
+    }
+}

@@ -1,0 +1,339 @@
+//! `/tasks`: submit, list, show, cancel, retry.
+
+use std::num::NonZeroU32;
+
+use axum::Json;
+use axum::extract::{RawQuery, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::extract::{self, PathId};
+use super::fields::{Findings, list as names};
+use super::problem::{Problem, ProblemKind};
+use super::submission::{self, TaskSubmission};
+use super::view::TaskView;
+use super::{Api, Shared};
+use crate::task::{Read, Task, TaskId};
+use crate::task_source::local::{Cancelled, Retried, SubmitError, Submitted, TaskRecord, TaskState};
+
+/// Tasks of a page when the request does not say.
+const DEFAULT_PAGE: u32 = 50;
+/// Tasks of a page at most.
+const MAX_PAGE: u32 = 500;
+/// Tasks that are read from the queue at once for a page.
+const PAGE_STEP: u32 = 25;
+/// A page ends early when the SQL texts on it weigh this much.
+const MAX_PAGE_BYTES: usize = 2 << 20;
+
+/// The answer to a submitted task.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "message": "Task added successfully",
+    "id_task": "orders-2026-11",
+    "status": "queued",
+    "location": "/tasks/orders-2026-11",
+    "created": true
+}))]
+pub(super) struct SubmittedTask {
+    /// For people.
+    pub message: &'static str,
+    /// Names the task.
+    #[schema(value_type = String)]
+    pub id_task: TaskId,
+    /// Where the task is in its life.
+    pub status: TaskState,
+    /// Where the task can be seen.
+    pub location: String,
+    /// False when the same task was accepted before.
+    pub created: bool,
+    /// What there is to know about the way the task was understood.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub notes: Vec<String>,
+}
+
+/// The answer to an array of tasks.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SubmittedTasks {
+    /// For people.
+    pub message: &'static str,
+    /// One answer for each task, in the order of the request.
+    pub tasks: Vec<SubmittedTask>,
+}
+
+/// One page of tasks, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TaskPage {
+    /// The tasks. A page can be shorter than asked for and still not be the last one.
+    pub tasks: Vec<TaskView>,
+    /// The `cursor` of the next page; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
+const ADDED: &str = "Task added successfully";
+const EXISTS: &str = "Task already exists";
+
+/// Submits a task, or an array of 1 to 1000 tasks that are accepted all or none.
+///
+/// The answer is sent when the tasks are on the disk. Submitting the same task with the same id
+/// again changes nothing, so a request whose answer was lost can be repeated.
+#[utoipa::path(
+    post, path = "/tasks", tag = "tasks", operation_id = "submit_tasks",
+    request_body(content = TaskSubmission, content_type = "application/json"),
+    responses(
+        (status = 202, description = "Accepted and durable; for an array, at least one of the tasks is new. \
+            `SubmittedTask` for one task, `SubmittedTasks` for an array",
+            body = SubmissionAnswer, headers(("location" = String, description = "The task; for one task only"))),
+        (status = 200, description = "All tasks were accepted before; nothing changed", body = SubmissionAnswer,
+            headers(("location" = String, description = "The task; for one task only"))),
+        (status = 400, description = "The body is not JSON, or has a name twice in one object"),
+        (status = 403, description = "The request comes from a page of another web site"),
+        (status = 408, description = "The body did not arrive in time"),
+        (status = 409, description = "An id belongs to a task with another body; no task was accepted"),
+        (status = 413, description = "The body is larger than the configured limit"),
+        (status = 415, description = "The content type is not `application/json`"),
+        (status = 422, description = "Fields are wrong, unknown, or name connections that are not configured; \
+            `errors` has all of them"),
+        (status = 503, description = "The queue could not store the tasks"),
+    )
+)]
+pub(super) async fn submit(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+    let agent = &api.agent;
+    let body = extract::json_body(request, agent.max_body_bytes).await?;
+    let submission = {
+        let value = extract::parse(&body)?;
+        submission::read(&value, &agent.catalog, agent.default_format)?
+    };
+    drop(body);
+    let (tasks, notes): (Vec<Task>, Vec<Vec<String>>) =
+        submission.tasks.into_iter().map(|wanted| (wanted.task, wanted.notes)).unzip();
+    let submitted = agent.queue.submit(tasks).await.map_err(|error| match error {
+        SubmitError::Conflict { id } => {
+            let detail = format!(
+                "the id `{id}` belongs to a task with another body; choose another id, or leave it out"
+            );
+            Problem::new(ProblemKind::IdConflict, detail)
+        }
+        SubmitError::Fault(fault) => Problem::from(fault),
+    })?;
+    let mut answers: Vec<SubmittedTask> =
+        submitted.into_iter().zip(notes).map(|(submitted, notes)| answer(submitted, notes)).collect();
+    let status =
+        if answers.iter().any(|answer| answer.created) { StatusCode::ACCEPTED } else { StatusCode::OK };
+    if submission.is_list {
+        let message =
+            if status == StatusCode::ACCEPTED { "Tasks added successfully" } else { "Tasks already exist" };
+        return Ok((status, Json(SubmittedTasks { message, tasks: answers })).into_response());
+    }
+    let answer = answers.pop().expect("the queue answers every task");
+    Ok((status, [(header::LOCATION, header_value(&answer.location))], Json(answer)).into_response())
+}
+
+fn answer(submitted: Submitted, notes: Vec<String>) -> SubmittedTask {
+    let (record, created) = match submitted {
+        Submitted::Created(record) => (record, true),
+        Submitted::Existing(record) => (record, false),
+    };
+    let location = location(&record.task.id);
+    let message = if created { ADDED } else { EXISTS };
+    SubmittedTask { message, id_task: record.task.id, status: record.state, location, created, notes }
+}
+
+/// Lists tasks, newest first, page by page.
+///
+/// The next page begins behind the last task of this one, so that tasks which arrive meanwhile
+/// move nothing.
+#[utoipa::path(
+    get, path = "/tasks", tag = "tasks", operation_id = "list_tasks",
+    params(
+        ("status" = Option<TaskState>, Query, description = "Only tasks with this status"),
+        ("limit" = Option<u32>, Query, description = "Tasks of a page; 50 when missing", minimum = 1, maximum = 500),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+    ),
+    responses(
+        (status = 200, description = "A page of tasks", body = TaskPage,
+            headers(("link" = String, description = "The next page, with `rel=\"next\"`, when there is one"))),
+        (status = 422, description = "A query parameter is wrong or unknown"),
+        (status = 503, description = "The queue could not be read"),
+    )
+)]
+pub(super) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    let request = ListRequest::read(query.as_deref())?;
+    let (records, next) = page(&api, &request).await?;
+    let running = api.agent.pool.running();
+    let tasks = records.into_iter().map(|record| TaskView::new(record, running)).collect();
+    let next_cursor = next.map(|sequence| format!("{sequence:x}"));
+    let link = next_cursor.as_deref().map(|cursor| request.link(cursor));
+    let mut response = Json(TaskPage { tasks, next_cursor }).into_response();
+    if let Some(link) = link {
+        response.headers_mut().insert(header::LINK, header_value(&link));
+    }
+    Ok(response)
+}
+
+/// Collects a page in steps, so that its weight is bounded: one task can have a megabyte of SQL.
+async fn page(api: &Shared, request: &ListRequest) -> Result<(Vec<TaskRecord>, Option<i64>), Problem> {
+    let mut records = Vec::new();
+    let mut before = request.before;
+    let mut bytes = 0;
+    let mut left = request.limit.get();
+    loop {
+        let step = NonZeroU32::new(left.min(PAGE_STEP)).expect("the loop ends when nothing is left");
+        let page = api.agent.queue.list(request.status, before, step).await?;
+        bytes += page.tasks.iter().map(|record| read_bytes(&record.task)).sum::<usize>();
+        records.extend(page.tasks);
+        left -= step.get();
+        before = page.next;
+        if before.is_none() || left == 0 || bytes > MAX_PAGE_BYTES {
+            return Ok((records, before));
+        }
+    }
+}
+
+fn read_bytes(task: &Task) -> usize {
+    match &task.spec.source.read {
+        Read::Query(text) | Read::Table(text) => text.len(),
+    }
+}
+
+/// The query parameters of a listing.
+struct ListRequest {
+    status: Option<TaskState>,
+    limit: NonZeroU32,
+    before: Option<i64>,
+}
+
+impl ListRequest {
+    fn read(query: Option<&str>) -> Result<Self, Problem> {
+        let mut findings = Findings::default();
+        let mut request =
+            Self { status: None, limit: NonZeroU32::new(DEFAULT_PAGE).expect("not zero"), before: None };
+        for (name, value) in extract::parameters(query, &["status", "limit", "cursor"], &mut findings) {
+            match name {
+                "status" => match TaskState::from_name(&value) {
+                    Some(status) => request.status = Some(status),
+                    None => {
+                        let known = TaskState::ALL.map(TaskState::as_str);
+                        findings.add_parameter(name, format!("expected one of {}", names(&known)));
+                    }
+                },
+                "limit" => match value.parse::<NonZeroU32>() {
+                    Ok(limit) if limit.get() <= MAX_PAGE => request.limit = limit,
+                    Ok(_) | Err(_) => {
+                        findings.add_parameter(name, format!("expected a whole number from 1 to {MAX_PAGE}"));
+                    }
+                },
+                _ => match u64::from_str_radix(&value, 16).ok().and_then(|cursor| i64::try_from(cursor).ok())
+                {
+                    Some(before) => request.before = Some(before),
+                    None => findings.add_parameter(name, "expected the `next_cursor` of an earlier page"),
+                },
+            }
+        }
+        findings.or_problem(request)
+    }
+
+    fn link(&self, cursor: &str) -> String {
+        let status = self.status.map(|status| format!("status={}&", status.as_str())).unwrap_or_default();
+        format!("</tasks?{status}limit={}&cursor={cursor}>; rel=\"next\"", self.limit)
+    }
+}
+
+/// Shows a task: status, attempts with their errors, live progress, receipt.
+#[utoipa::path(
+    get, path = "/tasks/{id}", tag = "tasks", operation_id = "show_task",
+    params(("id" = String, Path, description = "Names the task")),
+    responses(
+        (status = 200, description = "The task", body = TaskView),
+        (status = 404, description = "No task has this id"),
+        (status = 503, description = "The queue could not be read"),
+    )
+)]
+pub(super) async fn show(State(api): State<Api>, PathId(id): PathId) -> Result<Json<TaskView>, Problem> {
+    let record = api.agent.queue.get(&id).await?.ok_or_else(|| Problem::unknown_task(id.as_str()))?;
+    Ok(Json(TaskView::new(record, api.agent.pool.running())))
+}
+
+/// Cancels a task. One that runs stops at its next safe point, on the server of the database too,
+/// and leaves no visible file.
+#[utoipa::path(
+    delete, path = "/tasks/{id}", tag = "tasks", operation_id = "cancel_task",
+    params(("id" = String, Path, description = "Names the task")),
+    responses(
+        (status = 200, description = "The task is cancelled, now or since an earlier request", body = TaskView),
+        (status = 202, description = "The task runs and was asked to stop", body = TaskView,
+            headers(("location" = String, description = "The task"))),
+        (status = 403, description = "The request comes from a page of another web site"),
+        (status = 404, description = "No task has this id"),
+        (status = 409, description = "The task has completed or failed"),
+        (status = 503, description = "The queue could not store it"),
+    )
+)]
+pub(super) async fn cancel(State(api): State<Api>, PathId(id): PathId) -> Result<Response, Problem> {
+    let running = api.agent.pool.running();
+    match api.agent.queue.cancel(&id).await? {
+        Cancelled::Unknown => Err(Problem::unknown_task(id.as_str())),
+        Cancelled::Now(record) => Ok(Json(TaskView::new(record, running)).into_response()),
+        Cancelled::AlreadyEnded(record) if record.state == TaskState::Cancelled => {
+            Ok(Json(TaskView::new(record, running)).into_response())
+        }
+        Cancelled::Requested(record) => {
+            running.hurry(&id);
+            let location = [(header::LOCATION, header_value(&location(&id)))];
+            Ok((StatusCode::ACCEPTED, location, Json(TaskView::new(record, running))).into_response())
+        }
+        Cancelled::AlreadyEnded(record) => {
+            let detail = format!("the task is {}, so that there is nothing to cancel", record.state.as_str());
+            Err(Problem::new(ProblemKind::TaskState, detail))
+        }
+    }
+}
+
+/// Puts a failed or cancelled task back into the queue, with all its attempts.
+#[utoipa::path(
+    post, path = "/tasks/{id}/retry", tag = "tasks", operation_id = "retry_task",
+    params(("id" = String, Path, description = "Names the task")),
+    responses(
+        (status = 202, description = "The task waits again", body = TaskView,
+            headers(("location" = String, description = "The task"))),
+        (status = 403, description = "The request comes from a page of another web site"),
+        (status = 404, description = "No task has this id"),
+        (status = 409, description = "The task has neither failed nor been cancelled"),
+        (status = 503, description = "The queue could not store it"),
+    )
+)]
+pub(super) async fn retry(State(api): State<Api>, PathId(id): PathId) -> Result<Response, Problem> {
+    match api.agent.queue.retry(&id).await? {
+        Retried::Unknown => Err(Problem::unknown_task(id.as_str())),
+        Retried::Queued(record) => {
+            let location = [(header::LOCATION, header_value(&location(&id)))];
+            let view = TaskView::new(record, api.agent.pool.running());
+            Ok((StatusCode::ACCEPTED, location, Json(view)).into_response())
+        }
+        Retried::Refused(record) => {
+            let state = record.state.as_str();
+            let detail = format!("the task is {state}; only a failed or cancelled task can be retried");
+            Err(Problem::new(ProblemKind::TaskState, detail))
+        }
+    }
+}
+
+fn location(id: &TaskId) -> String {
+    format!("/tasks/{id}")
+}
+
+/// Ids, cursors and states are letters, digits and a few signs.
+fn header_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("the alphabet of ids is allowed in headers")
+}
+
+/// For the OpenAPI document: the answer to one task or to an array.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum SubmissionAnswer {
+    One(SubmittedTask),
+    Many(SubmittedTasks),
+}
