@@ -4,6 +4,7 @@
 //! **batches**, encoded into **parts**, **uploaded** to a **destination**, **committed**, and
 //! **finished** with an **outcome**. The modules follow that sentence.
 
+pub mod agent;
 pub mod api;
 pub mod catalog;
 pub mod cli;

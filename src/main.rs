@@ -1,3 +1,7 @@
 //! The exit code. No logic.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    data_exchange_agent::cli::main()
+}

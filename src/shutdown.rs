@@ -116,3 +116,13 @@ impl<T: Send + 'static> TaskSet<T> {
         self.0.shutdown().await;
     }
 }
+
+/// Spawns the API server, which outlives the drain and is ended by its own signal.
+#[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+pub fn spawn_server<F>(server: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(server)
+}

@@ -1,3 +1,103 @@
 //! The command line: one file a command.
+//!
+//! Exit codes: 0 done; 1 it ran and failed; 2 it could not start (arguments or configuration).
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where people are spoken to")]
 
-pub mod demo;
+pub(crate) mod demo;
+mod extract;
+mod progress;
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config, Environment, Overrides};
+use crate::telemetry::LogFormat;
+
+/// The exit code of a start that failed.
+const CANNOT_START: u8 = 2;
+
+/// Moves data out of databases into object stores, as Parquet.
+#[derive(Debug, Parser)]
+#[command(name = "data-exchange-agent", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the REST API and run tasks (the default).
+    Run(run::RunArguments),
+    /// Extract one query or table now, without queue and server.
+    Extract(Box<extract::ExtractArguments>),
+    /// Show the whole way on a generated sample: no server, no network, no configuration.
+    Demo(demo::DemoArguments),
+}
+
+/// Arguments that every command with a configuration has.
+#[derive(Clone, Debug, Args)]
+struct CommonArguments {
+    /// Configuration file [default: ./configuration.toml, then ~/.data_exchange_agent/configuration.toml]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Log what the agent does in detail
+    #[arg(short, long)]
+    debug: bool,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+/// Runs the command of the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return cannot_start(&format!("start the runtime: {error}")),
+    };
+    let code = runtime.block_on(async {
+        match cli.command {
+            None => run::run(cli.run).await,
+            Some(Command::Run(arguments)) => run::run(arguments).await,
+            Some(Command::Extract(arguments)) => extract::run(*arguments).await,
+            Some(Command::Demo(arguments)) => demo::run(arguments).await,
+        }
+    });
+    // An encoder thread that still holds a batch must not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+fn cannot_start(problem: &str) -> ExitCode {
+    eprintln!("error: {problem}");
+    ExitCode::from(CANNOT_START)
+}
+
+fn failed(problem: &str) -> ExitCode {
+    eprintln!("error: {problem}");
+    ExitCode::FAILURE
+}
+
+/// The proven configuration. Prints every problem or warning.
+fn configuration(explicit: Option<&Path>, overrides: &Overrides, quiet: bool) -> Result<Config, ExitCode> {
+    match config::load(explicit, overrides, &Environment::process()) {
+        Ok((config, _file, warnings)) => {
+            for warning in warnings.iter().filter(|_warning| !quiet) {
+                eprintln!("warning: {warning}");
+            }
+            Ok(config)
+        }
+        Err(problems) => {
+            for problem in &problems.0 {
+                eprintln!("error: {problem}");
+            }
+            Err(ExitCode::from(CANNOT_START))
+        }
+    }
+}

@@ -15,6 +15,7 @@ mod parquet;
 pub mod plan;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use tokio::sync::mpsc;
@@ -27,7 +28,7 @@ use crate::destination::{Destination, StoredPart, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::{TaskSet, spawn_blocking};
 use crate::source::{Extraction, Query, Source};
-use crate::task::{Progress, Task, TaskId};
+use crate::task::{Progress, Receipt, Task, TaskId};
 
 /// Everything that one transfer needs; clones share it.
 #[derive(Clone)]
@@ -84,8 +85,8 @@ impl Transfer {
 
     /// Reads every slice and stores its rows as parts. `None` when `stop` came first.
     ///
-    /// When this returns, nothing of the transfer runs any more, whatever the result, so the
-    /// caller can commit or abort the upload.
+    /// When this returns, nothing of the transfer touches the source or the upload any more,
+    /// whatever the result, so the caller can commit or abort.
     pub async fn write(&self, stop: &CancellationToken) -> Result<Option<Written>, Fault> {
         let numbers = Arc::new(PartNumbers::default());
         let mut slices = TaskSet::new();
@@ -121,6 +122,24 @@ impl Transfer {
         }
         written.parts.sort_by_key(|part| part.name.number());
         Ok(Some(written))
+    }
+
+    /// Makes the parts visible. `begun` is when the attempt began.
+    pub async fn commit(&self, written: Written, begun: Instant) -> Result<Receipt, Fault> {
+        let rows = written.rows;
+        let files = self.upload.commit(written.parts).await.map_err(|fault| fault.while_doing("commit"))?;
+        let committed: u64 = files.iter().map(|file| file.rows).sum();
+        if committed != rows {
+            let action = format!("count rows: {rows} were read and {committed} committed");
+            return Err(Fault::new(FaultKind::Bug, action));
+        }
+        Ok(Receipt {
+            bytes: files.iter().map(|file| file.bytes).sum(),
+            files,
+            rows,
+            duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            slices: u32::try_from(self.extraction.slice_count()).unwrap_or(u32::MAX),
+        })
     }
 
     /// Reads one slice, or none at all to make the file of an empty result.

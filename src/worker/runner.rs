@@ -17,7 +17,7 @@ use crate::shutdown::Shutdown;
 use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Report};
 use crate::task_source::TaskSource;
 use crate::telemetry::Metrics;
-use crate::transfer::{Transfer, Written};
+use crate::transfer::Transfer;
 
 /// How often an outcome that could not be recorded is sent again.
 const FINISH_TRIES: u32 = 8;
@@ -129,7 +129,7 @@ impl Runner {
             other => other,
         };
         match written {
-            Ok(Ok(written)) => commit(&transfer, written, begun).await.map(Ended::Completed),
+            Ok(Ok(written)) => transfer.commit(written, begun).await.map(Ended::Completed),
             Ok(Err(cut)) => {
                 transfer.upload.abort().await;
                 Ok(Ended::Cut(cut))
@@ -164,24 +164,6 @@ impl Runner {
             () = self.shutdown.aborting() => Cut::Released,
         }
     }
-}
-
-/// Makes the parts visible.
-async fn commit(transfer: &Transfer, written: Written, begun: Instant) -> Result<Receipt, Fault> {
-    let rows = written.rows;
-    let files = transfer.upload.commit(written.parts).await.map_err(|fault| fault.while_doing("commit"))?;
-    let committed: u64 = files.iter().map(|file| file.rows).sum();
-    if committed != rows {
-        let action = format!("count rows: {rows} were read and {committed} committed");
-        return Err(Fault::new(FaultKind::Bug, action));
-    }
-    Ok(Receipt {
-        bytes: files.iter().map(|file| file.bytes).sum(),
-        files,
-        rows,
-        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        slices: u32::try_from(transfer.extraction.slice_count()).unwrap_or(u32::MAX),
-    })
 }
 
 /// What follows from the end of an attempt. `None` when the lease is somebody else's: then there

@@ -1,3 +1,186 @@
-//! `demo`: the main job with nothing but this program.
+//! `demo`: the whole way on a generated sample, with nothing but this program.
+//!
+//! A SQLite file is generated, an agent is started on a free port, tasks are posted over HTTP and
+//! watched, and the Parquet files are read back and compared with the database, sum by sum.
 
-pub mod sample;
+mod client;
+mod read_back;
+pub(crate) mod sample;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use indicatif::{HumanBytes, HumanCount};
+
+use self::client::Client;
+use super::progress::Bar;
+use crate::agent::{Agent, explained};
+use crate::config::{
+    Application, Config, LocalTarget, Server, SourceConnection, SqliteSource, TargetConnection,
+    TransferSettings,
+};
+use crate::task::{ProgressSnapshot, Receipt};
+use crate::telemetry::{LogFormat, init_logging};
+
+/// Time between two looks at the tasks.
+const LOOK: Duration = Duration::from_millis(100);
+/// Tasks that share the sample, one for each worker.
+const TASKS: u64 = 2;
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct DemoArguments {
+    /// Rows of the sample
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    rows: u64,
+    /// Where sample and output go; must not exist [default: a new temporary directory]
+    #[arg(long, value_name = "DIRECTORY")]
+    directory: Option<PathBuf>,
+    /// Log what the agent does in detail
+    #[arg(short, long)]
+    debug: bool,
+}
+
+pub(super) async fn run(arguments: DemoArguments) -> ExitCode {
+    if arguments.debug {
+        init_logging(LogFormat::Text, true);
+    }
+    match demonstrate(&arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => super::failed(&format!("{error:#}")),
+    }
+}
+
+async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<()> {
+    let directory = match &arguments.directory {
+        Some(directory) => directory.clone(),
+        None => std::env::temp_dir().join(format!("data-exchange-agent-demo-{}", uuid::Uuid::new_v4())),
+    };
+    std::fs::create_dir(&directory).with_context(|| {
+        format!("create {}: choose a --directory that does not exist", directory.display())
+    })?;
+
+    let begun = Instant::now();
+    let database = directory.join("sample.sqlite");
+    let expected = sample::create(&database, arguments.rows).await.map_err(explained)?;
+    println!(
+        "sample     {} rows in {} ({:.1} s)",
+        HumanCount(expected.rows),
+        database.display(),
+        begun.elapsed().as_secs_f64()
+    );
+
+    let output = directory.join("output");
+    std::fs::create_dir(&output).context("create the output directory")?;
+    let agent = Agent::start(config(&directory, &database, &output)).await?;
+    println!("agent      http://{}", agent.address());
+    let client = Client::new(agent.address())?;
+    let shutdown = agent.shutdown().clone();
+    let outcome = tokio::select! {
+        outcome = transfer(&client, arguments.rows) => outcome,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    };
+    shutdown.begin_drain();
+    agent.until_stopped().await;
+    let (receipts, elapsed) = outcome?;
+
+    let files: Vec<PathBuf> =
+        receipts.iter().flat_map(|receipt| &receipt.files).map(path_of).collect::<Result<_, _>>()?;
+    report(&receipts, elapsed);
+    let found = read_back::totals(&files)?;
+    println!("\nfirst rows of {}\n{}", files[0].display(), read_back::first_rows(&files[0])?);
+    if found != expected {
+        bail!("the files differ from the database\n  database {expected:?}\n  files    {found:?}");
+    }
+    println!("\nread back  {} rows; every count and sum equals the database", HumanCount(found.rows));
+    println!("files      stay in {}", output.display());
+    Ok(())
+}
+
+/// Posts the tasks and watches them to their end.
+async fn transfer(client: &Client, rows: u64) -> anyhow::Result<(Vec<Receipt>, Duration)> {
+    let begun = Instant::now();
+    let mut ids = Vec::new();
+    for task in 0..TASKS {
+        let (first, last) = (rows * task / TASKS + 1, rows * (task + 1) / TASKS);
+        let query = format!("SELECT * FROM {} WHERE id BETWEEN {first} AND {last}", sample::TABLE);
+        let id = client.post_task("sample", &query, "local", "orders").await?;
+        println!("posted     task {id}: {query}");
+        ids.push(id);
+    }
+    let bar = Bar::new(Some(rows));
+    let mut receipts: BTreeMap<String, Receipt> = BTreeMap::new();
+    while receipts.len() < ids.len() {
+        tokio::time::sleep(LOOK).await;
+        let mut total = ProgressSnapshot::default();
+        for id in &ids {
+            let view = client.task(id).await?;
+            match view.status.as_str() {
+                "failed" | "cancelled" => bail!("task {id} {}: {}", view.status, view.last_error()),
+                _ => {}
+            }
+            total.rows += view.rows();
+            total.bytes += view.bytes();
+            total.parts += view.parts();
+            if let Some(receipt) = view.receipt {
+                receipts.insert(id.clone(), receipt);
+            }
+        }
+        total.rows_per_second = total.rows as f64 / begun.elapsed().as_secs_f64();
+        bar.show(&total);
+    }
+    bar.clear();
+    Ok((receipts.into_values().collect(), begun.elapsed()))
+}
+
+fn report(receipts: &[Receipt], elapsed: Duration) {
+    let seconds = elapsed.as_secs_f64();
+    let rows: u64 = receipts.iter().map(|receipt| receipt.rows).sum();
+    let bytes: u64 = receipts.iter().map(|receipt| receipt.bytes).sum();
+    for file in receipts.iter().flat_map(|receipt| &receipt.files) {
+        println!("file       {}  {} rows  {}", file.location, HumanCount(file.rows), HumanBytes(file.bytes));
+    }
+    println!(
+        "written    {} rows, {} in {seconds:.2} s: {} rows/s, {:.1} MB/s",
+        HumanCount(rows),
+        HumanBytes(bytes),
+        HumanCount((rows as f64 / seconds) as u64),
+        bytes as f64 / 1e6 / seconds,
+    );
+}
+
+fn path_of(file: &crate::task::FileReceipt) -> anyhow::Result<PathBuf> {
+    let url =
+        url::Url::parse(&file.location).with_context(|| format!("read the location {}", file.location))?;
+    url.to_file_path().map_err(|()| anyhow::anyhow!("{} is not a file", file.location))
+}
+
+fn config(directory: &Path, database: &Path, output: &Path) -> Config {
+    let workers = NonZeroUsize::new(TASKS as usize).expect("not zero");
+    Config {
+        application: Application {
+            workers,
+            task_fetch_interval: Duration::from_secs(5),
+            debug_mode: false,
+            affinity: None,
+            data_directory: directory.join("agent"),
+            stop_grace: Duration::from_secs(30),
+            memory_limit: None,
+        },
+        server: Server {
+            host: std::net::Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            max_body_bytes: 1 << 20,
+            allow_unauthenticated: false,
+        },
+        transfer: TransferSettings::default(),
+        sources: [("sample".to_owned(), SourceConnection::Sqlite(SqliteSource { path: database.into() }))]
+            .into(),
+        targets: [("local".to_owned(), TargetConnection::Local(LocalTarget { root: output.into() }))].into(),
+        unavailable: Vec::new(),
+    }
+}

@@ -15,11 +15,11 @@ use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use crate::fault::{Fault, FaultKind};
 
 /// Name of the table.
-pub const TABLE: &str = "orders";
+pub(crate) const TABLE: &str = "orders";
 
 /// Exact figures of the sample, computed by SQLite from what it stored.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SampleTotals {
+pub(crate) struct SampleTotals {
     /// Rows.
     pub rows: u64,
     /// Sum of `id`.
@@ -110,7 +110,7 @@ FROM orders";
 ///
 /// The file appears under its name when it is complete. A file that is there already is an error:
 /// the demo never overwrites what it did not make.
-pub async fn create(path: &Path, rows: u64) -> Result<SampleTotals, Fault> {
+pub(crate) async fn create(path: &Path, rows: u64) -> Result<SampleTotals, Fault> {
     let action = || format!("create the sample database `{}`", path.display());
     if tokio::fs::try_exists(path).await.map_err(|error| failed(action(), error))? {
         return Err(Fault::new(FaultKind::Request, action())

@@ -76,7 +76,7 @@ impl Postgres {
         let base = match &query.read {
             Read::Query(text) => {
                 let query = read_only::check(text, SqlDialect::PostgreSql)?;
-                Base { sql: query.embeddable().to_owned(), table: None }
+                Base { sql: query.as_str().to_owned(), table: None }
             }
             Read::Table(text) => {
                 let table = slices::find_table(connection, text).await?;

@@ -1,0 +1,212 @@
+//! The only place where concrete types meet: builds, wires, and owns the order of the stop.
+//!
+//! ```text
+//! Config -> Catalog (sources, destinations) -> Runner -> Pool <- LocalQueue <- API
+//! ```
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, ApiState};
+use crate::catalog::{Catalog, SourceInfo};
+use crate::config::{Config, SourceConnection, TargetConnection, TransferSettings};
+use crate::destination::Destination;
+use crate::destination::local::LocalDestination;
+use crate::destination::s3::S3Destination;
+use crate::fault::Fault;
+use crate::shutdown::Shutdown;
+use crate::source::Source;
+use crate::source::postgres::Postgres;
+use crate::source::read_only::SqlDialect;
+use crate::source::sqlite::SqliteDatabase;
+use crate::task_source::TaskSource;
+use crate::task_source::local::LocalQueue;
+use crate::telemetry::Metrics;
+use crate::transfer::plan;
+use crate::worker::{Pool, PoolSettings, Runner};
+
+/// How long an abort may take: uploads are aborted and leases released meanwhile.
+const ABORT_LIMIT: Duration = Duration::from_secs(20);
+/// How long open requests may take once everything else has ended.
+const API_LIMIT: Duration = Duration::from_secs(5);
+
+/// A running agent.
+pub struct Agent {
+    address: SocketAddr,
+    queue: LocalQueue,
+    shutdown: Shutdown,
+    api: JoinHandle<std::io::Result<()>>,
+    close_api: CancellationToken,
+    grace: Duration,
+}
+
+impl Agent {
+    /// Opens the queue, builds every connection, and starts workers and API. Tasks of an agent that
+    /// died before are leased at once.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let shutdown = Shutdown::new();
+        let catalog = Arc::new(catalog(&config, &shutdown).await?);
+        check_memory(&config, &catalog)?;
+
+        // Bound before the queue is opened: a second agent on the same port changes nothing.
+        let wanted = SocketAddr::new(config.server.host, config.server.port);
+        let listener = TcpListener::bind(wanted).await.with_context(|| {
+            format!("listen on {wanted}: choose another --port, or stop what listens there")
+        })?;
+        let address = listener.local_addr().context("read the address that is listened on")?;
+        let queue =
+            LocalQueue::open(&config.application.data_directory, &shutdown).await.map_err(explained)?;
+
+        let metrics = Arc::new(Metrics::default());
+        let runner = Runner::new(
+            Arc::clone(&catalog),
+            config.transfer.clone(),
+            Arc::clone(&metrics),
+            shutdown.clone(),
+        );
+        let settings = PoolSettings {
+            workers: config.application.workers,
+            interval: config.application.task_fetch_interval,
+        };
+        let task_sources: Vec<Arc<dyn TaskSource>> = vec![Arc::new(queue.clone())];
+        let pool = Pool::start(settings, task_sources, &Arc::new(runner), &shutdown);
+
+        let router = api::router(ApiState {
+            queue: queue.clone(),
+            pool,
+            catalog,
+            metrics,
+            shutdown: shutdown.clone(),
+            default_format: config.transfer.format,
+            max_body_bytes: config.server.max_body_bytes,
+        });
+        let close_api = CancellationToken::new();
+        let api =
+            crate::shutdown::spawn_server(api::serve(listener, router, close_api.clone().cancelled_owned()));
+        tracing::info!(%address, workers = config.application.workers, "the agent is ready");
+        Ok(Self { address, queue, shutdown, api, close_api, grace: config.application.stop_grace })
+    }
+
+    /// Where the API listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The stop signals of this agent.
+    #[must_use]
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// Waits until a drain is asked for, then stops in order: readiness says no, leasing stops,
+    /// running tasks end, or are stopped after the grace time and released, the queue and the API
+    /// close. True when every task ended by itself or was released.
+    pub async fn until_stopped(self) -> bool {
+        self.shutdown.draining().await;
+        tracing::info!(grace = ?self.grace, "the agent drains: nothing new starts, running tasks may end");
+        let drained = tokio::select! {
+            drained = self.shutdown.finished(self.grace) => drained,
+            () = self.shutdown.aborting() => false,
+        };
+        if !drained {
+            tracing::warn!("the agent aborts: running tasks stop at the next safe point and are released");
+            self.shutdown.begin_abort();
+        }
+        let ended = self.shutdown.finished(ABORT_LIMIT).await;
+        if !ended {
+            tracing::error!("some tasks did not stop in time; they will be leased again at the next start");
+        }
+        self.close_api.cancel();
+        if tokio::time::timeout(API_LIMIT, self.api).await.is_err() {
+            tracing::warn!("some requests did not end in time");
+        }
+        self.queue.close().await;
+        tracing::info!("the agent has stopped");
+        ended
+    }
+}
+
+/// Every configured connection, by name.
+async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
+    let mut catalog = Catalog::new();
+    for (name, connection) in &config.sources {
+        let source = source(connection.clone(), shutdown).map_err(explained);
+        let source = source.with_context(|| format!("connections.source.{name}"))?;
+        catalog.add_source(name, info(connection), source);
+    }
+    for (name, connection) in &config.targets {
+        let destination = destination(connection, shutdown).await.map_err(explained);
+        let destination = destination.with_context(|| format!("connections.target.{name}"))?;
+        catalog.add_destination(name, connection.kind(), destination);
+    }
+    for connection in &config.unavailable {
+        catalog.add_unavailable(&connection.section, &connection.reason);
+    }
+    Ok(catalog)
+}
+
+/// The adapter of a source connection: the registry of sources.
+pub fn source(connection: SourceConnection, shutdown: &Shutdown) -> Result<Arc<dyn Source>, Fault> {
+    Ok(match connection {
+        SourceConnection::Postgres(config) => Arc::new(Postgres::new(config, shutdown.clone())?),
+        SourceConnection::Sqlite(config) => Arc::new(SqliteDatabase::new(&config)),
+    })
+}
+
+/// What tasks can ask of a source connection before it is connected to.
+fn info(connection: &SourceConnection) -> SourceInfo {
+    match connection {
+        SourceConnection::Postgres(config) => {
+            SourceInfo { database: Some(config.database.clone()), dialect: Some(SqlDialect::PostgreSql) }
+        }
+        SourceConnection::Sqlite(_) => SourceInfo { database: None, dialect: Some(SqlDialect::Sqlite) },
+    }
+}
+
+/// The adapter of a target connection: the registry of destinations.
+pub async fn destination(
+    connection: &TargetConnection,
+    shutdown: &Shutdown,
+) -> Result<Arc<dyn Destination>, Fault> {
+    Ok(match connection {
+        TargetConnection::Local(config) => Arc::new(LocalDestination::new(config)),
+        TargetConnection::S3(config) => Arc::new(S3Destination::new(config, shutdown).await?),
+    })
+}
+
+/// Compares the memory equation with the configured limit.
+fn check_memory(config: &Config, catalog: &Catalog) -> anyhow::Result<()> {
+    let Some(limit) = config.application.memory_limit else { return Ok(()) };
+    let part_buffer =
+        catalog.destinations().map(|(_, _, destination)| destination.part_buffer_bytes()).max().unwrap_or(0);
+    let TransferSettings { slices, .. } = config.transfer;
+    let ceiling = plan::memory_ceiling(
+        config.application.workers,
+        NonZeroUsize::from(slices),
+        &config.transfer,
+        part_buffer,
+    );
+    ensure!(
+        ceiling <= limit.get(),
+        "application.memory_limit is {limit} bytes and {workers} workers with {slices} slices can take {ceiling}. \
+         Lower application.workers, transfer.slices, transfer.batch_bytes or transfer.row_group_bytes, or raise the limit.",
+        workers = config.application.workers,
+    );
+    Ok(())
+}
+
+/// A fault with its remedy, for a person at a terminal.
+pub fn explained(fault: Fault) -> anyhow::Error {
+    match fault.hint() {
+        Some(hint) => anyhow::anyhow!("{}. {hint}", fault.chain()),
+        None => anyhow::anyhow!("{}", fault.chain()),
+    }
+}
