@@ -108,6 +108,20 @@ async fn waiting_for_work_ends_when_a_task_is_submitted_or_retried() {
     assert_eq!(lease_one(&queue).await.attempt, 2);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_wake_up_is_lost_whenever_the_task_arrives() {
+    let place = Place::new();
+    let queue = place.open().await;
+    let shutdown = Shutdown::new();
+    for number in 0..100 {
+        let submitter = queue.clone();
+        let submitted = shutdown.spawn(async move { submit(&submitter, task(&number.to_string())).await });
+        // Shorter than the sleep after which the queue looks again by itself.
+        timeout(PATIENCE / 2, queue.wait_for_work()).await.unwrap();
+        assert_eq!(lease_one(&queue).await.task.id, submitted.await.unwrap().task.id);
+    }
+}
+
 #[tokio::test]
 async fn waiting_for_work_ends_when_the_next_back_off_does() {
     let place = Place::new();
