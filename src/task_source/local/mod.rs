@@ -1,10 +1,10 @@
 //! The durable queue behind `POST /tasks`.
 //!
-//! One SQLite file in the data directory, opened by one agent at a time. One [`writer`] makes all
+//! One SQLite file in the data directory, opened by one agent at a time. One `writer` makes all
 //! changes, many requests per commit; reads have connections of their own. What was answered is on
 //! the disk.
 //!
-//! A task is `queued`, `running`, and then `completed`, `failed` or `cancelled`; [`standing`] has
+//! A task is `queued`, `running`, and then `completed`, `failed` or `cancelled`; `standing` has
 //! every way from one to the next. A lease has no deadline: it is held as long as its agent lives,
 //! and when the agent has died, opening the file puts its tasks back.
 //!

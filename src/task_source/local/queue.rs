@@ -2,7 +2,6 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -173,9 +172,8 @@ impl TaskSource for LocalQueue {
 
     async fn wait_for_work(&self) {
         loop {
-            let mut notified = pin!(self.0.signals.work.notified());
-            // Registered before looking: work that arrives while the query runs is not missed.
-            notified.as_mut().enable();
+            // Made before looking: it hears of work that arrives while the query runs.
+            let notified = self.0.signals.work.notified();
             let sleep = match read::next_eligible(&self.0.readers).await {
                 Ok(None) => LONGEST_SLEEP,
                 Ok(Some(moment)) => {

@@ -91,15 +91,16 @@ pub(super) async fn counts(pool: &SqlitePool) -> Result<Counts, sqlx::Error> {
     Ok(counts)
 }
 
+/// `INDEXED BY` for the reason that the statements of leasing have.
+pub(super) const NEXT_ELIGIBLE: &str = "SELECT coalesce(\
+     (SELECT 0 FROM task INDEXED BY task_ready WHERE state = 'queued' AND eligible_at IS NULL LIMIT 1), \
+     (SELECT min(eligible_at) FROM task INDEXED BY task_back_off \
+      WHERE state = 'queued' AND eligible_at IS NOT NULL))";
+
 /// The end of the earliest back-off among the tasks that wait; a moment long past when one waits
 /// for nothing but a worker.
 pub(super) async fn next_eligible(pool: &SqlitePool) -> Result<Option<i64>, sqlx::Error> {
-    query_scalar(
-        "SELECT coalesce((SELECT 0 FROM task WHERE state = 'queued' AND eligible_at IS NULL LIMIT 1), \
-         (SELECT min(eligible_at) FROM task WHERE state = 'queued' AND eligible_at IS NOT NULL))",
-    )
-    .fetch_one(pool)
-    .await
+    query_scalar(NEXT_ELIGIBLE).fetch_one(pool).await
 }
 
 /// Which of these leases still run, in the same order.

@@ -57,6 +57,27 @@ async fn a_large_call_is_accepted_as_a_whole() {
 }
 
 #[tokio::test]
+async fn leasing_costs_the_same_however_many_tasks_there_are() {
+    use super::super::{change, read};
+    let place = Place::new();
+    place.open().await.close().await;
+    let mut connection = place.connect().await;
+    for statement in [change::END_BACK_OFFS, change::START_ATTEMPTS, read::NEXT_ELIGIBLE] {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(explain).bind(0).bind(1).fetch_all(&mut connection).await.unwrap();
+        let plan: Vec<_> = plan.into_iter().map(|(_, _, _, line)| line).collect();
+        let indexes = ["task_ready", "task_back_off", "INTEGER PRIMARY KEY"];
+        let walks = plan.iter().filter(|line| line.contains(" task "));
+        assert!(walks.clone().count() > 0);
+        for line in walks {
+            assert!(indexes.iter().any(|index| line.contains(index)), "{plan:?}");
+        }
+        assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{plan:?}");
+    }
+}
+
+#[tokio::test]
 async fn waiting_for_work_ends_when_a_task_is_submitted_or_retried() {
     let place = Place::new();
     let queue = place.open().await;
@@ -85,6 +106,20 @@ async fn waiting_for_work_ends_when_a_task_is_submitted_or_retried() {
             .await
             .unwrap();
     assert_eq!(lease_one(&queue).await.attempt, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_wake_up_is_lost_whenever_the_task_arrives() {
+    let place = Place::new();
+    let queue = place.open().await;
+    let shutdown = Shutdown::new();
+    for number in 0..100 {
+        let submitter = queue.clone();
+        let submitted = shutdown.spawn(async move { submit(&submitter, task(&number.to_string())).await });
+        // Shorter than the sleep after which the queue looks again by itself.
+        timeout(PATIENCE / 2, queue.wait_for_work()).await.unwrap();
+        assert_eq!(lease_one(&queue).await.task.id, submitted.await.unwrap().task.id);
+    }
 }
 
 #[tokio::test]
