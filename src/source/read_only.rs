@@ -183,7 +183,10 @@ fn prove(sql: &str, dialect: SqlDialect) -> Result<ReadOnlyQuery, (Refusal, Opti
         };
         return Err((Refusal::OtherStatement(what), None));
     }
-    let query = parse(&outline.masked, dialect)?;
+    let query = parse(&outline.masked, dialect).map_err(|(refusal, place)| {
+        let original = |Place { line, column }| Place { line, column: outline.original_column(line, column) };
+        (refusal, place.map(original))
+    })?;
     match query.visit(&mut WriteFinder) {
         ControlFlow::Break(refusal) => Err((refusal, None)),
         ControlFlow::Continue(()) => Ok(ReadOnlyQuery(sql[outline.start..outline.end].to_owned())),
@@ -321,6 +324,10 @@ mod tests {
     fn postgres_syntax_is_accepted() {
         for sql in [
             "TABLE sales.orders",
+            "(TABLE orders)",
+            "TABLE a UNION ALL TABLE b ORDER BY 1 LIMIT 5",
+            "WITH x AS (TABLE a) TABLE x",
+            "SELECT a AS table, t.table FROM (TABLE a) AS t",
             "(SELECT 1)",
             "((SELECT 1) UNION (SELECT 2))",
             "SELECT $$a;b$$, $x$ ' $$ -- $x$, E'it\\'s; \\\\', U&'d\\0061t', B'01', X'1f', N'x'",
@@ -467,6 +474,8 @@ mod tests {
             ("SELECT f(ARRAY(WITH x AS (DELETE FROM t RETURNING a) SELECT a FROM x))", "DELETE inside"),
             ("SELECT 1 ORDER BY (WITH x AS (DELETE FROM t RETURNING a) SELECT a FROM x)", "DELETE inside"),
             ("SELECT 1 LIMIT (WITH x AS (DELETE FROM t RETURNING a) SELECT a FROM x)", "DELETE inside"),
+            ("TABLE t DELETE FROM", ""),
+            ("TABLE t FOR UPDATE", "locks"),
             ("SELECT 1 INTO t", "INTO"),
             ("SELECT 1 INTO TEMP t FROM x", "INTO"),
             ("SELECT 2 UNION SELECT 1 INTO t", "INTO"),
@@ -508,6 +517,8 @@ mod tests {
         let message = refused("SELECT 'secret',\n  FROM WHERE 'secret' 4711", PostgreSql);
         assert!(message.contains("at line 2, column"), "{message}");
         refused("SELECT a IS b FROM t", Sqlite);
+        let message = refused("TABLE t EXCEPT TABLE u v w", PostgreSql);
+        assert!(message.contains("line 1, column 26"), "{message}");
         let message = refused("SELECT * FROM t INDEXED BY i", Sqlite);
         assert!(message.contains("line 1, column 25") && message.contains("before BY"), "{message}");
         for sql in [
@@ -659,8 +670,8 @@ mod tests {
                     let inner = query.as_str();
                     prop_assert!(text.contains(inner));
                     let embedded = format!("SELECT * FROM ({inner}) AS q");
-                    let again = check(&embedded, dialect);
-                    prop_assert_eq!(again.map(|query| query.as_str().to_owned()).ok(), Some(embedded));
+                    let again = check(&embedded, dialect).map(|query| query.as_str().to_owned());
+                    prop_assert_eq!(again.ok(), Some(embedded));
                 }
             }
         }

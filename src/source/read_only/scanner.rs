@@ -16,6 +16,10 @@ const MAX_CHAIN: usize = 8_000;
 /// Set operators in one text; their operands hold commas, so [`MAX_CHAIN`] does not bound them.
 const MAX_SET_OPERATORS: usize = 1_000;
 
+/// What the masked text has for the word TABLE where a query may begin. The parser knows the
+/// command TABLE, but skips the two tokens behind its name, whatever they are.
+const TABLE_QUERY: &str = "SELECT * FROM";
+
 /// How a server reads text, as far as servers differ.
 #[derive(Clone, Copy)]
 pub(super) struct Rules {
@@ -54,14 +58,25 @@ impl SqlDialect {
 /// What the scanner found.
 #[derive(Debug)]
 pub(super) struct Outline {
-    /// The text up to its last token, masked; as many characters as the original up to there.
+    /// The text up to its last token, masked; see [`Outline::original_column`] for its columns.
     pub(super) masked: String,
+    /// Line and column in the masked text behind each [`TABLE_QUERY`] that stands for `TABLE`.
+    widened: Vec<(u64, u64)>,
     /// Where the text to run begins: after leading semicolons and white space. In bytes.
     pub(super) start: usize,
     /// Where the last token ends, before trailing semicolons and comments. In bytes.
     pub(super) end: usize,
     /// The first word, in upper case; empty when there is none.
     pub(super) first_word: String,
+}
+
+impl Outline {
+    /// The column of the original text that became `column` of `line` in the masked one.
+    pub(super) fn original_column(&self, line: u64, column: u64) -> u64 {
+        let wider = (TABLE_QUERY.len() - "TABLE".len()) as u64;
+        let before = self.widened.iter().filter(|widened| widened.0 == line && widened.1 <= column).count();
+        column.saturating_sub(wider * before as u64).max(1)
+    }
 }
 
 struct OpenBracket {
@@ -85,6 +100,11 @@ struct Scanner<'a> {
     masked_end: usize,
     statement_ended: bool,
     first_word: Option<String>,
+    /// True where the last token lets a query follow.
+    query_may_begin: bool,
+    /// Line and column in the masked text, from 1.
+    masked_place: (u64, u64),
+    widened: Vec<(u64, u64)>,
 }
 
 /// Scans `text`. An error has the byte position where the refused thing begins.
@@ -106,6 +126,9 @@ pub(super) fn scan(text: &str, rules: Rules) -> Result<Outline, (Refusal, usize)
         masked_end: 0,
         statement_ended: false,
         first_word: None,
+        query_may_begin: true,
+        masked_place: (1, 1),
+        widened: Vec::new(),
     };
     while let Some(character) = scanner.peek() {
         let begin = scanner.position;
@@ -119,6 +142,7 @@ pub(super) fn scan(text: &str, rules: Rules) -> Result<Outline, (Refusal, usize)
     let blank = text[scanner.start..].len() - text[scanner.start..].trim_start().len();
     Ok(Outline {
         masked: scanner.masked,
+        widened: scanner.widened,
         start: scanner.start + blank,
         end,
         first_word: scanner.first_word.unwrap_or_default(),
@@ -140,6 +164,16 @@ fn continues_word(character: char) -> bool {
     begins_word(character) || character == '$' || character.is_ascii_digit()
 }
 
+fn is_set_operator(word: &str) -> bool {
+    ["UNION", "EXCEPT", "INTERSECT", "MINUS"].iter().any(|operator| word.eq_ignore_ascii_case(operator))
+}
+
+fn lets_a_query_follow(token: &str) -> bool {
+    matches!(token, "(" | ")")
+        || is_set_operator(token)
+        || ["ALL", "DISTINCT"].iter().any(|word| token.eq_ignore_ascii_case(word))
+}
+
 impl Scanner<'_> {
     fn peek(&self) -> Option<char> {
         self.text[self.position..].chars().next()
@@ -153,7 +187,13 @@ impl Scanner<'_> {
     fn take(&mut self, mask: impl FnOnce(char) -> char) {
         let Some(character) = self.peek() else { return };
         self.position += character.len_utf8();
-        self.masked.push(if character == '\n' { '\n' } else { mask(character) });
+        if character == '\n' {
+            self.masked.push('\n');
+            self.masked_place = (self.masked_place.0 + 1, 1);
+        } else {
+            self.masked.push(mask(character));
+            self.masked_place.1 += 1;
+        }
     }
 
     fn step(&mut self, character: char) -> Result<(), Refused> {
@@ -170,7 +210,9 @@ impl Scanner<'_> {
             ';' => self.semicolon(),
             _ => {
                 self.begin_token()?;
+                let begin = self.position;
                 self.token(character)?;
+                self.query_may_begin = lets_a_query_follow(&self.text[begin..self.position]);
                 self.end = Some(self.position);
                 self.masked_end = self.masked.len();
                 Ok(())
@@ -383,10 +425,13 @@ impl Scanner<'_> {
             self.take(|same| if same == '$' || !same.is_ascii() { '_' } else { same });
         }
         let word = &self.text[begin..self.position];
-        if ["UNION", "EXCEPT", "INTERSECT", "MINUS"]
-            .iter()
-            .any(|operator| word.eq_ignore_ascii_case(operator))
-        {
+        if self.query_may_begin && word.eq_ignore_ascii_case("TABLE") {
+            self.masked.truncate(self.masked.len() - word.len());
+            self.masked.push_str(TABLE_QUERY);
+            self.masked_place.1 += (TABLE_QUERY.len() - word.len()) as u64;
+            self.widened.push(self.masked_place);
+        }
+        if is_set_operator(word) {
             self.set_operators += 1;
             if self.set_operators > MAX_SET_OPERATORS {
                 return Err(here(Refusal::TooDeep));
