@@ -41,6 +41,7 @@ const API_LIMIT: Duration = Duration::from_secs(5);
 pub struct Agent {
     address: SocketAddr,
     queue: LocalQueue,
+    queue_tasks: Shutdown,
     shutdown: Shutdown,
     api: JoinHandle<std::io::Result<()>>,
     close_api: CancellationToken,
@@ -91,7 +92,15 @@ impl Agent {
         let api =
             crate::shutdown::spawn_server(api::serve(listener, router, close_api.clone().cancelled_owned()));
         tracing::info!(%address, workers = config.application.workers, "the agent is ready");
-        Ok(Self { address, queue, shutdown, api, close_api, grace: config.application.stop_grace })
+        Ok(Self {
+            address,
+            queue,
+            queue_tasks,
+            shutdown,
+            api,
+            close_api,
+            grace: config.application.stop_grace,
+        })
     }
 
     /// Where the API listens.
@@ -129,6 +138,7 @@ impl Agent {
             tracing::warn!("some requests did not end in time");
         }
         self.queue.close().await;
+        self.queue_tasks.finished(API_LIMIT).await;
         tracing::info!("the agent has stopped");
         ended
     }

@@ -182,9 +182,10 @@ fn decide(lease: &Lease, ended: Result<Ended, Fault>) -> Option<Outcome> {
         Err(fault) => fault,
     };
     let report = Report::of(&fault);
+    let failure = lease.failures_before.saturating_add(1);
     let after = match fault.kind().advice() {
-        Advice::RetryLater => Backoff::TASK.wait(lease.attempt),
-        Advice::SlowDown => Backoff::THROTTLED.wait(lease.attempt),
+        Advice::RetryLater => Backoff::TASK.wait(failure),
+        Advice::SlowDown => Backoff::THROTTLED.wait(failure),
         Advice::AskOperator(_) | Advice::RejectTask | Advice::GiveUp => return Some(Outcome::Failed(report)),
     };
     Some(Outcome::Retry { after, report })
