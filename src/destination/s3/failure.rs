@@ -154,7 +154,7 @@ fn judge(code: &str, status: u16) -> (FaultKind, Option<Cow<'static, str>>) {
             (Transient, "Another attempt of the task, or a life-cycle rule, aborted the upload.")
         }
         ("RequestTimeout" | "InternalError" | "OperationAborted" | "BadDigest", _)
-        | (_, 200..300 | 408 | 409 | 500..) => {
+        | (_, 200..=299 | 408 | 409 | 500..) => {
             return (Transient, None);
         }
         _ => return (Request, None),
