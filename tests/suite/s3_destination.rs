@@ -12,7 +12,7 @@ use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
 
 use crate::destinations::{Reader, check_destination, commit_files, content, part, target, write};
-use crate::support::proxy::{Operation, Proxy, Treatment, always, first};
+use crate::support::proxy::{Operation, Proxy, Treatment, always, first, in_turn};
 use crate::support::s3::{Bucket, PART_SIZE, server_address};
 use crate::support::server::free_address;
 
@@ -93,6 +93,44 @@ async fn an_answer_that_is_lost_is_not_a_request_that_is_lost() {
         let (bucket, _proxy, destination) = through_proxy(first(1, operation, Treatment::CutAnswer)).await;
         check_attempt(&bucket, &destination).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_completion_whose_answer_cannot_be_read_is_settled_by_the_object() {
+    let treat = first(1, Operation::Complete, Treatment::GarbleAnswer);
+    let (bucket, _proxy, destination) = through_proxy(treat).await;
+    check_attempt(&bucket, &destination).await;
+}
+
+/// AWS answers a repeated completion like the first one; other stores have forgotten the upload.
+const FORGOTTEN: Treatment = Treatment::Refuse(404, "NoSuchUpload");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_upload_counts_as_completed_when_its_object_is_there() {
+    let treat = in_turn(Operation::Complete, &[Treatment::CutAnswer, FORGOTTEN]);
+    let (bucket, proxy, destination) = through_proxy(treat).await;
+    let contents = [content(1, 1000)];
+    commit_files(&destination, &target("a", "p"), &contents).await;
+    assert_eq!(proxy.count(Operation::Complete), 2);
+    assert_eq!(bucket.visible("p").await.into_values().collect::<Vec<_>>(), contents);
+    assert_eq!(bucket.hidden().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_upload_is_not_mistaken_for_the_object_of_another_attempt() {
+    // The earlier attempt is completed; the upload of the later one is refused.
+    let treat = in_turn(Operation::Complete, &[Treatment::Forward, FORGOTTEN]);
+    let (bucket, proxy, destination) = through_proxy(treat).await;
+    let own = target("a", "p");
+    commit_files(&destination, &own, &[content(1, 1000)]).await;
+    let upload = destination.begin(&own).await.expect("begin");
+    let stored = write(&*upload, &part(&own, 1), &content(2, 1000), 1000).await;
+    let fault = upload.commit(vec![stored]).await.expect_err("the object has the size, not the content");
+    assert_eq!(fault.kind(), FaultKind::Transient, "{}", fault.chain());
+    assert_eq!(proxy.count(Operation::Complete), 2);
+    let found = bucket.visible("p").await;
+    assert!(found["task_a_result_001.parquet"] == content(1, 1000), "the earlier file stays");
+    assert_eq!(bucket.hidden().await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,8 @@ pub(crate) enum Treatment {
     Cut,
     /// The server carries it out; the connection ends in place of the answer.
     CutAnswer,
+    /// The server carries it out; the client gets a 200 with something else in it.
+    GarbleAnswer,
 }
 
 /// The requests of S3 that tests tell apart.
@@ -87,6 +89,21 @@ pub(crate) fn first(
     move |seen| if seen == operation && take() { treatment } else { Treatment::Forward }
 }
 
+/// Treats the requests of `operation` one after the other as listed, and all later ones as the last.
+pub(crate) fn in_turn(
+    operation: Operation,
+    treatments: &'static [Treatment],
+) -> impl Fn(Operation) -> Treatment + Send + Sync + 'static {
+    let seen_before = AtomicUsize::new(0);
+    move |seen| {
+        if seen != operation {
+            return Treatment::Forward;
+        }
+        let turn = seen_before.fetch_add(1, Ordering::SeqCst);
+        treatments[turn.min(treatments.len() - 1)]
+    }
+}
+
 /// Treats every request of `operation` specially.
 pub(crate) fn always(
     operation: Operation,
@@ -147,14 +164,19 @@ async fn serve(
             );
             answering.write_all(answer.as_bytes()).await?;
         }
-        Treatment::Forward | Treatment::CutAnswer => {
+        Treatment::Forward | Treatment::CutAnswer | Treatment::GarbleAnswer => {
             let mut upstream = TcpStream::connect(server).await?;
             upstream.write_all(head.as_bytes()).await?;
             upstream.write_all(&body).await?;
             let mut answer = Vec::new();
             upstream.read_to_end(&mut answer).await?;
-            if matches!(treatment, Treatment::Forward) {
-                answering.write_all(&answer).await?;
+            match treatment {
+                Treatment::Forward => answering.write_all(&answer).await?,
+                Treatment::GarbleAnswer => {
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\nconnection: close\r\n\r\n<Other/>";
+                    answering.write_all(answer).await?;
+                }
+                _ => {}
             }
         }
     }

@@ -5,7 +5,7 @@
 //! attempt left, and makes the directory durable. Files then have mode 0644 less the umask of the
 //! process. Directories that were created stay, also after an abort.
 //!
-//! All file access happens on blocking threads. A task's path cannot leave the root ([`place`]);
+//! All file access happens on blocking threads. A task's path cannot leave the root (`place`);
 //! somebody who can exchange directories below the root while a task runs is not kept out.
 
 mod io_fault;

@@ -15,8 +15,8 @@ use super::credentials::RenewedCredentials;
 use crate::config::S3Target;
 use crate::fault::{Fault, FaultKind};
 
-/// Attempts for one request, the first included; with the SDK's back-off this is about a minute of
-/// throttling. What lasts longer is left to the lease of the task.
+/// Attempts for one request, the first included; with the SDK's back-off this bridges up to half a
+/// minute of throttling. What lasts longer is left to the lease of the task.
 const MAX_ATTEMPTS: u32 = 6;
 /// Longest time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

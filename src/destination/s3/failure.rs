@@ -20,6 +20,8 @@ pub(super) struct Failure {
     kind: FaultKind,
     /// The code of the store, such as `NoSuchUpload`.
     code: Option<String>,
+    /// The status of the answer, if there was one.
+    status: Option<u16>,
     remedy: Option<Cow<'static, str>>,
     cause: String,
 }
@@ -43,7 +45,7 @@ impl Failure {
                 cause.extend(text.chars().take(500));
             }
         }
-        Self { kind, code: code.map(str::to_owned), remedy, cause }
+        Self { kind, code: code.map(str::to_owned), status: Some(status), remedy, cause }
     }
 
     fn without_answer(error: &(dyn Error + 'static)) -> Self {
@@ -72,12 +74,18 @@ impl Failure {
             }
             next = error.source();
         }
-        Self { kind, code: None, remedy: Some(remedy.into()), cause }
+        Self { kind, code: None, status: None, remedy: Some(remedy.into()), cause }
     }
 
     /// True when the store answered with this code.
     pub(super) fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
+    }
+
+    /// True when the store may have done all the same what it was asked: the answer was lost, or
+    /// could not be read, or says that an earlier try has changed something.
+    pub(super) fn leaves_doubt(&self) -> bool {
+        self.is("NoSuchUpload") || self.status.is_none_or(|status| !(300..500).contains(&status))
     }
 
     /// True when the credentials are good and a right is missing.
@@ -146,7 +154,7 @@ fn judge(code: &str, status: u16) -> (FaultKind, Option<Cow<'static, str>>) {
             (Transient, "Another attempt of the task, or a life-cycle rule, aborted the upload.")
         }
         ("RequestTimeout" | "InternalError" | "OperationAborted" | "BadDigest", _)
-        | (_, 408 | 409 | 500..) => {
+        | (_, 200..=299 | 408 | 409 | 500..) => {
             return (Transient, None);
         }
         _ => return (Request, None),
@@ -175,6 +183,7 @@ mod tests {
             ("", 429, Throttled),
             ("InternalError", 500, Transient),
             ("InternalError", 200, Transient),
+            ("", 200, Transient),
             ("", 502, Transient),
             ("RequestTimeout", 400, Transient),
             ("NoSuchUpload", 404, Transient),

@@ -140,11 +140,19 @@ impl Attempt {
         let action = format!("make `{}` visible", self.url(&key));
         match self.store.complete_upload(&key, &upload_id, parts.unwrap_or_default()).await {
             Ok(()) => {}
-            // Completed by a try whose answer was lost, or aborted by somebody: the object tells.
-            Err(failure) if failure.is("NoSuchUpload") => {
-                let is_ours = self.store.is_object_of(&key, &mark, bytes).await.map_err(|failure| {
-                    failure.fault(format!("find out whether `{}` was completed", self.url(&key)))
-                })?;
+            // Completed by a try whose answer was lost, or not completed: the object tells.
+            Err(failure) if failure.leaves_doubt() => {
+                let is_ours = match self.store.is_object_of(&key, &mark, bytes).await {
+                    Ok(is_ours) => is_ours,
+                    Err(unknown) => {
+                        let unknown = unknown.fault(format!("look whether `{}` is there", self.url(&key)));
+                        tracing::warn!(
+                            task.id = %self.task, bucket = self.store.bucket(), key, error = unknown.chain(),
+                            "cannot find out whether a file was made visible; the attempt is repeated"
+                        );
+                        false
+                    }
+                };
                 if !is_ours {
                     return Err(failure.fault(action));
                 }
