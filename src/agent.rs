@@ -62,8 +62,10 @@ impl Agent {
             format!("listen on {wanted}: choose another --port, or stop what listens there")
         })?;
         let address = listener.local_addr().context("read the address that is listened on")?;
+        // The queue outlives the drain, because outcomes are recorded during the stop.
+        let queue_tasks = Shutdown::new();
         let queue =
-            LocalQueue::open(&config.application.data_directory, &shutdown).await.map_err(explained)?;
+            LocalQueue::open(&config.application.data_directory, &queue_tasks).await.map_err(explained)?;
 
         let metrics = Arc::new(Metrics::default());
         let runner = Runner::new(
