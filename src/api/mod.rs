@@ -3,7 +3,7 @@
 //! One file a resource. Requests and responses have types of their own, so that the API does not
 //! change by itself when the inside does. A body is read field by field and not by a derived
 //! deserializer, because that one stops at the first wrong field. Every route is in the OpenAPI
-//! document, because both are made of the same list ([`routes`]).
+//! document, because both are made of the same list, `routes`.
 //!
 //! Guarantees: a task is answered with 2xx only when it is durable; no response has the text of a
 //! database or a secret; a panic in a handler is a problem document; a request does work bounded

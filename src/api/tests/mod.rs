@@ -6,6 +6,7 @@
 mod control;
 mod document;
 mod events;
+mod guide;
 mod operation;
 mod problems;
 mod submit;

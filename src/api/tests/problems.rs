@@ -60,6 +60,16 @@ async fn a_body_may_be_as_large_as_the_limit_and_not_larger() {
 }
 
 #[tokio::test]
+async fn a_client_that_sends_far_too_much_gets_its_answer() {
+    let agent = Agent::start().await;
+    for _ in 0..5 {
+        agent.submit_text("x".repeat(20 << 20)).await.assert_problem(413, "body-too-large");
+        let request = agent.request(Method::POST, "/tasks").body("x".repeat(20 << 20));
+        Answer::of(request).await.assert_problem(415, "media-type");
+    }
+}
+
+#[tokio::test]
 async fn unknown_routes_and_impossible_ids_are_not_found() {
     let agent = Agent::start().await;
     for path in ["/", "/task", "/tasks/", "/tasks/1/", "/tasks/1/files", "/health/x", "/%00", "/TASKS"] {
