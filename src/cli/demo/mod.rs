@@ -1,0 +1,3 @@
+//! `demo`: the main job with nothing but this program.
+
+pub mod sample;
