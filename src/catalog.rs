@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::destination::Destination;
 use crate::fault::{Fault, FaultKind};
 use crate::source::Source;
+use crate::source::read_only::SqlDialect;
 use crate::task::{Compression, DestinationKind, FileFormat, TaskSpec};
 
 /// Every source and destination that tasks can name.
@@ -21,6 +22,9 @@ pub struct Catalog {
 pub struct SourceInfo {
     /// Name of the database on its server; `None` when the connection has no such name.
     pub database: Option<String>,
+    /// Whose SQL it reads: queries are checked with it before they are accepted. `None` leaves the
+    /// whole check to the source.
+    pub dialect: Option<SqlDialect>,
 }
 
 /// Both ends of a transfer.

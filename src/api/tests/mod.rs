@@ -31,6 +31,7 @@ use crate::config::TransferSettings;
 use crate::destination::{Destination, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
+use crate::source::read_only::SqlDialect;
 use crate::source::{Extraction, Query, Source};
 use crate::task::{DestinationKind, FileFormat};
 use crate::task_source::TaskSource;
@@ -190,7 +191,11 @@ fn catalog(checks: &Arc<AtomicUsize>) -> Catalog {
     let mut catalog = Catalog::new();
     let up = Arc::new(Endless { checks: Arc::clone(checks), is_up: true });
     let down = Arc::new(Endless { checks: Arc::new(AtomicUsize::new(0)), is_up: false });
-    catalog.add_source("sales", SourceInfo { database: Some("sales_db".into()) }, up);
+    catalog.add_source(
+        "sales",
+        SourceInfo { database: Some("sales_db".into()), dialect: Some(SqlDialect::PostgreSql) },
+        up,
+    );
     catalog.add_source("ledger", SourceInfo::default(), down);
     catalog.add_destination("local", DestinationKind::Local, Arc::new(Store));
     catalog.add_destination("archive", DestinationKind::S3, Arc::new(Store));

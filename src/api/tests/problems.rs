@@ -43,10 +43,11 @@ async fn only_json_is_taken() {
 #[tokio::test]
 async fn a_body_may_be_as_large_as_the_limit_and_not_larger() {
     let agent = Agent::start().await;
-    let empty = with(nested("1"), "/source_config/query", json!("")).to_string().len();
-    let of_size = |bytes: usize| {
-        with(nested("1"), "/source_config/query", json!("x".repeat(bytes - empty))).to_string()
+    let of_length = |length: usize| {
+        let query = format!("SELECT '{}'", "x".repeat(length));
+        with(nested("1"), "/source_config/query", json!(query)).to_string()
     };
+    let of_size = |bytes: usize| of_length(bytes - of_length(0).len());
     assert_eq!(agent.submit_text(of_size(MAX_BODY_BYTES)).await.status, 202);
     agent.submit_text(of_size(MAX_BODY_BYTES + 1)).await.assert_problem(413, "body-too-large");
     // Without a length in the head, the body is counted while it arrives.

@@ -173,6 +173,9 @@ async fn every_wrong_field_of_the_nested_form_is_named() {
         ("/source_config/query", json!(""), "empty"),
         ("/source_config/query", json!(["SELECT 1"]), "expected a string"),
         ("/source_config/query", json!("SELECT '\0'"), "NUL"),
+        ("/source_config/query", json!("DELETE FROM orders"), "a statement of the kind DELETE"),
+        ("/source_config/query", json!("SELECT 1; SELECT 2"), "only reads"),
+        ("/source_config/query", json!("SELECT 'hunter2' INTO spy"), "INTO"),
         ("/source_config/table", json!("orders"), "only one of `query` and `table`"),
         ("/source_config/columns", json!("id"), "expected an array of column names"),
         ("/source_config/columns", json!([]), "1 to 2000 column names"),
@@ -238,6 +241,7 @@ async fn every_wrong_field_of_the_flat_form_is_named() {
         ("/schema", json!("a\nb"), "control character"),
         ("/statement", Value::Null, "missing: an SQL query"),
         ("/statement", json!(" "), "empty"),
+        ("/statement", json!("DROP TABLE orders"), "a statement of the kind DROP"),
         ("/source_type", json!("bcp"), "cannot run bcp"),
         ("/source_type", json!("odbc"), "expected `jdbc`"),
         ("/upload_type", Value::Null, "missing: `local` or `s3`"),
@@ -288,6 +292,24 @@ async fn all_wrong_fields_are_named_at_once() {
         .submit(&json!([nested("1"), 5]))
         .await
         .assert_errors(&[("/1", "expected an object; found a number")]);
+}
+
+#[tokio::test]
+async fn a_table_has_the_name_of_a_table() {
+    let agent = Agent::start().await;
+    let body = with(nested("1"), "/source_config/query", Value::Null);
+    for (table, is_accepted) in
+        [("orders", true), ("public.\"Order Items\"", true), ("orders; SELECT 1", false), ("a.b.c", false)]
+    {
+        let answer = agent
+            .submit(&with(with(body.clone(), "/id", json!(null)), "/source_config/table", json!(table)))
+            .await;
+        if is_accepted {
+            assert_eq!(answer.status, 202, "{}", answer.text);
+        } else {
+            answer.assert_errors(&[("/source_config/table", "double quotes")]);
+        }
+    }
 }
 
 #[tokio::test]
@@ -342,7 +364,7 @@ fn any_json() -> impl Strategy<Value = Value> {
         prop_oneof![4 => proptest::sample::select(&NAMES[..]).prop_map(str::to_owned), 1 => any::<String>()];
     let text = prop_oneof![
         proptest::sample::select(
-            &["sales", "local", "s3", "jdbc", "csv", "1h", "64MiB", "a/b", "data_extraction"][..]
+            &["sales", "local", "s3", "jdbc", "csv", "SELECT 1", "1h", "64MiB", "a/b", "data_extraction"][..]
         )
         .prop_map(str::to_owned),
         any::<String>(),
