@@ -75,6 +75,8 @@ struct Shared {
     agent: ApiState,
     connections: health::ConnectionChecks,
     watchers: Arc<Semaphore>,
+    /// One permit: a large body is checked at a time.
+    large_bodies: Arc<Semaphore>,
     openapi: Bytes,
 }
 
@@ -88,6 +90,7 @@ pub fn router(state: ApiState) -> Router {
         agent: state,
         connections: health::ConnectionChecks::default(),
         watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
+        large_bodies: Arc::new(Semaphore::new(1)),
         openapi: Bytes::from(document),
     };
     finished(Router::from(routes())).with_state(Arc::new(shared))
