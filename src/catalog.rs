@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::destination::Destination;
 use crate::fault::{Fault, FaultKind};
 use crate::source::Source;
-use crate::source::read_only::{self, SqlDialect};
-use crate::task::{Compression, DestinationKind, FileFormat, Read, TaskSpec};
+use crate::source::read_only::SqlDialect;
+use crate::task::{Compression, DestinationKind, FileFormat, TaskSpec};
 
 /// Every source and destination that tasks can name.
 #[derive(Default)]
@@ -22,7 +22,8 @@ pub struct Catalog {
 pub struct SourceInfo {
     /// Name of the database on its server; `None` when the connection has no such name.
     pub database: Option<String>,
-    /// How its SQL is read before it is run; `None` when it is proven nowhere but on the server.
+    /// Whose SQL it reads: queries are checked with it before they are accepted. `None` leaves the
+    /// whole check to the source.
     pub dialect: Option<SqlDialect>,
 }
 
@@ -108,14 +109,9 @@ impl Catalog {
     pub fn misfits(&self, spec: &TaskSpec) -> Vec<Misfit> {
         let mut misfits = Vec::new();
         let name = &spec.source.connection;
-        match self.sources.get(name) {
-            None => {
-                let detail = self.unknown("source", name, self.sources.keys());
-                misfits.push(Misfit { pointer: "/source_config/database", detail });
-            }
-            Some((info, _)) => {
-                misfits.extend(info.dialect.and_then(|dialect| refused_sql(&spec.source.read, dialect)))
-            }
+        if !self.sources.contains_key(name) {
+            let detail = self.unknown("source", name, self.sources.keys());
+            misfits.push(Misfit { pointer: "/source_config/database", detail });
         }
         let name = spec.destination.connection_name();
         match self.destinations.get(name) {
@@ -160,16 +156,4 @@ impl Catalog {
             names => format!("there is no {what} connection `{name}`; known: {}", names.join(", ")),
         }
     }
-}
-
-/// What is wrong with the SQL of a task, as far as it can be known without the server.
-fn refused_sql(read: &Read, dialect: SqlDialect) -> Option<Misfit> {
-    let (pointer, refusal) = match read {
-        Read::Query(text) => ("/source_config/query", read_only::check(text, dialect).err()),
-        Read::Table(text) => ("/source_config/table", read_only::parse_table_name(text, dialect).err()),
-    };
-    refusal.map(|fault| {
-        let hint = fault.hint().map(|hint| format!(". {hint}")).unwrap_or_default();
-        Misfit { pointer, detail: format!("{}{hint}", fault.chain()) }
-    })
 }

@@ -19,7 +19,7 @@ use super::server::Closing;
 use super::view::TaskView;
 use crate::fault::Fault;
 use crate::task::TaskId;
-use crate::task_source::local::TaskRecord;
+use crate::task_source::local::{TaskRecord, TaskState};
 
 /// Time between two events of a running task.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -128,7 +128,8 @@ impl Watch {
     }
 
     async fn wake(&mut self) -> Woken {
-        let has_progress = self.api.agent.pool.running().get(&self.id).is_some();
+        // By the queue's word: the attempt enters the list of running ones a little later.
+        let is_running = self.record.state == TaskState::Running;
         let changed = async {
             loop {
                 match self.changes.recv().await {
@@ -142,7 +143,7 @@ impl Watch {
         };
         tokio::select! {
             woken = changed => woken,
-            () = tokio::time::sleep(PROGRESS_INTERVAL), if has_progress => Woken::Tick,
+            () = tokio::time::sleep(PROGRESS_INTERVAL), if is_running => Woken::Tick,
             () = self.closing.closed() => Woken::Stopped,
             () = self.api.agent.shutdown.aborting() => Woken::Stopped,
         }

@@ -16,22 +16,32 @@ use crate::task::TaskId;
 
 /// Longest time for a body to arrive: a slow one holds memory.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a refused body that are read at most before its connection is cut.
+const MAX_DISCARDED: usize = 64 << 20;
 
 /// The whole body of a request that says it is JSON, not parsed yet.
+///
+/// A refused body is read and thrown away first, within [`MAX_DISCARDED`]: most clients write all
+/// of it before they read an answer, and would see a broken connection in place of the answer.
 pub(super) async fn json_body(request: Request, longest: usize) -> Result<Vec<u8>, Problem> {
-    if !is_json(request.headers()) {
-        let detail = "send the header `Content-Type: application/json`";
-        return Err(Problem::new(ProblemKind::MediaType, detail));
-    }
     let too_large =
         || Problem::new(ProblemKind::BodyTooLarge, format!("a body can have at most {longest} bytes"));
-    let announced = request.headers().get(header::CONTENT_LENGTH);
-    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > longest as u64) {
-        return Err(too_large());
+    let (parts, body) = request.into_parts();
+    let refused = if !is_json(&parts.headers) {
+        Some(Problem::new(ProblemKind::MediaType, "send the header `Content-Type: application/json`"))
+    } else if announced(&parts.headers).is_some_and(|length| length > longest as u64) {
+        Some(too_large())
+    } else {
+        None
+    };
+    if let Some(refusal) = refused {
+        // A client that expects a word before it sends the body has not sent it.
+        if !parts.headers.contains_key(header::EXPECT) {
+            drop(tokio::time::timeout(BODY_TIMEOUT, read_body(body, 0)).await);
+        }
+        return Err(refusal);
     }
-    let read = tokio::time::timeout(BODY_TIMEOUT, read_body(request.into_body(), longest));
-    match read.await {
+    match tokio::time::timeout(BODY_TIMEOUT, read_body(body, longest)).await {
         Ok(Ok(Some(body))) => Ok(body),
         Ok(Ok(None)) => Err(too_large()),
         // Nobody is left to read this.
@@ -43,22 +53,32 @@ pub(super) async fn json_body(request: Request, longest: usize) -> Result<Vec<u8
     }
 }
 
-/// Parses a body.
-pub(super) fn parse(body: &[u8]) -> Result<Value, Problem> {
-    strict_json::parse(body).map_err(|error| Problem::new(ProblemKind::MalformedJson, error.to_string()))
+/// The length that the head of a request announces.
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// `None` when the body is too long.
+/// Reads a body; `None` when it is longer than `longest`.
 async fn read_body(body: Body, longest: usize) -> Result<Option<Vec<u8>>, axum::Error> {
     let mut stream = body.into_data_stream();
     let mut whole = Vec::new();
+    let mut length = 0;
     while let Some(chunk) = stream.try_next().await? {
-        if whole.len() + chunk.len() > longest {
-            return Ok(None);
+        length += chunk.len();
+        if length <= longest {
+            whole.extend_from_slice(&chunk);
+        } else if length - longest > MAX_DISCARDED {
+            break;
+        } else {
+            whole = Vec::new();
         }
-        whole.extend_from_slice(&chunk);
     }
-    Ok(Some(whole))
+    Ok((length <= longest).then_some(whole))
+}
+
+/// Parses a body.
+pub(super) fn parse(body: &[u8]) -> Result<Value, Problem> {
+    strict_json::parse(body).map_err(|error| Problem::new(ProblemKind::MalformedJson, error.to_string()))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

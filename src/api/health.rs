@@ -226,3 +226,14 @@ async fn named(name: &str, future: impl Future<Output = Result<(), Fault>>) -> (
     };
     (name.to_owned(), state)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_answer_is_given_up() {
+        let expected = ("slow".to_owned(), "no answer within 3 s".to_owned());
+        assert_eq!(named("slow", std::future::pending()).await, expected);
+    }
+}

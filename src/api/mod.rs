@@ -3,7 +3,7 @@
 //! One file a resource. Requests and responses have types of their own, so that the API does not
 //! change by itself when the inside does. A body is read field by field and not by a derived
 //! deserializer, because that one stops at the first wrong field. Every route is in the OpenAPI
-//! document, because both are made of the same list ([`routes`]).
+//! document, because both are made of the same list, `routes`.
 //!
 //! Guarantees: a task is answered with 2xx only when it is durable; no response has the text of a
 //! database or a secret; a panic in a handler is a problem document; a request does work bounded
@@ -75,6 +75,8 @@ struct Shared {
     agent: ApiState,
     connections: health::ConnectionChecks,
     watchers: Arc<Semaphore>,
+    /// One permit: a large body is checked at a time.
+    large_bodies: Arc<Semaphore>,
     openapi: Bytes,
 }
 
@@ -88,6 +90,7 @@ pub fn router(state: ApiState) -> Router {
         agent: state,
         connections: health::ConnectionChecks::default(),
         watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
+        large_bodies: Arc::new(Semaphore::new(1)),
         openapi: Bytes::from(document),
     };
     finished(Router::from(routes())).with_state(Arc::new(shared))

@@ -86,7 +86,25 @@ pub(super) enum ProblemKind {
 }
 
 impl ProblemKind {
-    fn name(self) -> &'static str {
+    /// Every kind.
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 13] = [
+        Self::MalformedJson,
+        Self::CrossSite,
+        Self::UnknownRoute,
+        Self::UnknownTask,
+        Self::MethodNotAllowed,
+        Self::BodyTimeout,
+        Self::IdConflict,
+        Self::TaskState,
+        Self::BodyTooLarge,
+        Self::MediaType,
+        Self::Validation,
+        Self::Internal,
+        Self::Unavailable,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::MalformedJson => "urn:data-exchange-agent:problem:malformed-json",
             Self::CrossSite => "urn:data-exchange-agent:problem:cross-site",
@@ -122,7 +140,7 @@ impl ProblemKind {
         }
     }
 
-    fn status(self) -> StatusCode {
+    pub(super) fn status(self) -> StatusCode {
         match self {
             Self::MalformedJson => StatusCode::BAD_REQUEST,
             Self::CrossSite => StatusCode::FORBIDDEN,

@@ -11,7 +11,8 @@ use super::flat::{self, FlatTaskRequest};
 use super::problem::Problem;
 use super::task_request::TaskRequest;
 use crate::catalog::Catalog;
-use crate::task::{FileFormat, Task, TaskSpec};
+use crate::source::read_only;
+use crate::task::{FileFormat, Read, Task, TaskSpec};
 
 /// Tasks of one array.
 const MAX_TASKS: usize = 1000;
@@ -93,6 +94,17 @@ const SCHEMA_NOTE: &str = "`schema` does not change what is read: the statement 
 fn check_fit(spec: &TaskSpec, catalog: &Catalog, mut report: impl FnMut(&str, String)) {
     for misfit in catalog.misfits(spec) {
         report(misfit.pointer, misfit.detail);
+    }
+    let info = catalog.source_info(&spec.source.connection);
+    let Some(dialect) = info.and_then(|info| info.dialect) else { return };
+    let (pointer, checked) = match &spec.source.read {
+        Read::Query(sql) => ("/source_config/query", read_only::check(sql, dialect).map(drop)),
+        Read::Table(name) => ("/source_config/table", read_only::parse_table_name(name, dialect).map(drop)),
+    };
+    if let Err(fault) = checked {
+        // Both checks are made so that their words hold no literal.
+        let remedy = fault.hint().map(|hint| format!(". {hint}")).unwrap_or_default();
+        report(pointer, format!("{}{remedy}", fault.chain()));
     }
 }
 

@@ -1,6 +1,7 @@
 //! `/tasks`: submit, list, show, cancel, retry.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, Request, State};
@@ -12,9 +13,10 @@ use utoipa::ToSchema;
 use super::extract::{self, PathId};
 use super::fields::{Findings, list as names};
 use super::problem::{Problem, ProblemKind};
-use super::submission::{self, TaskSubmission};
+use super::submission::{self, Submission, TaskSubmission};
 use super::view::TaskView;
-use super::{Api, Shared};
+use super::{Api, ApiState, Shared};
+use crate::shutdown::spawn_blocking;
 use crate::task::{Read, Task, TaskId};
 use crate::task_source::local::{Cancelled, Retried, SubmitError, Submitted, TaskRecord, TaskState};
 
@@ -26,6 +28,8 @@ const MAX_PAGE: u32 = 500;
 const PAGE_STEP: u32 = 25;
 /// A page ends early when the SQL texts on it weigh this much.
 const MAX_PAGE_BYTES: usize = 2 << 20;
+/// Larger bodies are checked apart from the others.
+const LARGE_BODY: usize = 64 << 10;
 
 /// The answer to a submitted task.
 #[derive(Debug, Serialize, ToSchema)]
@@ -100,16 +104,15 @@ const EXISTS: &str = "Task already exists";
     )
 )]
 pub(super) async fn submit(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
-    let agent = &api.agent;
-    let body = extract::json_body(request, agent.max_body_bytes).await?;
-    let submission = {
-        let value = extract::parse(&body)?;
-        submission::read(&value, &agent.catalog, agent.default_format)?
+    let body = extract::json_body(request, api.agent.max_body_bytes).await?;
+    let submission = if body.len() > LARGE_BODY {
+        understand_large(&api, body).await?
+    } else {
+        understand(&api.agent, &body)?
     };
-    drop(body);
     let (tasks, notes): (Vec<Task>, Vec<Vec<String>>) =
         submission.tasks.into_iter().map(|wanted| (wanted.task, wanted.notes)).unzip();
-    let submitted = agent.queue.submit(tasks).await.map_err(|error| match error {
+    let submitted = api.agent.queue.submit(tasks).await.map_err(|error| match error {
         SubmitError::Conflict { id } => {
             let detail = format!(
                 "the id `{id}` belongs to a task with another body; choose another id, or leave it out"
@@ -129,6 +132,25 @@ pub(super) async fn submit(State(api): State<Api>, request: Request) -> Result<R
     }
     let answer = answers.pop().expect("the queue answers every task");
     Ok((status, [(header::LOCATION, header_value(&answer.location))], Json(answer)).into_response())
+}
+
+fn understand(agent: &ApiState, body: &[u8]) -> Result<Submission, Problem> {
+    let value = extract::parse(body)?;
+    submission::read(&value, &agent.catalog, agent.default_format)
+}
+
+/// A megabyte of SQL can take a second and hundreds of megabytes to check: on a thread of its own,
+/// so that other requests go on, and one at a time.
+async fn understand_large(api: &Api, body: Vec<u8>) -> Result<Submission, Problem> {
+    let turn = Arc::clone(&api.large_bodies).acquire_owned().await.expect("the semaphore is never closed");
+    let api = Arc::clone(api);
+    let understood = spawn_blocking(move || {
+        // Until the work is done, also when nobody waits for it any more.
+        let _turn = turn;
+        understand(&api.agent, &body)
+    });
+    // A panic goes on here, to the layer that answers it.
+    understood.await.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))
 }
 
 fn answer(submitted: Submitted, notes: Vec<String>) -> SubmittedTask {
