@@ -1,5 +1,6 @@
 //! All integration tests, as one binary.
 
+mod agent_transfer;
 mod destinations;
 mod local_destination;
 mod postgres_support;
