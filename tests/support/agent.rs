@@ -152,8 +152,13 @@ impl Place {
 
     /// Runs the program to its end with these arguments.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Finished {
+        self.run_with(arguments, &[]).await
+    }
+
+    /// The same with variables of the environment.
+    pub(crate) async fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
         let mut command = program(self.path());
-        command.args(arguments).stdin(Stdio::null());
+        command.args(arguments).envs(environment.iter().copied()).stdin(Stdio::null());
         let (sender, receiver) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
             // The test may have given up meanwhile.
@@ -360,6 +365,11 @@ impl Agent {
     /// Process id.
     pub(crate) fn pid(&self) -> u32 {
         self.process.agent.id()
+    }
+
+    /// Its command line, as everybody on the machine can see it.
+    pub(crate) fn command_line(&self) -> String {
+        fs::read_to_string(format!("/proc/{}/cmdline", self.pid())).expect("the agent runs")
     }
 
     /// Largest resident memory so far, in bytes.
