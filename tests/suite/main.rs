@@ -3,6 +3,7 @@
 mod destinations;
 mod local_destination;
 mod postgres_support;
+mod postgres_types;
 mod s3_destination;
 #[path = "../support/mod.rs"]
 mod support;

@@ -210,9 +210,7 @@ impl SliceType {
     /// The boundary after `i` of `n` parts between `lo` and `hi`, as SQL that cannot overflow.
     fn boundary(self) -> &'static str {
         match self {
-            Self::Int2 | Self::Int4 | Self::Int8 => {
-                "lo + floor((hi::numeric - lo::numeric + 1) * i / n)"
-            }
+            Self::Int2 | Self::Int4 | Self::Int8 => "lo + floor((hi::numeric - lo::numeric + 1) * i / n)",
             Self::Numeric => "trunc(lo + (hi - lo) * i / n, 10)",
             Self::Date => "lo + ((hi - lo)::bigint * i / n)::int",
             // Microseconds since 2000, as the server counts, because a difference of two
