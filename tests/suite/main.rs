@@ -2,6 +2,7 @@
 
 mod destinations;
 mod local_destination;
+mod postgres_property;
 mod postgres_support;
 mod postgres_types;
 mod s3_destination;
