@@ -2,7 +2,9 @@
 
 mod destinations;
 mod local_destination;
+mod postgres_property;
 mod postgres_support;
+mod postgres_types;
 mod s3_destination;
 #[path = "../support/mod.rs"]
 mod support;
