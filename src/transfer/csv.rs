@@ -2,8 +2,9 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, make_array};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -60,12 +61,14 @@ impl CsvFile {
 impl FileEncoder for CsvFile {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Fault> {
         let options = FormatOptions::default();
-        let columns: Vec<Column<'_>> = batch
-            .columns()
+        let unprintable = |error| broken(error, "format a column as CSV");
+        let arrays: Vec<ArrayRef> =
+            batch.columns().iter().map(printable).collect::<Result<_, _>>().map_err(unprintable)?;
+        let columns: Vec<Column<'_>> = arrays
             .iter()
             .map(|array| Column::new(array, &options))
-            .collect::<Result<_, ArrowError>>()
-            .map_err(|error| broken(error, "format a column as CSV"))?;
+            .collect::<Result<_, _>>()
+            .map_err(unprintable)?;
         for row in 0..batch.num_rows() {
             for (index, column) in columns.iter().enumerate() {
                 self.dialect.separate(&mut self.buffer, index);
@@ -123,6 +126,17 @@ impl Dialect {
             line.push_str(piece);
         }
         line.push('"');
+    }
+}
+
+/// The array as Arrow prints it: of time zones it knows offsets, and not the name that schemas have.
+fn printable(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    match array.data_type() {
+        DataType::Timestamp(unit, Some(zone)) if zone.as_ref() == "UTC" => {
+            let data_type = DataType::Timestamp(*unit, Some("+00:00".into()));
+            Ok(make_array(array.to_data().into_builder().data_type(data_type).build()?))
+        }
+        _ => Ok(Arc::clone(array)),
     }
 }
 
@@ -215,5 +229,29 @@ impl<W: Write> Write for Counted<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::TimestampMicrosecondArray;
+
+    use super::*;
+
+    #[test]
+    fn a_moment_is_printed_in_utc_whatever_its_column_calls_that() {
+        let moments = TimestampMicrosecondArray::from(vec![Some(1_767_225_601_000_001), None]);
+        for zone in ["UTC", "+00:00"] {
+            let array: ArrayRef = Arc::new(moments.clone().with_timezone(zone));
+            let array = printable(&array).unwrap();
+            let options = FormatOptions::default();
+            let column = Column::new(&array, &options).unwrap();
+            let dialect = Dialect { delimiter: ',', line_end: "\n".to_owned() };
+            let mut line = String::new();
+            column.append(0, &dialect, &mut line).unwrap();
+            line.push('|');
+            column.append(1, &dialect, &mut line).unwrap();
+            assert_eq!(line, "2026-01-01T00:00:01.000001Z|", "{zone}");
+        }
     }
 }

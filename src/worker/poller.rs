@@ -36,15 +36,8 @@ impl Poller {
         let shutdown = self.shutdown.clone();
         let mut failures = 0;
         while !shutdown.is_draining() {
-            let step = async {
-                // An error means that the pool is gone, and with it the wish to handle tasks.
-                if self.handling.wait_for(|handling| *handling).await.is_err() {
-                    return std::future::pending().await;
-                }
-                self.free_workers().await
-            };
             let permits = tokio::select! {
-                permits = step => permits,
+                permits = self.wanted_workers() => permits,
                 () = shutdown.draining() => break,
             };
             match self.lease(permits).await {
@@ -67,6 +60,21 @@ impl Poller {
                         () = shutdown.draining() => {}
                     }
                 }
+            }
+        }
+    }
+
+    /// Waits until tasks are handled and a worker is free, then takes all that are free.
+    async fn wanted_workers(&mut self) -> Vec<OwnedSemaphorePermit> {
+        loop {
+            // An error means that the pool is gone, and with it the wish to handle tasks.
+            if self.handling.wait_for(|handling| *handling).await.is_err() {
+                return std::future::pending().await;
+            }
+            let permits = self.free_workers().await;
+            // A worker can take hours to get free; the wish may have ended meanwhile.
+            if *self.handling.borrow() {
+                return permits;
             }
         }
     }

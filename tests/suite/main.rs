@@ -1,5 +1,13 @@
 //! All integration tests, as one binary.
 
+mod agent_command_line;
+mod agent_control;
+mod agent_crash;
+mod agent_faults;
+mod agent_load;
+mod agent_start;
+mod agent_stop;
+mod agent_transfer;
 mod destinations;
 mod local_destination;
 mod postgres_property;

@@ -1,7 +1,10 @@
 //! What the tests need around the agent: foreign servers, faults, places to write.
 
 pub(crate) mod extraction;
+pub(crate) mod agent;
 pub(crate) mod folder;
+pub(crate) mod foreign_reader;
+pub(crate) mod gate;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod s3;

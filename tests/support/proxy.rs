@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +24,10 @@ pub(crate) enum Treatment {
     CutAnswer,
     /// The server carries it out; the client gets a 200 with something else in it.
     GarbleAnswer,
+    /// The server carries it out; the client gets no answer for as long as it waits.
+    HoldAnswer,
+    /// The server answers after this time.
+    Delay(Duration),
 }
 
 /// The requests of S3 that tests tell apart.
@@ -164,14 +169,24 @@ async fn serve(
             );
             answering.write_all(answer.as_bytes()).await?;
         }
-        Treatment::Forward | Treatment::CutAnswer | Treatment::GarbleAnswer => {
+        Treatment::Forward
+        | Treatment::CutAnswer
+        | Treatment::GarbleAnswer
+        | Treatment::HoldAnswer
+        | Treatment::Delay(_) => {
+            if let Treatment::Delay(time) = treatment {
+                tokio::time::sleep(time).await;
+            }
             let mut upstream = TcpStream::connect(server).await?;
             upstream.write_all(head.as_bytes()).await?;
             upstream.write_all(&body).await?;
             let mut answer = Vec::new();
             upstream.read_to_end(&mut answer).await?;
             match treatment {
-                Treatment::Forward => answering.write_all(&answer).await?,
+                Treatment::Forward | Treatment::Delay(_) => answering.write_all(&answer).await?,
+                Treatment::HoldAnswer => {
+                    reading.read_to_end(&mut Vec::new()).await?;
+                }
                 Treatment::GarbleAnswer => {
                     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\nconnection: close\r\n\r\n<Other/>";
                     answering.write_all(answer).await?;
