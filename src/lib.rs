@@ -11,6 +11,8 @@ pub mod cli;
 pub mod config;
 pub mod destination;
 pub mod fault;
+mod nearest;
+mod quantity;
 pub mod retry;
 pub mod schema;
 pub mod shutdown;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::nearest::nearest;
 use super::problem::{FieldError, Problem};
+use crate::{nearest, quantity};
 
 /// Errors that one answer lists at most; the others are only counted.
 const MAX_ERRORS: usize = 100;
@@ -75,7 +75,7 @@ impl<'v> Object<'v> {
         };
         let object = Self { fields, pointer: pointer.to_owned() };
         for name in fields.keys().filter(|name| !known.contains(&name.as_str())) {
-            let detail = match nearest(name, known) {
+            let detail = match nearest::nearest(name, known.iter().copied()) {
                 Some(near) => format!("unknown field; did you mean `{near}`?"),
                 None => format!("unknown field; known here: {}", list(known)),
             };
@@ -193,20 +193,6 @@ pub(super) fn choice<'c, T: Copy>(
     }
 }
 
-/// Units of time in milliseconds.
-const TIME: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-/// Units of size in bytes.
-const SIZE: [(&str, u64); 9] = [
-    ("B", 1),
-    ("KB", 1000),
-    ("MB", 1_000_000),
-    ("GB", 1_000_000_000),
-    ("TB", 1_000_000_000_000),
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("TiB", 1 << 40),
-];
 /// Longest time that a task can ask for: 30 days, in milliseconds.
 pub(super) const MAX_TIMEOUT_MS: u64 = 30 * 86_400_000;
 
@@ -218,7 +204,9 @@ pub(super) fn duration(value: &Value) -> Result<Duration, String> {
             // The comparison comes first: it makes the conversion exact.
             (ms >= 1.0 && ms <= MAX_TIMEOUT_MS as f64).then_some(ms as u64)
         }),
-        Value::String(text) => scaled(text, &TIME),
+        Value::String(text) => {
+            quantity::duration(text).and_then(|duration| u64::try_from(duration.as_millis()).ok())
+        }
         other => return Err(expected(ALLOWED, other)),
     };
     milliseconds
@@ -234,19 +222,11 @@ pub(super) fn size(bounds: RangeInclusive<u64>) -> impl Fn(&Value) -> Result<u64
             format!("bytes as a number, or a text such as `64MiB`; {} to {}", bounds.start(), bounds.end());
         let bytes = match value {
             Value::Number(bytes) => bytes.as_u64(),
-            Value::String(text) => scaled(text, &SIZE),
+            Value::String(text) => quantity::size(text),
             other => return Err(expected(&what, other)),
         };
         bytes.filter(|bytes| bounds.contains(bytes)).ok_or_else(|| format!("expected {what}"))
     }
-}
-
-fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let (_, factor) = units.iter().find(|(known, _)| known.eq_ignore_ascii_case(unit.trim_start()))?;
-    number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
 /// "expected this; found an array".

@@ -19,7 +19,6 @@ mod fields;
 mod flat;
 mod health;
 mod metrics;
-mod nearest;
 mod openapi;
 mod origin;
 mod problem;

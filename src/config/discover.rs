@@ -3,8 +3,9 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use super::Environment;
 use super::problem::Problems;
-use super::{Environment, quantity};
+use crate::quantity;
 
 /// Name of the file in the working directory and in the agent's directory.
 const NAME: &str = "configuration.toml";

@@ -1,7 +1,7 @@
 //! Which keys a section may hold, and how they may be spelled.
 
 use super::keys::Key;
-use super::suggest;
+use crate::nearest;
 
 /// What a section may hold.
 #[derive(Clone, Copy)]
@@ -20,15 +20,15 @@ impl Known {
     }
 
     pub(super) fn find(&self, written: &str) -> Option<&'static Key> {
-        let plain = suggest::normal(written);
+        let plain = nearest::normal(written);
         let is_spelled = |key: &&Key| {
-            suggest::normal(key.name) == plain || key.also.iter().any(|also| suggest::normal(also) == plain)
+            nearest::normal(key.name) == plain || key.also.iter().any(|also| nearest::normal(also) == plain)
         };
         self.keys.iter().find(|key| key.name == written).or_else(|| self.driver.iter().find(is_spelled))
     }
 
     pub(super) fn is_ignored(&self, written: &str) -> bool {
-        let plain = suggest::normal(written);
-        self.ignored.iter().any(|name| suggest::normal(name) == plain)
+        let plain = nearest::normal(written);
+        self.ignored.iter().any(|name| nearest::normal(name) == plain)
     }
 }

@@ -13,13 +13,11 @@ pub mod model;
 mod pgpass;
 pub mod problem;
 mod prove;
-mod quantity;
 mod raw;
 mod reference;
 mod report;
 pub mod secret;
 mod section;
-mod suggest;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -12,7 +12,8 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{self, key_names};
 use super::problem::Place;
 use super::report::Report;
-use super::{Environment, Overrides, reference, suggest};
+use super::{Environment, Overrides, reference};
+use crate::nearest;
 
 /// Variables of the environment layer begin with this.
 pub(super) const PREFIX: &str = "DATA_EXCHANGE_AGENT__";
@@ -155,7 +156,7 @@ impl TomlReader<'_, '_> {
 /// True for a password and the like that stands in the file itself.
 fn is_literal_secret(section: &str, key: &str, value: &DeValue<'_>) -> bool {
     let is_secret = section == "task_source.api" && key == "key"
-        || keys::SECRETS.iter().any(|secret| suggest::normal(secret) == suggest::normal(key));
+        || keys::SECRETS.iter().any(|secret| nearest::normal(secret) == nearest::normal(key));
     is_secret && value.as_str().is_some_and(|text| !text.is_empty() && reference::is_literal(text))
 }
 

@@ -3,7 +3,7 @@
 use super::Environment;
 use super::problem::{Place, Problem, Problems, Warning};
 use super::raw::Places;
-use super::suggest;
+use crate::nearest;
 
 /// Everything found so far, and what is needed to say where it is.
 pub(super) struct Report<'e> {
@@ -63,7 +63,7 @@ impl<'e> Report<'e> {
         written: &str,
         known: impl Iterator<Item = &'a str> + Clone,
     ) {
-        let remedy = match suggest::nearest(written, known.clone()) {
+        let remedy = match nearest::nearest(written, known.clone()) {
             Some(near) => format!("Did you mean {near}?"),
             None => format!("Known here: {}.", known.collect::<Vec<_>>().join(", ")),
         };

@@ -15,7 +15,8 @@ use super::known::Known;
 use super::problem::Place;
 use super::raw::{Table, join};
 use super::report::Report;
-use super::{Secret, quantity, reference};
+use super::{Secret, reference};
+use crate::quantity;
 
 struct Entry {
     /// As it was written, for messages.

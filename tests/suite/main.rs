@@ -1,4 +1,5 @@
 //! All integration tests, as one binary.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, with the line where it stopped")]
 
 mod agent_command_line;
 mod agent_control;
@@ -10,7 +11,9 @@ mod agent_stop;
 mod agent_transfer;
 mod destinations;
 mod local_destination;
+mod postgres_property;
 mod postgres_support;
+mod postgres_types;
 mod s3_destination;
 #[path = "../support/mod.rs"]
 mod support;

@@ -9,8 +9,9 @@ use super::super::model::{LocalTarget, SourceConnection, TargetConnection, Unava
 use super::super::raw::join;
 use super::super::report::Report;
 use super::super::section::{Section, type_name};
-use super::super::{keys, reference, suggest};
+use super::super::{keys, reference};
 use super::{prove_postgresql, prove_s3, prove_sqlite};
+use crate::nearest;
 
 type Sources = BTreeMap<String, SourceConnection>;
 type Targets = BTreeMap<String, TargetConnection>;
@@ -133,7 +134,7 @@ fn kind_of(
         if is_served(name) {
             return Some(name.to_owned());
         }
-        let remedy = match suggest::nearest(name, known.iter().copied()) {
+        let remedy = match nearest::nearest(name, known.iter().copied()) {
             Some(near) => format!("Add kind = \"{near}\"."),
             None => format!("Add kind = {listed}."),
         };
@@ -151,7 +152,7 @@ fn kind_of(
         Ok(kind) => {
             let shown =
                 kind.reference.map_or(format!("{written:?}"), |name| format!("what {name} stands for"));
-            let remedy = suggest::nearest(&kind.text, known.iter().copied())
+            let remedy = nearest::nearest(&kind.text, known.iter().copied())
                 .map(|near| format!("Did you mean \"{near}\"?"));
             report.problem(&key, format!("is {shown}; expected {listed}"), remedy);
             None

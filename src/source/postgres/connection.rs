@@ -22,6 +22,7 @@ use super::error::{ServerError, io_fault};
 use super::tls;
 use crate::config::{PostgresSource, SslMode};
 use crate::fault::{Fault, FaultKind};
+use crate::shutdown::Shutdown;
 
 /// Room for one read. The server writes 8 KiB at a time; a reader that falls behind takes many of
 /// them with one call.
@@ -35,17 +36,31 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 pub(super) struct Address {
     pub(super) config: Arc<PostgresSource>,
     tls: Option<TlsConnector>,
+    /// Runs what is left to do when a connection is dropped.
+    shutdown: Shutdown,
 }
 
-/// A logged-in connection.
+/// A logged-in connection. Dropping it cancels what it runs on the server, and says goodbye.
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     /// Bytes that were received and not taken yet.
     pub(super) buffer: BytesMut,
     address: Address,
     key: Option<(i32, i32)>,
+    state: State,
     /// `server_version_num / 10000`, for example 15.
     pub(super) major_version: u32,
+}
+
+/// What the server does, as far as its messages say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It waits for a statement, or the login has not ended.
+    Idle,
+    /// A statement was sent whose end was not seen.
+    Running,
+    /// It has ended the connection, or was told to.
+    Closed,
 }
 
 /// Rows of a control statement, as text.
@@ -60,9 +75,9 @@ pub(super) struct ColumnDescription {
 }
 
 impl Address {
-    pub(super) fn new(config: PostgresSource) -> Result<Self, Fault> {
+    pub(super) fn new(config: PostgresSource, shutdown: Shutdown) -> Result<Self, Fault> {
         let tls = tls::connector(config.ssl_mode, config.ssl_root_certificate.as_deref())?;
-        Ok(Self { config: Arc::new(config), tls })
+        Ok(Self { config: Arc::new(config), tls, shutdown })
     }
 
     fn is_unix_socket(&self) -> bool {
@@ -87,7 +102,8 @@ impl Address {
         let stream = self.open_stream().await?;
         let buffer = BytesMut::with_capacity(READ_BYTES);
         let address = self.clone();
-        let mut connection = Connection { stream, buffer, address, key: None, major_version: 0 };
+        let mut connection =
+            Connection { stream, buffer, address, key: None, state: State::Idle, major_version: 0 };
         connection.start_session().await?;
         Ok(connection)
     }
@@ -239,24 +255,48 @@ impl Connection {
         sent.await.map_err(|error| io_fault("send to the server", error))
     }
 
+    /// Sends what makes the server run something, up to its next `ReadyForQuery`.
+    async fn send_statement(&mut self, message: &[u8]) -> Result<(), Fault> {
+        // Before the first byte: this future can be dropped at any time.
+        self.state = State::Running;
+        self.send(message).await
+    }
+
     /// Reads more bytes into the buffer; the end of the stream is an error.
     pub(super) async fn fill(&mut self) -> Result<(), Fault> {
         if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 2 {
             self.buffer.reserve(READ_BYTES);
         }
         match self.stream.read_buf(&mut self.buffer).await {
-            Ok(0) => Err(io_fault("read from the server", io::ErrorKind::UnexpectedEof.into())),
+            Ok(0) => {
+                self.state = State::Closed;
+                Err(io_fault("read from the server", io::ErrorKind::UnexpectedEof.into()))
+            }
             Ok(_) => Ok(()),
             Err(error) => Err(io_fault("read from the server", error)),
         }
     }
 
     /// The next message; notices are passed over.
-    pub(super) async fn receive(&mut self) -> Result<Message, Fault> {
+    async fn receive(&mut self) -> Result<Message, Fault> {
+        loop {
+            match self.receive_any().await? {
+                Message::NoticeResponse(_) | Message::NotificationResponse(_) => {}
+                message => return Ok(message),
+            }
+        }
+    }
+
+    /// The very next message, whatever it is.
+    pub(super) async fn receive_any(&mut self) -> Result<Message, Fault> {
         loop {
             match Message::parse(&mut self.buffer) {
-                Ok(Some(Message::NoticeResponse(_) | Message::NotificationResponse(_))) => {}
-                Ok(Some(message)) => return Ok(message),
+                Ok(Some(message)) => {
+                    if matches!(message, Message::ReadyForQuery(_) | Message::ErrorResponse(_)) {
+                        self.state = State::Idle;
+                    }
+                    return Ok(message);
+                }
                 Ok(None) => self.fill().await?,
                 Err(error) => {
                     return Err(
@@ -271,7 +311,7 @@ impl Connection {
     pub(super) async fn batch(&mut self, sql: &str, action: &'static str) -> Result<(), Fault> {
         let mut message = BytesMut::new();
         frontend::query(sql, &mut message).map_err(encode_fault)?;
-        self.send(&message).await?;
+        self.send_statement(&message).await?;
         self.until_ready(action, |_message| Ok(())).await
     }
 
@@ -295,7 +335,7 @@ impl Connection {
             })?;
         frontend::execute("", 0, &mut message).map_err(encode_fault)?;
         frontend::sync(&mut message);
-        self.send(&message).await?;
+        self.send_statement(&message).await?;
         let mut rows = TextRows::new();
         self.until_ready(action, |message| {
             if let Message::DataRow(row) = message {
@@ -317,7 +357,7 @@ impl Connection {
         frontend::parse("", sql, [], &mut message).map_err(encode_fault)?;
         frontend::describe(b'S', "", &mut message).map_err(encode_fault)?;
         frontend::sync(&mut message);
-        self.send(&message).await?;
+        self.send_statement(&message).await?;
         let mut columns = Vec::new();
         let mut parameters = 0;
         self.until_ready(action, |message| {
@@ -352,7 +392,7 @@ impl Connection {
         let action = "start the extraction";
         let mut message = BytesMut::new();
         frontend::query(sql, &mut message).map_err(encode_fault)?;
-        self.send(&message).await?;
+        self.send_statement(&message).await?;
         match self.receive().await? {
             Message::CopyOutResponse(_) => Ok(()),
             Message::ErrorResponse(body) => Err(ServerError::read(&body).into_fault(action)),
@@ -385,31 +425,54 @@ impl Connection {
 
     /// Says goodbye; an error changes nothing, the connection is closed anyway.
     pub(super) async fn close(mut self) {
-        let mut message = BytesMut::new();
-        frontend::terminate(&mut message);
-        let _closed_anyway = self.send(&message).await;
-    }
-
-    /// What cancels the statement that runs here; `None` when the server gave no key.
-    pub(super) fn cancel_handle(&self) -> Option<CancelHandle> {
-        self.key.map(|key| CancelHandle { address: self.address.clone(), key })
+        self.state = State::Closed;
+        say_goodbye(&mut self.stream).await;
     }
 }
 
-/// Cancels a running statement over a connection of its own.
-#[derive(Clone)]
-pub(super) struct CancelHandle {
-    address: Address,
-    key: (i32, i32),
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.state == State::Closed || tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let mut stream: Box<dyn Stream> = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
+        match (self.state, self.key) {
+            // A server in the middle of a sort would notice a closed connection only at its next
+            // row. The stream stays open meanwhile: a pooler knows by it whom the request is for.
+            (State::Running, Some(key)) => {
+                let address = self.address.clone();
+                self.address.shutdown.spawn(async move {
+                    address.cancel(key).await;
+                    drop(stream);
+                });
+            }
+            (State::Running, None) | (State::Closed, _) => {}
+            (State::Idle, _) => {
+                let limit = self.address.config.connect_timeout;
+                self.address.shutdown.spawn(async move {
+                    let _closed_anyway = tokio::time::timeout(limit, say_goodbye(&mut stream)).await;
+                });
+            }
+        }
+    }
 }
 
-impl CancelHandle {
-    /// Asks the server to cancel. The statement may have ended before; that is no error.
-    pub(super) async fn cancel(self) {
+async fn say_goodbye(stream: &mut Box<dyn Stream>) {
+    let mut message = BytesMut::new();
+    frontend::terminate(&mut message);
+    if stream.write_all(&message).await.is_ok() {
+        let _closed_anyway = stream.flush().await;
+    }
+}
+
+impl Address {
+    /// Asks the server to cancel what the connection of `key` runs. The statement may have ended
+    /// before; that is no error.
+    async fn cancel(&self, key: (i32, i32)) {
         let request = async {
-            let mut stream = self.address.open_stream().await?;
+            let mut stream = self.open_stream().await?;
             let mut message = BytesMut::new();
-            frontend::cancel_request(self.key.0, self.key.1, &mut message);
+            frontend::cancel_request(key.0, key.1, &mut message);
             let send = async {
                 stream.write_all(&message).await?;
                 stream.flush().await?;
@@ -418,7 +481,7 @@ impl CancelHandle {
             };
             send.await.map_err(|error| io_fault("send a cancel request", error))
         };
-        let limit = self.address.config.connect_timeout;
+        let limit = self.config.connect_timeout;
         match tokio::time::timeout(limit, request).await {
             Ok(Ok(_closed)) => {}
             Ok(Err(fault)) => {

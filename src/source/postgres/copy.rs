@@ -5,7 +5,7 @@
 //! its bytes, then a count of -1. A server sends one row in one `CopyData` message; the header
 //! comes with the first.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -13,13 +13,12 @@ use async_trait::async_trait;
 use bytes::Buf;
 use postgres_protocol::message::backend::Message;
 
-use super::connection::{CancelHandle, Connection};
+use super::connection::Connection;
 use super::decode::{ColumnDecoder, Invalid, decoder};
 use super::error::ServerError;
 use super::types::Wire;
 use crate::config::SpecialValues;
 use crate::fault::{Fault, FaultKind};
-use crate::shutdown::Shutdown;
 use crate::source::{BatchLimits, BatchStream};
 
 /// The first 11 bytes of the header; flags and the length of an extension follow.
@@ -286,20 +285,31 @@ impl Decoder {
     }
 }
 
+/// Keeps the transaction that exported the snapshot open until every slice has been read: its
+/// locks keep a TRUNCATE, or a rewrite that moves rows, away from slices that have not begun.
+/// Empty while that transaction reads a slice itself.
+pub(super) type Anchor = Arc<Mutex<Option<Connection>>>;
+
 /// The rows of one `COPY`, as they arrive.
 pub(super) struct CopyStream {
     connection: Option<Connection>,
     decoder: Decoder,
     rows: u64,
-    cancel: Option<CancelHandle>,
-    shutdown: Shutdown,
+    anchor: Option<Anchor>,
+    /// This connection is the one that the anchor is for.
+    exported: bool,
 }
 
 impl CopyStream {
-    /// Takes over a connection on which a `COPY` was started.
-    pub(super) fn new(connection: Connection, decoder: Decoder, shutdown: Shutdown) -> Self {
-        let cancel = connection.cancel_handle();
-        Self { connection: Some(connection), decoder, rows: 0, cancel, shutdown }
+    /// Takes over a connection on which a `COPY` was started. `exported` says that its
+    /// transaction is the one to keep in the anchor.
+    pub(super) fn new(
+        connection: Connection,
+        decoder: Decoder,
+        anchor: Option<Anchor>,
+        exported: bool,
+    ) -> Self {
+        Self { connection: Some(connection), decoder, rows: 0, anchor, exported }
     }
 
     /// Takes the messages after the last row, and compares the server's count with ours.
@@ -321,9 +331,16 @@ impl CopyStream {
                 format!("count rows: {} were received and the server reports {reported:?}", self.rows);
             return Err(Fault::new(FaultKind::Bug, action));
         }
-        self.cancel = None;
-        if let Some(connection) = self.connection.take() {
-            connection.close().await;
+        let (connection, anchor) = (self.connection.take(), self.anchor.take());
+        match anchor {
+            Some(anchor) if self.exported => {
+                *anchor.lock().expect("nothing panics while it holds this lock") = connection;
+            }
+            _ => {
+                if let Some(connection) = connection {
+                    connection.close().await;
+                }
+            }
         }
         Ok(())
     }
@@ -346,7 +363,8 @@ impl BatchStream for CopyStream {
                 }
                 Step::OtherMessage(consumed) => {
                     connection.buffer.advance(consumed);
-                    match connection.receive().await? {
+                    // Not a message more than the one that was seen: the next may be a row.
+                    match connection.receive_any().await? {
                         Message::CopyDone => {
                             let rest = self.decoder.rest()?;
                             self.rows += rest.as_ref().map_or(0, |batch| batch.num_rows() as u64);
@@ -354,26 +372,13 @@ impl BatchStream for CopyStream {
                             return Ok(rest);
                         }
                         Message::ErrorResponse(body) => {
-                            // The statement has ended on the server; there is nothing to cancel.
-                            self.cancel = None;
                             return Err(ServerError::read(&body).into_fault("read rows"));
                         }
-                        // Reports of changed settings and the like.
+                        // Notices, reports of changed settings and the like.
                         _ => {}
                     }
                 }
             }
-        }
-    }
-}
-
-impl Drop for CopyStream {
-    fn drop(&mut self) {
-        // A server in the middle of a sort notices a closed connection only at its next row.
-        if let Some(cancel) = self.cancel.take()
-            && tokio::runtime::Handle::try_current().is_ok()
-        {
-            self.shutdown.spawn(cancel.cancel());
         }
     }
 }

@@ -22,6 +22,7 @@ pub(super) struct ServerError {
 impl ServerError {
     pub(super) fn read(body: &ErrorResponseBody) -> Self {
         let mut error = Self { code: "XX000".into(), message: None, position: None };
+        let mut inside_function = false;
         let mut fields = body.fields();
         // A field that cannot be read leaves the ones before it.
         while let Ok(Some(field)) = fields.next() {
@@ -30,10 +31,13 @@ impl ServerError {
                 b'C' => error.code = value(),
                 b'M' => error.message = Some(value()),
                 b'P' => error.position = value().parse().ok(),
+                b'W' => inside_function = true,
                 _ => {}
             }
         }
-        if !quotes_only_names(&error.code) {
+        // A function can raise any code with any text, `RAISE EXCEPTION '%', row` for example.
+        // The server says where it was by a context, which it gives to nothing else here.
+        if inside_function || !quotes_only_names(&error.code) {
             error.message = None;
         }
         error
@@ -56,6 +60,8 @@ impl ServerError {
             ("53", "53100") => FaultKind::Transient,
             ("53", _) => FaultKind::Throttled,
             ("08" | "40" | "57" | "58", _) | ("55", "55P03" | "55006") => FaultKind::Transient,
+            // idle_in_transaction_session_timeout and transaction_timeout
+            ("25", "25P03" | "25P04") => FaultKind::Transient,
             ("28", _) => FaultKind::Credentials,
             (_, "42501") => FaultKind::Permission,
             ("XX", _) => FaultKind::Transient,

@@ -26,7 +26,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use self::connection::{Address, ColumnDescription, Connection};
-use self::copy::{CopyStream, Decoder};
+use self::copy::{Anchor, CopyStream, Decoder};
 use self::sql::Selected;
 use self::types::{Mapping, TypeFacts, Wire};
 use crate::config::{PostgresSource, SpecialValues};
@@ -40,13 +40,12 @@ use crate::task::Read;
 /// A PostgreSQL database.
 pub struct Postgres {
     address: Address,
-    shutdown: Shutdown,
 }
 
 impl Postgres {
     /// A source for a proven configuration. Connects to nothing; reads the root certificate.
     pub fn new(config: PostgresSource, shutdown: Shutdown) -> Result<Self, Fault> {
-        Ok(Self { address: Address::new(config)?, shutdown })
+        Ok(Self { address: Address::new(config, shutdown)? })
     }
 
     /// A connection inside a read-only transaction with one snapshot, set up so that texts have
@@ -208,16 +207,16 @@ impl Source for Postgres {
             });
             connections.extend(futures::future::try_join_all(joins).await?);
         }
-        let slices = connections
-            .into_iter()
-            .zip(&ranges)
-            .map(|(connection, range)| Mutex::new(Some(Slice { connection, copy: described.copy(range) })));
+        let anchor = (ranges.len() > 1).then(Anchor::default);
+        let slices = connections.into_iter().zip(&ranges).map(|(connection, range)| {
+            let (copy, anchor) = (described.copy(range), anchor.clone());
+            Mutex::new(Some(Slice { connection, copy, anchor }))
+        });
         Ok(Box::new(PostgresExtraction {
             slices: slices.collect(),
             schema: described.schema,
             wires: described.wires,
             special: self.address.config.special_values,
-            shutdown: self.shutdown.clone(),
         }))
     }
 }
@@ -226,6 +225,8 @@ impl Source for Postgres {
 struct Slice {
     connection: Connection,
     copy: String,
+    /// Shared by all slices, when there are several.
+    anchor: Option<Anchor>,
 }
 
 struct PostgresExtraction {
@@ -233,7 +234,6 @@ struct PostgresExtraction {
     wires: Vec<Wire>,
     slices: Vec<Mutex<Option<Slice>>>,
     special: SpecialValues,
-    shutdown: Shutdown,
 }
 
 #[async_trait]
@@ -248,11 +248,12 @@ impl Extraction for PostgresExtraction {
 
     async fn open(&self, slice: usize, limits: BatchLimits) -> Result<Box<dyn BatchStream>, Fault> {
         let taken = self.slices[slice].lock().expect("nothing panics while it holds this lock").take();
-        let Some(Slice { mut connection, copy }) = taken else {
+        let Some(Slice { mut connection, copy, anchor }) = taken else {
             return Err(Fault::new(FaultKind::Bug, format!("open slice {slice} a second time")));
         };
         connection.start_copy(&copy).await?;
         let decoder = Decoder::new(&self.wires, self.schema.arrow(), self.special, limits);
-        Ok(Box::new(CopyStream::new(connection, decoder, self.shutdown.clone())))
+        // The first slice is read in the transaction that exported the snapshot.
+        Ok(Box::new(CopyStream::new(connection, decoder, anchor, slice == 0)))
     }
 }

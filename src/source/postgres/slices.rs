@@ -95,8 +95,11 @@ pub(super) async fn find_table(connection: &mut Connection, text: &str) -> Resul
 async fn required_columns(connection: &mut Connection, oid: &str) -> Result<HashSet<String>, Fault> {
     let rows = connection
         .query(
-            "SELECT attname::text FROM pg_catalog.pg_attribute \
-             WHERE attrelid = $1::oid AND attnum > 0 AND attnotnull AND NOT attisdropped",
+            // Since version 18 a constraint can be NOT VALID: older rows may break it.
+            "SELECT a.attname::text FROM pg_catalog.pg_attribute AS a \
+             WHERE a.attrelid = $1::oid AND a.attnum > 0 AND a.attnotnull AND NOT a.attisdropped \
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = a.attrelid \
+             AND k.contype = 'n' AND NOT k.convalidated AND a.attnum = ANY (k.conkey))",
             &[oid],
             "look up the table's columns",
         )
@@ -204,15 +207,18 @@ impl SliceType {
         }
     }
 
-    /// The boundary after `i` of `n` parts between `lo` and `hi`, as SQL.
+    /// The boundary after `i` of `n` parts between `lo` and `hi`, as SQL that cannot overflow.
     fn boundary(self) -> &'static str {
         match self {
-            Self::Int2 | Self::Int4 | Self::Int8 => {
-                "trunc(lo::numeric + (hi::numeric - lo::numeric) * i / n)"
-            }
+            Self::Int2 | Self::Int4 | Self::Int8 => "lo + floor((hi::numeric - lo::numeric + 1) * i / n)",
             Self::Numeric => "trunc(lo + (hi - lo) * i / n, 10)",
-            Self::Date => "lo + (hi - lo) * i / n",
-            Self::Timestamp | Self::Timestamptz => "lo + (hi - lo) * (i::double precision / n)",
+            Self::Date => "lo + ((hi - lo)::bigint * i / n)::int",
+            // Microseconds since 2000, as the server counts, because a difference of two
+            // timestamps can be more than an interval holds.
+            Self::Timestamp | Self::Timestamptz => {
+                "'2000-01-01 00:00:00'::timestamp + interval '1 second' \
+                 * (extract(epoch FROM lo) - 946684800 + (extract(epoch FROM hi) - extract(epoch FROM lo)) * i / n)"
+            }
         }
     }
 
@@ -251,12 +257,14 @@ async fn boundaries(
     wanted: NonZeroUsize,
 ) -> Result<Vec<String>, Fault> {
     let sql = format!(
+        // WHERE and not FILTER: an index answers min and max with a WHERE, not with a FILTER.
         "SELECT DISTINCT b.value, b.value::text FROM (\
-           SELECT ({boundary})::{kind} AS value FROM (\
-             SELECT min(v) FILTER (WHERE {finite}) AS lo, max(v) FILTER (WHERE {finite}) AS hi \
-             FROM (SELECT s.{name} AS v FROM ({base}) AS s) AS values_of_column\
-           ) AS bounds, (SELECT $1::int AS n) AS count, generate_series(1, $1::int - 1) AS i\
-         ) AS b WHERE b.value IS NOT NULL ORDER BY b.value",
+           SELECT ({boundary})::{kind} AS value, lo FROM (\
+             SELECT min(v) AS lo, max(v) AS hi \
+             FROM (SELECT s.{name} AS v FROM ({base}) AS s) AS values_of_column WHERE {finite}\
+           ) AS bounds, (SELECT $1::int AS n) AS count, generate_series(1, $1::int - 1) AS i \
+           WHERE lo < hi\
+         ) AS b WHERE b.value > b.lo ORDER BY b.value",
         boundary = kind.boundary(),
         kind = kind.sql(),
         finite = kind.finite(),

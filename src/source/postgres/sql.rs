@@ -35,11 +35,21 @@ pub(super) fn choose(
 ) -> Result<Vec<ColumnDescription>, Fault> {
     let Some(wanted) = wanted else { return Ok(all.to_vec()) };
     let find = |name: &String| {
-        all.iter().find(|column| column.name == *name).cloned().ok_or_else(|| {
-            let known: Vec<String> = all.iter().map(|column| format!("`{}`", column.name)).collect();
-            Fault::new(FaultKind::Request, format!("choose column `{name}`: the result has no such column"))
-                .remedy(format!("Choose among {}.", known.join(", ")))
-        })
+        let mut matching = all.iter().filter(|column| column.name == *name);
+        match (matching.next(), matching.next()) {
+            (Some(column), None) => Ok(column.clone()),
+            (None, _) => {
+                let known: Vec<String> = all.iter().map(|column| format!("`{}`", column.name)).collect();
+                let action = format!("choose column `{name}`: the result has no such column");
+                Err(Fault::new(FaultKind::Request, action)
+                    .remedy(format!("Choose among {}.", known.join(", "))))
+            }
+            (Some(_), Some(_)) => {
+                let action = format!("choose column `{name}`: several columns have this name");
+                Err(Fault::new(FaultKind::Request, action)
+                    .remedy("Give each column a name of its own with AS."))
+            }
+        }
     };
     wanted.iter().map(find).collect()
 }

@@ -19,25 +19,26 @@ const NOT_A_NUMBER: u16 = 0xC000;
 const INFINITY: u16 = 0xD000;
 const NEGATIVE_INFINITY: u16 = 0xF000;
 
-/// An integer that holds the digits of a decimal.
+/// An integer that holds the digits of a decimal. Arrow's own checked arithmetic builds an error
+/// value for each overflow and is not inlined; this is the hottest loop of a table of numbers.
 pub(super) trait Digits: ArrowNativeTypeOp {
-    /// `self * 10,000 + digit`, or `None` when it does not fit.
-    fn push(self, digit: u16) -> Option<Self>;
-    /// A small number.
-    fn small(value: u16) -> Self;
+    /// `self * factor + digit`, or `None` when it does not fit.
+    fn push(self, factor: u16, digit: u16) -> Option<Self>;
+    /// `self * factor`, or `None` when it does not fit.
+    fn times(self, factor: Self) -> Option<Self>;
 }
 
 macro_rules! digits {
     ($($native:ty: $small:expr),* $(,)?) => {$(
         impl Digits for $native {
             #[inline]
-            fn push(self, digit: u16) -> Option<Self> {
-                self.mul_checked(Self::small(10_000)).ok()?.add_checked(Self::small(digit)).ok()
+            fn push(self, factor: u16, digit: u16) -> Option<Self> {
+                self.checked_mul($small(factor))?.checked_add($small(digit))
             }
 
             #[inline]
-            fn small(value: u16) -> Self {
-                $small(value)
+            fn times(self, factor: Self) -> Option<Self> {
+                self.checked_mul(factor)
             }
         }
     )*};
@@ -53,8 +54,9 @@ pub(super) struct Numerics<T: DecimalType> {
     special: SpecialValues,
     /// Digits after the point.
     scale: i32,
-    /// The first number that has a digit too many.
-    limit: T::Native,
+    /// Ten to the power of 0, 1 ... up to the precision. The last one is the first number that
+    /// has a digit too many.
+    powers: Vec<T::Native>,
     kind: PhantomData<T>,
 }
 
@@ -69,15 +71,16 @@ where
             | DataType::Decimal256(precision, scale) => (*precision, *scale),
             _ => (T::MAX_PRECISION, 0),
         };
-        let limit = power_of_ten(u32::from(precision.min(T::MAX_PRECISION)))
-            .expect("a decimal type holds ten to the power of its precision");
+        let one = T::Native::ZERO.push(1, 1);
+        let powers = std::iter::successors(one, |power| power.push(10, 0));
+        let powers = powers.take(usize::from(precision.min(T::MAX_PRECISION)) + 1).collect();
         Self {
             values: Vec::new(),
             nulls: NullBufferBuilder::new(0),
             data_type: data_type.clone(),
             special,
             scale: i32::from(scale),
-            limit,
+            powers,
             kind: PhantomData,
         }
     }
@@ -99,7 +102,7 @@ where
             return Err(Invalid::Malformed);
         }
         let value = self.magnitude(digits, weight)?;
-        if value >= self.limit {
+        if self.powers.last().is_none_or(|limit| value >= *limit) {
             return Err(Invalid::Overflow);
         }
         Ok(if sign == NEGATIVE { value.neg_wrapping() } else { value })
@@ -111,7 +114,7 @@ where
         let Some((before, last)) = digits.split_last_chunk::<2>() else { return Ok(T::Native::ZERO) };
         let mut value = T::Native::ZERO;
         for digit in before.chunks_exact(2) {
-            value = value.push(digit_of([digit[0], digit[1]])?).ok_or(Invalid::Overflow)?;
+            value = value.push(10_000, digit_of([digit[0], digit[1]])?).ok_or(Invalid::Overflow)?;
         }
         let last = digit_of(*last)?;
         // The last digit stands for 10000^(weight - count + 1); in units of the column's scale
@@ -119,8 +122,8 @@ where
         let exponent = (weight - (before.len() / 2) as i32) * 4 + self.scale;
         match exponent {
             0.. => {
-                let factor = power_of_ten(exponent.unsigned_abs()).ok_or(Invalid::Overflow)?;
-                value.push(last).and_then(|value| value.mul_checked(factor).ok()).ok_or(Invalid::Overflow)
+                let factor = self.powers.get(exponent as usize).ok_or(Invalid::Overflow)?;
+                value.push(10_000, last).and_then(|value| value.times(*factor)).ok_or(Invalid::Overflow)
             }
             // The last digit reaches below the column's scale. What is cut off there must be zero.
             -3..0 => {
@@ -128,10 +131,7 @@ where
                 if last % cut != 0 {
                     return Err(Invalid::Overflow);
                 }
-                value
-                    .mul_checked(T::Native::small(10_000 / cut))
-                    .and_then(|value| value.add_checked(T::Native::small(last / cut)))
-                    .map_err(|_overflow| Invalid::Overflow)
+                value.push(10_000 / cut, last / cut).ok_or(Invalid::Overflow)
             }
             // The whole digit lies below. The server strips trailing zeros, so this is rare.
             _ if last == 0 => self.magnitude(before, weight),
@@ -144,11 +144,6 @@ where
 fn digit_of(bytes: [u8; 2]) -> Result<u16, Invalid> {
     let digit = u16::from_be_bytes(bytes);
     if digit < 10_000 { Ok(digit) } else { Err(Invalid::Malformed) }
-}
-
-#[inline]
-fn power_of_ten<N: Digits>(exponent: u32) -> Option<N> {
-    N::small(10).pow_checked(exponent).ok()
 }
 
 impl<T> ColumnDecoder for Numerics<T>

@@ -20,12 +20,12 @@ const SIZE: [(&str, u64); 9] = [
 ];
 
 /// Reads `90s`, `5m`, `2 h`, `500ms`; `None` when it is nothing of the kind.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     scaled(text, &TIME, |unit, known| unit == known).map(Duration::from_millis)
 }
 
 /// Reads `64 MiB`, `8MB`, `512 kb` into bytes; `None` when it is nothing of the kind.
-pub(super) fn size(text: &str) -> Option<u64> {
+pub(crate) fn size(text: &str) -> Option<u64> {
     scaled(text, &SIZE, str::eq_ignore_ascii_case)
 }
 
@@ -38,13 +38,13 @@ fn scaled(text: &str, units: &[(&str, u64)], same: impl Fn(&str, &str) -> bool) 
 }
 
 /// A duration in the longest unit that divides it: `90s`, `5m`.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     show(milliseconds, TIME.iter().filter(|(unit, _)| *unit != "min"), "", "s")
 }
 
 /// A size in the largest binary unit that divides it: `64 MiB`.
-pub(super) fn show_size(bytes: u64) -> String {
+pub(crate) fn show_size(bytes: u64) -> String {
     show(bytes, SIZE.iter().filter(|(unit, _)| unit.len() != 2), " ", "B")
 }
 

@@ -2,7 +2,7 @@
 
 /// The name among `known` that `written` most likely means, when one is near enough to be worth
 /// a guess. Case and underscores do not count: `sslMode` is next to `sslmode`.
-pub(super) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = normal(written);
     let length = plain.chars().count();
     known
@@ -18,7 +18,7 @@ pub(super) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str
 
 /// A name without case and underscores, in which `trustServerCertificate` and
 /// `trust_server_certificate` are the same.
-pub(super) fn normal(name: &str) -> String {
+pub(crate) fn normal(name: &str) -> String {
     name.chars().filter(|letter| !matches!(letter, '_' | '-')).flat_map(char::to_lowercase).collect()
 }
 
