@@ -1,6 +1,7 @@
 //! A store or a database that fails, and what it may cost in memory.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,6 +15,37 @@ use crate::support::s3::{Bucket, server_address};
 
 fn states(task: &Value) -> Vec<&str> {
     task["attempts"].as_array().unwrap().iter().map(|attempt| attempt["status"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_store_that_hangs() {
+    let Some(server) = postgres::server_if_installed().await else { return };
+    let database = server.create_database().await;
+    let bucket = Bucket::new().await;
+    let hangs = Arc::new(AtomicBool::new(true));
+    let is_hanging = Arc::clone(&hangs);
+    let proxy = Proxy::start(server_address(), move |operation| match operation {
+        Operation::UploadPart | Operation::Abort if is_hanging.load(Ordering::SeqCst) => Treatment::Hang,
+        _ => Treatment::Forward,
+    })
+    .await;
+    let place = Place::new().database(&database).bucket(&bucket, proxy.address);
+    let mut agent = place.application("stop_grace = \"1s\"").start().await;
+    let mut task = many_files("hangs");
+    task["max_attempts"] = json!(1);
+    agent.submit(task).await;
+    eventually("a part under way", async || (proxy.count(Operation::UploadPart) > 0).then_some(())).await;
+    agent.signal("TERM");
+    // The uploads could not be aborted in time: the agent says so, and the next one tidies up.
+    assert_eq!(agent.exit().await.code(), Some(1), "{}", agent.log());
+    assert!(agent.log().contains("did not stop in time"), "{}", agent.log());
+    assert!(bucket.objects("").await.is_empty());
+
+    hangs.store(false, Ordering::SeqCst);
+    agent.start_again().await;
+    let task = agent.wait_until("hangs", "completed").await;
+    assert_eq!(states(&task), ["interrupted", "completed"]);
+    assert_one_set(&bucket, &task, 4_000).await;
 }
 
 /// Six files or more.
