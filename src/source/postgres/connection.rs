@@ -13,12 +13,14 @@ use postgres_protocol::authentication;
 use postgres_protocol::authentication::sasl::{self, ChannelBinding, ScramSha256};
 use postgres_protocol::message::backend::{AuthenticationSaslBody, Message};
 use postgres_protocol::message::frontend;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::Handle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::error::{ServerError, io_fault};
+use super::socket::{Socket, Stream};
 use super::tls;
 use crate::config::{PostgresSource, SslMode};
 use crate::fault::{Fault, FaultKind};
@@ -27,9 +29,6 @@ use crate::shutdown::Shutdown;
 /// Room for one read. The server writes 8 KiB at a time; a reader that falls behind takes many of
 /// them with one call.
 const READ_BYTES: usize = 256 << 10;
-
-trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
 /// Where to connect, and how.
 #[derive(Clone)]
@@ -48,6 +47,8 @@ pub(super) struct Connection {
     address: Address,
     key: Option<(i32, i32)>,
     state: State,
+    /// The agent's runtime, for what is left to do when this is dropped elsewhere.
+    runtime: Handle,
     /// `server_version_num / 10000`, for example 15.
     pub(super) major_version: u32,
 }
@@ -102,8 +103,9 @@ impl Address {
         let stream = self.open_stream().await?;
         let buffer = BytesMut::with_capacity(READ_BYTES);
         let address = self.clone();
+        let (state, runtime) = (State::Idle, Handle::current());
         let mut connection =
-            Connection { stream, buffer, address, key: None, state: State::Idle, major_version: 0 };
+            Connection { stream, buffer, address, key: None, state, runtime, major_version: 0 };
         connection.start_session().await?;
         Ok(connection)
     }
@@ -115,16 +117,16 @@ impl Address {
             let path = format!("{}/.s.PGSQL.{}", config.host, config.port);
             let stream =
                 UnixStream::connect(path).await.map_err(|error| io_fault("open the socket", error))?;
-            return Ok(Box::new(stream));
+            return Ok(Box::new(Socket::Unix(stream)));
         }
         let mut stream = TcpStream::connect((config.host.as_str(), config.port))
             .await
             .map_err(|error| io_fault("open a TCP connection", error))?;
         keep_alive(&stream).map_err(|error| io_fault("set up the TCP connection", error))?;
-        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        let Some(tls) = &self.tls else { return Ok(Box::new(Socket::Tcp(stream))) };
         if !asks_for_tls(&mut stream).await.map_err(|error| io_fault("ask for TLS", error))? {
             return match config.ssl_mode {
-                SslMode::Prefer | SslMode::Disable => Ok(Box::new(stream)),
+                SslMode::Prefer | SslMode::Disable => Ok(Box::new(Socket::Tcp(stream))),
                 SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
                     Err(Fault::new(FaultKind::Credentials, "start TLS: the server does not offer it")
                         .remedy("Turn on `ssl` on the server, or choose another `sslmode`."))
@@ -134,7 +136,7 @@ impl Address {
         let name = ServerName::try_from(config.host.clone()).map_err(|error| {
             Fault::new(FaultKind::Request, "start TLS: the host is not a name or an address").because(error)
         })?;
-        match tls.connect(name, stream).await {
+        match tls.connect(name, Socket::Tcp(stream)).await {
             Ok(stream) => Ok(Box::new(stream)),
             Err(error) => Err(Fault::new(FaultKind::Credentials, "start TLS").because(error).remedy(
                 "Check that `host` is the name in the server's certificate and that `sslrootcert` has its authority.",
@@ -262,8 +264,18 @@ impl Connection {
         self.send(message).await
     }
 
-    /// Reads more bytes into the buffer; the end of the stream is an error.
-    pub(super) async fn fill(&mut self) -> Result<(), Fault> {
+    /// Takes this connection from the runtime that drives it, for another one to attach it.
+    pub(super) fn detach(&mut self) -> Result<(), Fault> {
+        self.stream.detach().map_err(|error| io_fault("hand over the connection", error))
+    }
+
+    /// Lets the runtime that calls drive this connection from now on.
+    pub(super) fn attach(&mut self) -> Result<(), Fault> {
+        self.stream.attach().map_err(|error| io_fault("hand over the connection", error))
+    }
+
+    /// Reads more bytes into the buffer, and says how many; the end of the stream is an error.
+    pub(super) async fn fill(&mut self) -> Result<usize, Fault> {
         if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 2 {
             self.buffer.reserve(READ_BYTES);
         }
@@ -272,7 +284,7 @@ impl Connection {
                 self.state = State::Closed;
                 Err(io_fault("read from the server", io::ErrorKind::UnexpectedEof.into()))
             }
-            Ok(_) => Ok(()),
+            Ok(count) => Ok(count),
             Err(error) => Err(io_fault("read from the server", error)),
         }
     }
@@ -297,7 +309,9 @@ impl Connection {
                     }
                     return Ok(message);
                 }
-                Ok(None) => self.fill().await?,
+                Ok(None) => {
+                    self.fill().await?;
+                }
                 Err(error) => {
                     return Err(
                         Fault::new(FaultKind::Transient, "read a message of the server").because(error)
@@ -432,10 +446,14 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.state == State::Closed || tokio::runtime::Handle::try_current().is_err() {
+        if self.state == State::Closed {
             return;
         }
-        let mut stream: Box<dyn Stream> = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
+        let _the_agents = self.runtime.enter();
+        let mut stream: Box<dyn Stream> = std::mem::replace(&mut self.stream, Box::new(Socket::Lost));
+        if stream.detach().is_err() {
+            return;
+        }
         match (self.state, self.key) {
             // A server in the middle of a sort would notice a closed connection only at its next
             // row. The stream stays open meanwhile: a pooler knows by it whom the request is for.
@@ -450,7 +468,9 @@ impl Drop for Connection {
             (State::Idle, _) => {
                 let limit = self.address.config.connect_timeout;
                 self.address.shutdown.spawn(async move {
-                    let _closed_anyway = tokio::time::timeout(limit, say_goodbye(&mut stream)).await;
+                    if stream.attach().is_ok() {
+                        let _closed_anyway = tokio::time::timeout(limit, say_goodbye(&mut stream)).await;
+                    }
                 });
             }
         }

@@ -13,7 +13,9 @@ mod copy;
 mod decode;
 mod error;
 mod slices;
+mod socket;
 mod sql;
+mod stream;
 mod tls;
 mod types;
 
@@ -26,8 +28,9 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use self::connection::{Address, ColumnDescription, Connection};
-use self::copy::{Anchor, CopyStream, Decoder};
+use self::copy::Decoder;
 use self::sql::Selected;
+use self::stream::{Anchor, CopyStream};
 use self::types::{Mapping, TypeFacts, Wire};
 use crate::config::{PostgresSource, SpecialValues};
 use crate::fault::{Fault, FaultKind};
