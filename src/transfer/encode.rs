@@ -71,9 +71,12 @@ impl Encoding {
         mut batches: mpsc::Receiver<FromSlice<RecordBatch>>,
         pieces: mpsc::Sender<FromSlice<Piece>>,
     ) -> Result<Option<u64>, Fault> {
-        let result = self.encode(&mut batches, &pieces);
-        // Writing into a closed channel is an I/O error for the encoder; it is not its fault.
-        if pieces.is_closed() { Ok(None) } else { result }
+        match self.encode(&mut batches, &pieces) {
+            // Writing into a closed channel is an I/O error for the encoder; it is not its fault.
+            // After success the channel says nothing: who has read the end closes it.
+            Err(_) if pieces.is_closed() => Ok(None),
+            result => result,
+        }
     }
 
     fn encode(
@@ -175,5 +178,63 @@ impl Write for ChunkSink {
     /// Sends what is gathered. Encoders call it at the end of a file only.
     fn flush(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() { Ok(()) } else { self.send() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+
+    use super::*;
+    use crate::config::TransferSettings;
+    use crate::schema::Column;
+    use crate::shutdown::spawn_blocking;
+    use crate::task::{DestinationKind, DestinationSpec, Read, SourceSpec, TaskSpec};
+
+    fn encoding() -> Encoding {
+        let source = SourceSpec {
+            connection: "sales".into(),
+            read: Read::Table("numbers".into()),
+            columns: None,
+            slices: None,
+            slice_column: None,
+            batch_size: None,
+        };
+        let destination = DestinationSpec {
+            kind: DestinationKind::Local,
+            connection: None,
+            path: String::new(),
+            format: FileFormat::Csv,
+            compression: None,
+            max_file_size: None,
+        };
+        let spec = TaskSpec { source, destination, max_attempts: 1, timeout: None, priority: 0 };
+        let column = Column {
+            name: "id".into(),
+            source_type: "int4".into(),
+            data_type: DataType::Int32,
+            nullable: true,
+        };
+        Encoding {
+            plan: Arc::new(Plan::new(&spec, &TransferSettings::default())),
+            schema: TableSchema::new(vec![column]).expect("one column"),
+            task: TaskId::parse("a").expect("valid id"),
+            numbers: Arc::default(),
+            write_empty: true,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_has_read_the_end_may_leave_before_the_encoder() {
+        // The window is small: many rounds, each with its own chance to hit it.
+        for _ in 0..2_000 {
+            let (batches, to_encode) = mpsc::channel(1);
+            let (pieces, mut to_store) = mpsc::channel(2);
+            let encoder = spawn_blocking(move || encoding().run(to_encode, pieces));
+            batches.send(FromSlice::End).await.expect("the encoder listens");
+            while !matches!(to_store.recv().await, Some(FromSlice::End)) {}
+            drop(to_store);
+            assert_eq!(encoder.await.expect("no panic").expect("no fault"), Some(0));
+        }
     }
 }

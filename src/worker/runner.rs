@@ -94,8 +94,7 @@ impl Runner {
             source.name = lease.task.spec.source.connection,
             "attempt begins"
         );
-        let cut = self.cut(lease, source, running);
-        tokio::pin!(cut);
+        let mut cut = Box::pin(self.cut(lease, source, running));
 
         // Nothing is stored yet, so dropping the half-opened ends of the transfer is enough.
         let transfer = tokio::select! {
@@ -116,6 +115,9 @@ impl Runner {
                 }
             }
         };
+        // It may have been left in the middle of a question to the task source. One that is not polled
+        // any more would keep its connection, and whoever waits for that, us included, would wait for ever.
+        drop(cut);
         // A lost lease never commits, and a cancelled task leaves no file. From here on a stop
         // waits: a commit that is cut in the middle would leave some of the files visible.
         let written = match written {
