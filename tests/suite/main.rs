@@ -3,6 +3,8 @@
 mod destinations;
 mod local_destination;
 mod postgres_property;
+mod postgres_slices;
+mod postgres_source;
 mod postgres_support;
 mod postgres_types;
 mod s3_destination;

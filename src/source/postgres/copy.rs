@@ -15,7 +15,7 @@ use postgres_protocol::message::backend::Message;
 
 use super::connection::Connection;
 use super::decode::{ColumnDecoder, Invalid, decoder};
-use super::error::ServerError;
+use super::error::{ServerError, Stage};
 use super::types::Wire;
 use crate::config::SpecialValues;
 use crate::fault::{Fault, FaultKind};
@@ -318,7 +318,7 @@ impl CopyStream {
         let mut tag = None;
         let action = "read rows";
         connection
-            .until_ready(action, |message| {
+            .until_ready(Stage::Run, action, |message| {
                 if let Message::CommandComplete(body) = message {
                     tag = body.tag().ok().map(str::to_owned);
                 }
@@ -372,7 +372,7 @@ impl BatchStream for CopyStream {
                             return Ok(rest);
                         }
                         Message::ErrorResponse(body) => {
-                            return Err(ServerError::read(&body).into_fault("read rows"));
+                            return Err(ServerError::read(&body, Stage::Run).into_fault("read rows"));
                         }
                         // Notices, reports of changed settings and the like.
                         _ => {}
