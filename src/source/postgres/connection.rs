@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::error::{ServerError, io_fault};
+use super::error::{ServerError, Stage, io_fault};
 use super::socket::{Socket, Stream};
 use super::tls;
 use crate::config::{PostgresSource, SslMode};
@@ -51,6 +51,8 @@ pub(super) struct Connection {
     runtime: Handle,
     /// `server_version_num / 10000`, for example 15.
     pub(super) major_version: u32,
+    /// The database does not know what encoding its texts have (SQL_ASCII).
+    pub(super) encoding_unknown: bool,
 }
 
 /// What the server does, as far as its messages say.
@@ -103,9 +105,16 @@ impl Address {
         let stream = self.open_stream().await?;
         let buffer = BytesMut::with_capacity(READ_BYTES);
         let address = self.clone();
-        let (state, runtime) = (State::Idle, Handle::current());
-        let mut connection =
-            Connection { stream, buffer, address, key: None, state, runtime, major_version: 0 };
+        let mut connection = Connection {
+            stream,
+            buffer,
+            address,
+            key: None,
+            state: State::Idle,
+            runtime: Handle::current(),
+            major_version: 0,
+            encoding_unknown: false,
+        };
         connection.start_session().await?;
         Ok(connection)
     }
@@ -189,7 +198,9 @@ impl Connection {
                     self.send_password(hash.as_bytes()).await?;
                 }
                 Message::AuthenticationSasl(body) => self.authenticate_scram(&config, &body).await?,
-                Message::ErrorResponse(body) => return Err(ServerError::read(&body).into_fault("log in")),
+                Message::ErrorResponse(body) => {
+                    return Err(ServerError::read(&body, Stage::Own).into_fault("log in"));
+                }
                 _ => {
                     return Err(Fault::new(
                         FaultKind::Credentials,
@@ -207,8 +218,13 @@ impl Connection {
                     let major = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
                     self.major_version = major.parse().unwrap_or_default();
                 }
+                Message::ParameterStatus(body) if body.name().is_ok_and(|name| name == "server_encoding") => {
+                    self.encoding_unknown = body.value().is_ok_and(|value| value == "SQL_ASCII");
+                }
                 Message::ReadyForQuery(_) => return Ok(()),
-                Message::ErrorResponse(body) => return Err(ServerError::read(&body).into_fault("log in")),
+                Message::ErrorResponse(body) => {
+                    return Err(ServerError::read(&body, Stage::Own).into_fault("log in"));
+                }
                 _ => {}
             }
         }
@@ -232,14 +248,14 @@ impl Connection {
         self.send(&message).await?;
         match self.receive().await? {
             Message::AuthenticationSaslContinue(body) => scram.update(body.data()).map_err(broken)?,
-            other => return Err(unexpected(&other, "log in")),
+            other => return Err(unexpected(&other, Stage::Own, "log in")),
         }
         message.clear();
         frontend::sasl_response(scram.message(), &mut message).map_err(encode_fault)?;
         self.send(&message).await?;
         match self.receive().await? {
             Message::AuthenticationSaslFinal(body) => scram.finish(body.data()).map_err(broken),
-            other => Err(unexpected(&other, "log in")),
+            other => Err(unexpected(&other, Stage::Own, "log in")),
         }
     }
 
@@ -326,12 +342,13 @@ impl Connection {
         let mut message = BytesMut::new();
         frontend::query(sql, &mut message).map_err(encode_fault)?;
         self.send_statement(&message).await?;
-        self.until_ready(action, |_message| Ok(())).await
+        self.until_ready(Stage::Own, action, |_message| Ok(())).await
     }
 
     /// Runs one statement with bound text parameters.
     pub(super) async fn query(
         &mut self,
+        stage: Stage<'_>,
         sql: &str,
         parameters: &[&str],
         action: &'static str,
@@ -351,7 +368,7 @@ impl Connection {
         frontend::sync(&mut message);
         self.send_statement(&message).await?;
         let mut rows = TextRows::new();
-        self.until_ready(action, |message| {
+        self.until_ready(stage, action, |message| {
             if let Message::DataRow(row) = message {
                 let text = |range: Option<std::ops::Range<usize>>| {
                     Ok(range.map(|range| String::from_utf8_lossy(&row.buffer()[range]).into_owned()))
@@ -374,7 +391,7 @@ impl Connection {
         self.send_statement(&message).await?;
         let mut columns = Vec::new();
         let mut parameters = 0;
-        self.until_ready(action, |message| {
+        self.until_ready(Stage::Describe(sql), action, |message| {
             match message {
                 Message::RowDescription(body) => {
                     let described = body.fields().map(|field| {
@@ -409,14 +426,15 @@ impl Connection {
         self.send_statement(&message).await?;
         match self.receive().await? {
             Message::CopyOutResponse(_) => Ok(()),
-            Message::ErrorResponse(body) => Err(ServerError::read(&body).into_fault(action)),
-            other => Err(unexpected(&other, action)),
+            Message::ErrorResponse(body) => Err(ServerError::read(&body, Stage::Run).into_fault(action)),
+            other => Err(unexpected(&other, Stage::Run, action)),
         }
     }
 
     /// Takes every message up to `ReadyForQuery`. The first error of the server or of `take` wins.
     pub(super) async fn until_ready(
         &mut self,
+        stage: Stage<'_>,
         action: &'static str,
         mut take: impl FnMut(Message) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
@@ -425,7 +443,7 @@ impl Connection {
             match self.receive().await? {
                 Message::ReadyForQuery(_) => return result,
                 Message::ErrorResponse(body) => {
-                    let fault = ServerError::read(&body).into_fault(action);
+                    let fault = ServerError::read(&body, stage).into_fault(action);
                     result = result.and(Err(fault));
                 }
                 message => {
@@ -519,9 +537,9 @@ fn password(config: &PostgresSource) -> Result<&str, Fault> {
     })
 }
 
-fn unexpected(message: &Message, action: &'static str) -> Fault {
+fn unexpected(message: &Message, stage: Stage<'_>, action: &'static str) -> Fault {
     if let Message::ErrorResponse(body) = message {
-        return ServerError::read(body).into_fault(action);
+        return ServerError::read(body, stage).into_fault(action);
     }
     Fault::new(FaultKind::Bug, action).because("the server sent a message that does not belong here")
 }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::connection::Connection;
 use super::copy::{Decoder, Step};
-use super::error::{ServerError, io_fault};
+use super::error::{ServerError, Stage, io_fault};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::spawn_blocking;
 use crate::source::BatchStream;
@@ -145,7 +145,7 @@ impl Reader {
                     match self.connection.receive_any().await? {
                         Message::CopyDone => return self.end().await.map(Some),
                         Message::ErrorResponse(body) => {
-                            return Err(ServerError::read(&body).into_fault("read rows"));
+                            return Err(ServerError::read(&body, Stage::Run).into_fault("read rows"));
                         }
                         // Notices, reports of changed settings and the like.
                         _ => {}
@@ -161,7 +161,7 @@ impl Reader {
         self.rows += rest.as_ref().map_or(0, |batch| batch.num_rows() as u64);
         let mut tag = None;
         self.connection
-            .until_ready("read rows", |message| {
+            .until_ready(Stage::Run, "read rows", |message| {
                 if let Message::CommandComplete(body) = message {
                     tag = body.tag().ok().map(str::to_owned);
                 }
