@@ -62,7 +62,7 @@ pub(super) struct ExtractArguments {
     /// A file of about this many bytes is followed by the next one
     #[arg(long, value_name = "BYTES")]
     max_file_size: Option<u64>,
-    /// Name in the files: task_<ID>_result_001.parquet. The same id replaces its own files [default: a new one]
+    /// Name in the files: `task_ID_result_001.parquet`. The same id replaces its own files [default: a new one]
     #[arg(long, value_name = "ID", value_parser = |text: &str| TaskId::parse(text))]
     id: Option<TaskId>,
     /// Print the receipt as JSON

@@ -76,7 +76,8 @@ impl Plan {
 /// The memory equation, in bytes, for `workers` tasks of `slices` slices each:
 ///
 /// ```text
-/// workers x slices x ( (queued + 2) batches       one decoded, one queued, one encoded
+/// workers x slices x ( (queued + 4) batches       one decoded, one queued behind it, one handed over,
+///                                                one queued, one encoded
 ///                    + read buffer
 ///                    + 2 x row group              encoded pages, and the open page of each column
 ///                    + (queued + 1) chunks
@@ -91,7 +92,7 @@ pub fn memory_ceiling(
     settings: &TransferSettings,
     part_buffer_bytes: usize,
 ) -> u64 {
-    let slice = (QUEUED_BATCHES + 2) * settings.batch_bytes.get()
+    let slice = (QUEUED_BATCHES + 4) * settings.batch_bytes.get()
         + READ_BUFFER_BYTES
         + 2 * settings.row_group_bytes.get()
         + (QUEUED_CHUNKS + 1) * CHUNK_BYTES

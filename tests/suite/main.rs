@@ -12,6 +12,8 @@ mod agent_transfer;
 mod destinations;
 mod local_destination;
 mod postgres_property;
+mod postgres_slices;
+mod postgres_source;
 mod postgres_support;
 mod postgres_types;
 mod s3_destination;

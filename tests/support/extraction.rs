@@ -187,7 +187,7 @@ fn read_files(files: Vec<PathBuf>) -> Parquet {
             .and_then(|entry| entry.value.as_deref())
             .expect("the types in the source");
         let source_types = serde_json::from_str(source_types).expect("JSON");
-        found.get_or_insert((builder.schema().clone(), logical_types, source_types));
+        found.get_or_insert((std::sync::Arc::clone(builder.schema()), logical_types, source_types));
         batches.extend(builder.build().expect("a reader").map(|batch| batch.expect("a batch")));
     }
     let (schema, logical_types, source_types) = found.expect("there is at least one file");

@@ -13,12 +13,14 @@ use postgres_protocol::authentication;
 use postgres_protocol::authentication::sasl::{self, ChannelBinding, ScramSha256};
 use postgres_protocol::message::backend::{AuthenticationSaslBody, Message};
 use postgres_protocol::message::frontend;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::Handle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::error::{ServerError, io_fault};
+use super::error::{ServerError, Stage, io_fault};
+use super::socket::{Socket, Stream};
 use super::tls;
 use crate::config::{PostgresSource, SslMode};
 use crate::fault::{Fault, FaultKind};
@@ -27,9 +29,6 @@ use crate::shutdown::Shutdown;
 /// Room for one read. The server writes 8 KiB at a time; a reader that falls behind takes many of
 /// them with one call.
 const READ_BYTES: usize = 256 << 10;
-
-trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
 /// Where to connect, and how.
 #[derive(Clone)]
@@ -48,8 +47,12 @@ pub(super) struct Connection {
     address: Address,
     key: Option<(i32, i32)>,
     state: State,
+    /// The agent's runtime, for what is left to do when this is dropped elsewhere.
+    runtime: Handle,
     /// `server_version_num / 10000`, for example 15.
     pub(super) major_version: u32,
+    /// The database does not know what encoding its texts have (SQL_ASCII).
+    pub(super) encoding_unknown: bool,
 }
 
 /// What the server does, as far as its messages say.
@@ -102,8 +105,16 @@ impl Address {
         let stream = self.open_stream().await?;
         let buffer = BytesMut::with_capacity(READ_BYTES);
         let address = self.clone();
-        let mut connection =
-            Connection { stream, buffer, address, key: None, state: State::Idle, major_version: 0 };
+        let mut connection = Connection {
+            stream,
+            buffer,
+            address,
+            key: None,
+            state: State::Idle,
+            runtime: Handle::current(),
+            major_version: 0,
+            encoding_unknown: false,
+        };
         connection.start_session().await?;
         Ok(connection)
     }
@@ -115,16 +126,16 @@ impl Address {
             let path = format!("{}/.s.PGSQL.{}", config.host, config.port);
             let stream =
                 UnixStream::connect(path).await.map_err(|error| io_fault("open the socket", error))?;
-            return Ok(Box::new(stream));
+            return Ok(Box::new(Socket::Unix(stream)));
         }
         let mut stream = TcpStream::connect((config.host.as_str(), config.port))
             .await
             .map_err(|error| io_fault("open a TCP connection", error))?;
         keep_alive(&stream).map_err(|error| io_fault("set up the TCP connection", error))?;
-        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        let Some(tls) = &self.tls else { return Ok(Box::new(Socket::Tcp(stream))) };
         if !asks_for_tls(&mut stream).await.map_err(|error| io_fault("ask for TLS", error))? {
             return match config.ssl_mode {
-                SslMode::Prefer | SslMode::Disable => Ok(Box::new(stream)),
+                SslMode::Prefer | SslMode::Disable => Ok(Box::new(Socket::Tcp(stream))),
                 SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
                     Err(Fault::new(FaultKind::Credentials, "start TLS: the server does not offer it")
                         .remedy("Turn on `ssl` on the server, or choose another `sslmode`."))
@@ -134,7 +145,7 @@ impl Address {
         let name = ServerName::try_from(config.host.clone()).map_err(|error| {
             Fault::new(FaultKind::Request, "start TLS: the host is not a name or an address").because(error)
         })?;
-        match tls.connect(name, stream).await {
+        match tls.connect(name, Socket::Tcp(stream)).await {
             Ok(stream) => Ok(Box::new(stream)),
             Err(error) => Err(Fault::new(FaultKind::Credentials, "start TLS").because(error).remedy(
                 "Check that `host` is the name in the server's certificate and that `sslrootcert` has its authority.",
@@ -187,7 +198,9 @@ impl Connection {
                     self.send_password(hash.as_bytes()).await?;
                 }
                 Message::AuthenticationSasl(body) => self.authenticate_scram(&config, &body).await?,
-                Message::ErrorResponse(body) => return Err(ServerError::read(&body).into_fault("log in")),
+                Message::ErrorResponse(body) => {
+                    return Err(ServerError::read(&body, Stage::Own).into_fault("log in"));
+                }
                 _ => {
                     return Err(Fault::new(
                         FaultKind::Credentials,
@@ -205,8 +218,13 @@ impl Connection {
                     let major = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
                     self.major_version = major.parse().unwrap_or_default();
                 }
+                Message::ParameterStatus(body) if body.name().is_ok_and(|name| name == "server_encoding") => {
+                    self.encoding_unknown = body.value().is_ok_and(|value| value == "SQL_ASCII");
+                }
                 Message::ReadyForQuery(_) => return Ok(()),
-                Message::ErrorResponse(body) => return Err(ServerError::read(&body).into_fault("log in")),
+                Message::ErrorResponse(body) => {
+                    return Err(ServerError::read(&body, Stage::Own).into_fault("log in"));
+                }
                 _ => {}
             }
         }
@@ -230,14 +248,14 @@ impl Connection {
         self.send(&message).await?;
         match self.receive().await? {
             Message::AuthenticationSaslContinue(body) => scram.update(body.data()).map_err(broken)?,
-            other => return Err(unexpected(&other, "log in")),
+            other => return Err(unexpected(&other, Stage::Own, "log in")),
         }
         message.clear();
         frontend::sasl_response(scram.message(), &mut message).map_err(encode_fault)?;
         self.send(&message).await?;
         match self.receive().await? {
             Message::AuthenticationSaslFinal(body) => scram.finish(body.data()).map_err(broken),
-            other => Err(unexpected(&other, "log in")),
+            other => Err(unexpected(&other, Stage::Own, "log in")),
         }
     }
 
@@ -262,8 +280,18 @@ impl Connection {
         self.send(message).await
     }
 
-    /// Reads more bytes into the buffer; the end of the stream is an error.
-    pub(super) async fn fill(&mut self) -> Result<(), Fault> {
+    /// Takes this connection from the runtime that drives it, for another one to attach it.
+    pub(super) fn detach(&mut self) -> Result<(), Fault> {
+        self.stream.detach().map_err(|error| io_fault("hand over the connection", error))
+    }
+
+    /// Lets the runtime that calls drive this connection from now on.
+    pub(super) fn attach(&mut self) -> Result<(), Fault> {
+        self.stream.attach().map_err(|error| io_fault("hand over the connection", error))
+    }
+
+    /// Reads more bytes into the buffer, and says how many; the end of the stream is an error.
+    pub(super) async fn fill(&mut self) -> Result<usize, Fault> {
         if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 2 {
             self.buffer.reserve(READ_BYTES);
         }
@@ -272,7 +300,7 @@ impl Connection {
                 self.state = State::Closed;
                 Err(io_fault("read from the server", io::ErrorKind::UnexpectedEof.into()))
             }
-            Ok(_) => Ok(()),
+            Ok(count) => Ok(count),
             Err(error) => Err(io_fault("read from the server", error)),
         }
     }
@@ -297,7 +325,9 @@ impl Connection {
                     }
                     return Ok(message);
                 }
-                Ok(None) => self.fill().await?,
+                Ok(None) => {
+                    self.fill().await?;
+                }
                 Err(error) => {
                     return Err(
                         Fault::new(FaultKind::Transient, "read a message of the server").because(error)
@@ -312,12 +342,13 @@ impl Connection {
         let mut message = BytesMut::new();
         frontend::query(sql, &mut message).map_err(encode_fault)?;
         self.send_statement(&message).await?;
-        self.until_ready(action, |_message| Ok(())).await
+        self.until_ready(Stage::Own, action, |_message| Ok(())).await
     }
 
     /// Runs one statement with bound text parameters.
     pub(super) async fn query(
         &mut self,
+        stage: Stage<'_>,
         sql: &str,
         parameters: &[&str],
         action: &'static str,
@@ -337,7 +368,7 @@ impl Connection {
         frontend::sync(&mut message);
         self.send_statement(&message).await?;
         let mut rows = TextRows::new();
-        self.until_ready(action, |message| {
+        self.until_ready(stage, action, |message| {
             if let Message::DataRow(row) = message {
                 let text = |range: Option<std::ops::Range<usize>>| {
                     Ok(range.map(|range| String::from_utf8_lossy(&row.buffer()[range]).into_owned()))
@@ -360,7 +391,7 @@ impl Connection {
         self.send_statement(&message).await?;
         let mut columns = Vec::new();
         let mut parameters = 0;
-        self.until_ready(action, |message| {
+        self.until_ready(Stage::Describe(sql), action, |message| {
             match message {
                 Message::RowDescription(body) => {
                     let described = body.fields().map(|field| {
@@ -395,14 +426,15 @@ impl Connection {
         self.send_statement(&message).await?;
         match self.receive().await? {
             Message::CopyOutResponse(_) => Ok(()),
-            Message::ErrorResponse(body) => Err(ServerError::read(&body).into_fault(action)),
-            other => Err(unexpected(&other, action)),
+            Message::ErrorResponse(body) => Err(ServerError::read(&body, Stage::Run).into_fault(action)),
+            other => Err(unexpected(&other, Stage::Run, action)),
         }
     }
 
     /// Takes every message up to `ReadyForQuery`. The first error of the server or of `take` wins.
     pub(super) async fn until_ready(
         &mut self,
+        stage: Stage<'_>,
         action: &'static str,
         mut take: impl FnMut(Message) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
@@ -411,7 +443,7 @@ impl Connection {
             match self.receive().await? {
                 Message::ReadyForQuery(_) => return result,
                 Message::ErrorResponse(body) => {
-                    let fault = ServerError::read(&body).into_fault(action);
+                    let fault = ServerError::read(&body, stage).into_fault(action);
                     result = result.and(Err(fault));
                 }
                 message => {
@@ -432,10 +464,14 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.state == State::Closed || tokio::runtime::Handle::try_current().is_err() {
+        if self.state == State::Closed {
             return;
         }
-        let mut stream: Box<dyn Stream> = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
+        let _the_agents = self.runtime.enter();
+        let mut stream: Box<dyn Stream> = std::mem::replace(&mut self.stream, Box::new(Socket::Lost));
+        if stream.detach().is_err() {
+            return;
+        }
         match (self.state, self.key) {
             // A server in the middle of a sort would notice a closed connection only at its next
             // row. The stream stays open meanwhile: a pooler knows by it whom the request is for.
@@ -450,7 +486,9 @@ impl Drop for Connection {
             (State::Idle, _) => {
                 let limit = self.address.config.connect_timeout;
                 self.address.shutdown.spawn(async move {
-                    let _closed_anyway = tokio::time::timeout(limit, say_goodbye(&mut stream)).await;
+                    if stream.attach().is_ok() {
+                        let _closed_anyway = tokio::time::timeout(limit, say_goodbye(&mut stream)).await;
+                    }
                 });
             }
         }
@@ -499,9 +537,9 @@ fn password(config: &PostgresSource) -> Result<&str, Fault> {
     })
 }
 
-fn unexpected(message: &Message, action: &'static str) -> Fault {
+fn unexpected(message: &Message, stage: Stage<'_>, action: &'static str) -> Fault {
     if let Message::ErrorResponse(body) = message {
-        return ServerError::read(body).into_fault(action);
+        return ServerError::read(body, stage).into_fault(action);
     }
     Fault::new(FaultKind::Bug, action).because("the server sent a message that does not belong here")
 }

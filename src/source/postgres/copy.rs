@@ -5,21 +5,16 @@
 //! its bytes, then a count of -1. A server sends one row in one `CopyData` message; the header
 //! comes with the first.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use async_trait::async_trait;
-use bytes::Buf;
-use postgres_protocol::message::backend::Message;
 
-use super::connection::Connection;
 use super::decode::{ColumnDecoder, Invalid, decoder};
-use super::error::ServerError;
 use super::types::Wire;
 use crate::config::SpecialValues;
 use crate::fault::{Fault, FaultKind};
-use crate::source::{BatchLimits, BatchStream};
+use crate::source::BatchLimits;
 
 /// The first 11 bytes of the header; flags and the length of an extension follow.
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
@@ -186,7 +181,7 @@ pub(super) struct Decoder {
 pub(super) enum Step {
     /// A batch is full. `consumed` bytes can be dropped.
     Batch(RecordBatch, usize),
-    /// All whole messages are decoded; more bytes are needed.
+    /// All whole messages are decoded and `consumed` bytes can be dropped; more are needed.
     NeedBytes(usize),
     /// The message after `consumed` bytes is not row data.
     OtherMessage(usize),
@@ -281,104 +276,6 @@ impl Decoder {
         match remedy {
             Some(remedy) => fault.remedy(remedy),
             None => fault,
-        }
-    }
-}
-
-/// Keeps the transaction that exported the snapshot open until every slice has been read: its
-/// locks keep a TRUNCATE, or a rewrite that moves rows, away from slices that have not begun.
-/// Empty while that transaction reads a slice itself.
-pub(super) type Anchor = Arc<Mutex<Option<Connection>>>;
-
-/// The rows of one `COPY`, as they arrive.
-pub(super) struct CopyStream {
-    connection: Option<Connection>,
-    decoder: Decoder,
-    rows: u64,
-    anchor: Option<Anchor>,
-    /// This connection is the one that the anchor is for.
-    exported: bool,
-}
-
-impl CopyStream {
-    /// Takes over a connection on which a `COPY` was started. `exported` says that its
-    /// transaction is the one to keep in the anchor.
-    pub(super) fn new(
-        connection: Connection,
-        decoder: Decoder,
-        anchor: Option<Anchor>,
-        exported: bool,
-    ) -> Self {
-        Self { connection: Some(connection), decoder, rows: 0, anchor, exported }
-    }
-
-    /// Takes the messages after the last row, and compares the server's count with ours.
-    async fn end(&mut self) -> Result<(), Fault> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        let mut tag = None;
-        let action = "read rows";
-        connection
-            .until_ready(action, |message| {
-                if let Message::CommandComplete(body) = message {
-                    tag = body.tag().ok().map(str::to_owned);
-                }
-                Ok(())
-            })
-            .await?;
-        let reported = tag.as_deref().and_then(|tag| tag.strip_prefix("COPY ")?.parse::<u64>().ok());
-        if reported != Some(self.rows) {
-            let action =
-                format!("count rows: {} were received and the server reports {reported:?}", self.rows);
-            return Err(Fault::new(FaultKind::Bug, action));
-        }
-        let (connection, anchor) = (self.connection.take(), self.anchor.take());
-        match anchor {
-            Some(anchor) if self.exported => {
-                *anchor.lock().expect("nothing panics while it holds this lock") = connection;
-            }
-            _ => {
-                if let Some(connection) = connection {
-                    connection.close().await;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl BatchStream for CopyStream {
-    async fn next(&mut self) -> Result<Option<RecordBatch>, Fault> {
-        loop {
-            let Some(connection) = &mut self.connection else { return Ok(None) };
-            match self.decoder.step(&connection.buffer)? {
-                Step::Batch(batch, consumed) => {
-                    connection.buffer.advance(consumed);
-                    self.rows += batch.num_rows() as u64;
-                    return Ok(Some(batch));
-                }
-                Step::NeedBytes(consumed) => {
-                    connection.buffer.advance(consumed);
-                    connection.fill().await?;
-                }
-                Step::OtherMessage(consumed) => {
-                    connection.buffer.advance(consumed);
-                    // Not a message more than the one that was seen: the next may be a row.
-                    match connection.receive_any().await? {
-                        Message::CopyDone => {
-                            let rest = self.decoder.rest()?;
-                            self.rows += rest.as_ref().map_or(0, |batch| batch.num_rows() as u64);
-                            self.end().await?;
-                            return Ok(rest);
-                        }
-                        Message::ErrorResponse(body) => {
-                            return Err(ServerError::read(&body).into_fault("read rows"));
-                        }
-                        // Notices, reports of changed settings and the like.
-                        _ => {}
-                    }
-                }
-            }
         }
     }
 }

@@ -19,8 +19,19 @@ pub(super) struct ServerError {
     position: Option<u32>,
 }
 
+/// Whose statement failed and how far it came: it decides which messages cannot hold data.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stage<'a> {
+    /// A login, or a statement of the agent's own: there is nothing of a task in it.
+    Own,
+    /// This statement of a task was parsed. No row was read, but its literals were.
+    Describe(&'a str),
+    /// A statement of a task runs.
+    Run,
+}
+
 impl ServerError {
-    pub(super) fn read(body: &ErrorResponseBody) -> Self {
+    pub(super) fn read(body: &ErrorResponseBody, stage: Stage<'_>) -> Self {
         let mut error = Self { code: "XX000".into(), message: None, position: None };
         let mut inside_function = false;
         let mut fields = body.fields();
@@ -36,11 +47,57 @@ impl ServerError {
             }
         }
         // A function can raise any code with any text, `RAISE EXCEPTION '%', row` for example.
-        // The server says where it was by a context, which it gives to nothing else here.
-        if inside_function || !quotes_only_names(&error.code) {
+        // The server says where it was by a context, which errors of other statements rarely have.
+        if inside_function || !error.quotes_only_names(stage) {
             error.message = None;
         }
+        if !matches!(stage, Stage::Describe(_)) {
+            // It would count in a statement that nobody but the agent has seen.
+            error.position = None;
+        }
         error
+    }
+
+    /// True when the message names objects, users and settings, never values of rows or literals
+    /// of the statement. (A syntax error quotes the token where it happened.)
+    fn quotes_only_names(&self, stage: Stage<'_>) -> bool {
+        let class = self.code.get(..2).unwrap_or_default();
+        match stage {
+            Stage::Own => matches!(
+                class,
+                "08" | "25" | "28" | "3D" | "3F" | "40" | "42" | "53" | "54" | "55" | "57" | "58"
+            ),
+            Stage::Describe(statement) => match self.code.as_str() {
+                // A literal can become a name: `'text'::regclass`.
+                "42P01" | "42703" | "42883" | "42704" | "42702" | "42803" | "3F000" => {
+                    !self.is_at_literal(statement)
+                }
+                _ => self.is_fixed_text(),
+            },
+            Stage::Run => self.is_fixed_text(),
+        }
+    }
+
+    /// True for messages that name objects which exist, or nothing. (While a statement runs, a
+    /// value can become a name that does not exist, or a file's: `number::regclass`.)
+    fn is_fixed_text(&self) -> bool {
+        match self.code.get(..2).unwrap_or_default() {
+            "25" | "40" | "53" | "57" => true,
+            "42" => {
+                let message = self.message.as_deref().unwrap_or_default();
+                self.code == "42501" && message.starts_with("permission denied for ")
+            }
+            _ => false,
+        }
+    }
+
+    /// True when the error happened at a literal of the statement, or nobody knows where.
+    fn is_at_literal(&self, statement: &str) -> bool {
+        let Some(before) = self.position.and_then(|position| position.checked_sub(1)) else { return true };
+        let at: String = statement.chars().skip(before as usize).take(64).collect();
+        // E'...', U&'...' and `date '...'` begin with a word.
+        let word = at.trim_start_matches(|c: char| c.is_alphanumeric() || matches!(c, '_' | '&' | '.'));
+        at.starts_with(['\'', '$']) || word.trim_start().starts_with('\'')
     }
 
     fn text(&self) -> String {
@@ -107,26 +164,19 @@ impl ServerError {
     }
 }
 
-/// True for the classes whose messages name objects, users and settings, never values of rows or
-/// literals of the statement. A syntax error quotes the token where it happened.
-fn quotes_only_names(code: &str) -> bool {
-    let class = code.get(..2).unwrap_or_default();
-    match class {
-        "08" | "25" | "28" | "3D" | "3F" | "40" | "53" | "54" | "55" | "57" | "58" => true,
-        "42" => matches!(code, "42P01" | "42703" | "42501" | "42883" | "42704" | "42702" | "42P02" | "42803"),
-        _ => false,
-    }
-}
-
 fn class_name(code: &str) -> &'static str {
     match code.get(..2).unwrap_or_default() {
         "0A" => "feature not supported",
         "21" => "cardinality violation",
         "22" => "data exception",
         "25" => "invalid transaction state",
+        "3D" | "3F" => "a database or schema does not exist",
         "42" if code == "42601" => "syntax error",
         "42" => "syntax error or access rule violation",
         "54" => "program limit exceeded",
+        "55" => "object not in prerequisite state",
+        "58" => "system error",
+        "P0" => "raised by a function",
         "XX" => "internal error",
         _ => "see the PostgreSQL manual, appendix A",
     }
@@ -143,9 +193,12 @@ pub(super) fn io_fault(action: impl Into<std::borrow::Cow<'static, str>>, error:
 mod tests {
     use super::*;
 
-    fn error(code: &str, message: &str) -> ServerError {
-        let message = quotes_only_names(code).then(|| message.to_owned());
-        ServerError { code: code.into(), message, position: None }
+    fn error(code: &str, message: &str, position: Option<u32>, stage: Stage<'_>) -> ServerError {
+        let mut error = ServerError { code: code.into(), message: Some(message.to_owned()), position };
+        if !error.quotes_only_names(stage) {
+            error.message = None;
+        }
+        error
     }
 
     #[test]
@@ -163,20 +216,38 @@ mod tests {
             ("25006", FaultKind::Request),
             ("22012", FaultKind::Request),
         ] {
-            assert_eq!(error(code, "").kind(), kind, "{code}");
+            assert_eq!(error(code, "", None, Stage::Run).kind(), kind, "{code}");
         }
     }
 
     #[test]
     fn texts_that_can_quote_values_or_literals_are_dropped() {
         let secret = "invalid input syntax for type integer: \"4111 1111\"";
-        for code in ["22P02", "23505", "42601", "P0001", "XX000"] {
-            let chain = error(code, secret).into_fault("read rows").chain();
-            assert!(!chain.contains("4111"), "{chain}");
-            assert!(chain.contains(code), "{chain}");
+        for code in ["22P02", "23505", "42601", "42P01", "42883", "3F000", "58P01", "P0001", "XX000"] {
+            for stage in [Stage::Run, Stage::Describe("SELECT '4111 1111'::integer")] {
+                let chain = error(code, secret, Some(8), stage).into_fault("read rows").chain();
+                assert!(!chain.contains("4111"), "{chain}");
+                assert!(chain.contains(code), "{chain}");
+            }
         }
-        let missing =
-            error("42P01", "relation \"orders\" does not exist").into_fault("describe the query").chain();
-        assert!(missing.contains("relation \"orders\" does not exist"), "{missing}");
+    }
+
+    #[test]
+    fn a_name_is_quoted_unless_a_literal_has_become_it() {
+        let quoted = |statement: &str, position| {
+            let message = "relation \"orders\" does not exist";
+            let error = error("42P01", message, Some(position), Stage::Describe(statement));
+            error.into_fault("describe the query").chain().contains("orders")
+        };
+        assert!(quoted("SELECT * FROM orders", 15));
+        assert!(quoted("SELECT 'ä', * FROM orders WHERE a = 'x'", 20));
+        assert!(quoted("SELECT * FROM \"orders\"", 15));
+        assert!(!quoted("SELECT 'orders'::regclass", 8));
+        assert!(!quoted("SELECT E'orders'::regclass", 8));
+        assert!(!quoted("SELECT U&'orders'::regclass", 8));
+        assert!(!quoted("SELECT $$orders$$::regclass", 8));
+        assert!(!quoted("SELECT regclass 'orders'", 8));
+        assert!(!quoted("SELECT pg_catalog.regclass'orders'", 8));
+        assert!(!quoted("SELECT * FROM orders", 0));
     }
 }

@@ -13,7 +13,9 @@ mod copy;
 mod decode;
 mod error;
 mod slices;
+mod socket;
 mod sql;
+mod stream;
 mod tls;
 mod types;
 
@@ -26,8 +28,10 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use self::connection::{Address, ColumnDescription, Connection};
-use self::copy::{Anchor, CopyStream, Decoder};
+use self::copy::Decoder;
+use self::error::Stage;
 use self::sql::Selected;
+use self::stream::{Anchor, CopyStream};
 use self::types::{Mapping, TypeFacts, Wire};
 use crate::config::{PostgresSource, SpecialValues};
 use crate::fault::{Fault, FaultKind};
@@ -55,6 +59,12 @@ impl Postgres {
         let timeout = self.address.config.statement_timeout.map_or_else(String::new, |limit| {
             format!("SET LOCAL statement_timeout = {};", limit.as_millis().min(i32::MAX as u128))
         });
+        // Bytes as they are: asked for UTF-8, the server would refuse a text that is not, without
+        // a word about its column.
+        let encoding = match connection.encoding_unknown {
+            true => "SET LOCAL client_encoding = 'SQL_ASCII';",
+            false => "",
+        };
         let session = format!(
             "START TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;\
              SET LOCAL standard_conforming_strings = on;\
@@ -64,7 +74,7 @@ impl Postgres {
              SET LOCAL bytea_output = 'hex';\
              SET LOCAL extra_float_digits = 3;\
              SET LOCAL idle_in_transaction_session_timeout = 0;\
-             {timeout}"
+             {timeout}{encoding}"
         );
         connection.batch(&session, "begin a read-only transaction").await?;
         Ok(connection)
@@ -148,6 +158,7 @@ async fn type_facts(
     let modifiers = list(&mut columns.iter().map(|column| column.type_modifier.to_string()));
     let rows = connection
         .query(
+            Stage::Own,
             "SELECT format_type(t.oid, c.modifier), t.typtype::text, t.typcategory::text \
              FROM unnest($1::oid[], $2::int4[]) WITH ORDINALITY AS c(oid, modifier, position) \
              JOIN pg_catalog.pg_type AS t ON t.oid = c.oid ORDER BY c.position",
@@ -178,7 +189,7 @@ async fn type_facts(
 impl Source for Postgres {
     async fn check(&self) -> Result<(), Fault> {
         let mut connection = self.address.connect().await?;
-        connection.query("SELECT 1", &[], "run SELECT 1").await?;
+        connection.query(Stage::Own, "SELECT 1", &[], "run SELECT 1").await?;
         connection.close().await;
         Ok(())
     }

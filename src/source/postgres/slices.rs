@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::num::NonZeroUsize;
 
 use super::connection::{ColumnDescription, Connection};
+use super::error::Stage;
 use super::sql::{identifier, literal};
 use crate::fault::{Fault, FaultKind};
 use crate::source::read_only::{self, SqlDialect};
@@ -68,6 +69,7 @@ pub(super) async fn find_table(connection: &mut Connection, text: &str) -> Resul
     };
     let rows = connection
         .query(
+            Stage::Own,
             "SELECT c.oid::text, c.relkind::text, c.relhassubclass::text, \
              (pg_relation_size(c.oid) / current_setting('block_size')::bigint)::text \
              FROM pg_catalog.pg_class AS c WHERE c.oid = to_regclass($1)",
@@ -95,6 +97,7 @@ pub(super) async fn find_table(connection: &mut Connection, text: &str) -> Resul
 async fn required_columns(connection: &mut Connection, oid: &str) -> Result<HashSet<String>, Fault> {
     let rows = connection
         .query(
+            Stage::Own,
             // Since version 18 a constraint can be NOT VALID: older rows may break it.
             "SELECT a.attname::text FROM pg_catalog.pg_attribute AS a \
              WHERE a.attrelid = $1::oid AND a.attnum > 0 AND a.attnotnull AND NOT a.attisdropped \
@@ -111,6 +114,7 @@ async fn required_columns(connection: &mut Connection, oid: &str) -> Result<Hash
 async fn partition_blocks(connection: &mut Connection, oid: &str) -> Result<Option<u64>, Fault> {
     let rows = connection
         .query(
+            Stage::Own,
             "SELECT bool_or(c.relkind = 'f')::text, \
              (max(pg_relation_size(c.oid)) / current_setting('block_size')::bigint)::text \
              FROM pg_partition_tree($1::oid) AS t JOIN pg_catalog.pg_class AS c ON c.oid = t.relid",
@@ -271,7 +275,8 @@ async fn boundaries(
         name = identifier(column),
     );
     let count = wanted.get().to_string();
-    let rows = connection.query(&sql, &[&count], "compute the ranges of the slice column").await?;
+    let rows =
+        connection.query(Stage::Run, &sql, &[&count], "compute the ranges of the slice column").await?;
     Ok(rows.into_iter().filter_map(|mut row| row.pop().flatten()).collect())
 }
 
@@ -291,7 +296,7 @@ fn column_ranges(column: &str, kind: &str, boundaries: Vec<String>) -> Vec<Range
 /// Makes this connection's snapshot available to others, for as long as its transaction lasts.
 pub(super) async fn export_snapshot(connection: &mut Connection) -> Result<String, Fault> {
     let action = "export the snapshot";
-    let rows = connection.query("SELECT pg_export_snapshot()", &[], action).await?;
+    let rows = connection.query(Stage::Own, "SELECT pg_export_snapshot()", &[], action).await?;
     rows.into_iter()
         .flatten()
         .flatten()

@@ -1,6 +1,6 @@
 //! Binary COPY fields into Arrow arrays, column by column.
 //!
-//! A [`Block`](super::copy::Block) indexes the fields of a run of rows where they lie in the
+//! A [`Block`] indexes the fields of a run of rows where they lie in the
 //! receive buffer. Each column then takes its fields out of the block in one loop of its own: one
 //! virtual call for a block and a column, none for a value, and no allocation for either.
 
