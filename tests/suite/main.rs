@@ -2,6 +2,8 @@
 
 mod destinations;
 mod local_destination;
+mod postgres_faults;
+mod postgres_login;
 mod postgres_property;
 mod postgres_slices;
 mod postgres_source;
