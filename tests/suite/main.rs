@@ -11,6 +11,8 @@ mod agent_stop;
 mod agent_transfer;
 mod destinations;
 mod local_destination;
+mod postgres_faults;
+mod postgres_login;
 mod postgres_property;
 mod postgres_slices;
 mod postgres_source;

@@ -1,8 +1,6 @@
 //! The PostgreSQL servers of the tests do what the tests rely on.
 
-use std::path::Path;
-
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor};
 
 use crate::support::postgres::{self, Options, Postgres};
@@ -107,31 +105,6 @@ async fn a_dropped_server_leaves_nothing_behind() {
 
     assert!(!folder.exists());
     PgConnection::connect(&database.url()).await.expect_err("nobody listens");
-}
-
-#[tokio::test]
-async fn tls_has_a_right_and_a_wrong_authority_and_names_localhost_only() {
-    if postgres::server_if_installed().await.is_none() {
-        return;
-    }
-    let server = Postgres::private(Options { tls: true, ..Options::default() }).await;
-    let authorities = server.authorities();
-    let port = server.port();
-    let encrypted = async move |host: &str, mode, authority: &Path| {
-        let options = PgConnectOptions::new_without_pgpass().host(host).port(port).database("postgres");
-        let options = options.username(postgres::TLS_USER).ssl_mode(mode).ssl_root_cert(authority);
-        let mut connection = PgConnection::connect_with(&options).await?;
-        sqlx::query_scalar::<_, bool>("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
-            .fetch_one(&mut connection)
-            .await
-    };
-    let (right, wrong) = (&authorities.right, &authorities.wrong);
-
-    assert!(encrypted("localhost", PgSslMode::VerifyFull, right).await.unwrap());
-    assert!(encrypted("127.0.0.1", PgSslMode::VerifyCa, right).await.unwrap());
-    encrypted("127.0.0.1", PgSslMode::VerifyFull, right).await.expect_err("the name differs");
-    encrypted("localhost", PgSslMode::VerifyFull, wrong).await.expect_err("signed by somebody else");
-    encrypted("localhost", PgSslMode::Disable, right).await.expect_err("this user needs TLS");
 }
 
 #[tokio::test]

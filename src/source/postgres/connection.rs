@@ -1,7 +1,10 @@
-//! One connection to the server: login, control statements, and the start of a COPY.
+//! One connection to the server: control statements, and the start of a COPY.
 //!
 //! The messages are those of chapter "Frontend/Backend Protocol" of the PostgreSQL manual; the
 //! crate `postgres-protocol` writes and parses them. Why this is not sqlx: see `docs/adr`.
+
+mod farewell;
+mod login;
 
 use std::io;
 use std::sync::Arc;
@@ -9,9 +12,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;
-use postgres_protocol::authentication;
-use postgres_protocol::authentication::sasl::{self, ChannelBinding, ScramSha256};
-use postgres_protocol::message::backend::{AuthenticationSaslBody, Message};
+use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -133,7 +134,7 @@ impl Address {
             .map_err(|error| io_fault("open a TCP connection", error))?;
         keep_alive(&stream).map_err(|error| io_fault("set up the TCP connection", error))?;
         let Some(tls) = &self.tls else { return Ok(Box::new(Socket::Tcp(stream))) };
-        if !asks_for_tls(&mut stream).await.map_err(|error| io_fault("ask for TLS", error))? {
+        if !offers_tls(&mut stream).await? {
             return match config.ssl_mode {
                 SslMode::Prefer | SslMode::Disable => Ok(Box::new(Socket::Tcp(stream))),
                 SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
@@ -164,107 +165,24 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     socket2::SockRef::from(stream).set_tcp_keepalive(&probes)
 }
 
-async fn asks_for_tls(stream: &mut TcpStream) -> io::Result<bool> {
-    let mut request = BytesMut::new();
-    frontend::ssl_request(&mut request);
-    stream.write_all(&request).await?;
-    // Exactly one byte: what follows belongs to the handshake, never to this buffer.
-    Ok(stream.read_u8().await? == b'S')
+async fn offers_tls(stream: &mut TcpStream) -> Result<bool, Fault> {
+    let ask = async {
+        let mut request = BytesMut::new();
+        frontend::ssl_request(&mut request);
+        stream.write_all(&request).await?;
+        // Exactly one byte: what follows belongs to the handshake, never to this buffer.
+        stream.read_u8().await
+    };
+    match ask.await {
+        Ok(b'S') => Ok(true),
+        Ok(b'N') => Ok(false),
+        Ok(_other) => Err(Fault::new(FaultKind::Request, "ask for TLS: what answers is not PostgreSQL")
+            .remedy("Check `host` and `port` of the connection.")),
+        Err(error) => Err(io_fault("ask for TLS", error)),
+    }
 }
 
 impl Connection {
-    async fn start_session(&mut self) -> Result<(), Fault> {
-        let config = Arc::clone(&self.address.config);
-        let mut message = BytesMut::new();
-        let search_path = config.search_path.as_deref().map(|path| ("search_path", path));
-        let parameters = [
-            ("user", config.username.as_str()),
-            ("database", config.database.as_str()),
-            ("application_name", config.application_name.as_str()),
-            ("client_encoding", "UTF8"),
-        ];
-        let parameters = parameters.into_iter().chain(search_path);
-        frontend::startup_message(parameters, &mut message).map_err(encode_fault)?;
-        self.send(&message).await?;
-        loop {
-            match self.receive().await? {
-                Message::AuthenticationOk => break,
-                Message::AuthenticationCleartextPassword => {
-                    self.send_password(password(&config)?.as_bytes()).await?;
-                }
-                Message::AuthenticationMd5Password(body) => {
-                    let (user, secret) = (config.username.as_bytes(), password(&config)?.as_bytes());
-                    let hash = authentication::md5_hash(user, secret, body.salt());
-                    self.send_password(hash.as_bytes()).await?;
-                }
-                Message::AuthenticationSasl(body) => self.authenticate_scram(&config, &body).await?,
-                Message::ErrorResponse(body) => {
-                    return Err(ServerError::read(&body, Stage::Own).into_fault("log in"));
-                }
-                _ => {
-                    return Err(Fault::new(
-                        FaultKind::Credentials,
-                        "log in: the server asks for an unknown method",
-                    )
-                    .remedy("Use scram-sha-256, md5, password or trust in pg_hba.conf."));
-                }
-            }
-        }
-        loop {
-            match self.receive().await? {
-                Message::BackendKeyData(body) => self.key = Some((body.process_id(), body.secret_key())),
-                Message::ParameterStatus(body) if body.name().is_ok_and(|name| name == "server_version") => {
-                    let version = body.value().unwrap_or_default();
-                    let major = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-                    self.major_version = major.parse().unwrap_or_default();
-                }
-                Message::ParameterStatus(body) if body.name().is_ok_and(|name| name == "server_encoding") => {
-                    self.encoding_unknown = body.value().is_ok_and(|value| value == "SQL_ASCII");
-                }
-                Message::ReadyForQuery(_) => return Ok(()),
-                Message::ErrorResponse(body) => {
-                    return Err(ServerError::read(&body, Stage::Own).into_fault("log in"));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    async fn authenticate_scram(
-        &mut self,
-        config: &PostgresSource,
-        body: &AuthenticationSaslBody,
-    ) -> Result<(), Fault> {
-        let broken =
-            |error: io::Error| Fault::new(FaultKind::Credentials, "log in with SCRAM-SHA-256").because(error);
-        let mechanisms: Vec<&str> = body.mechanisms().collect().map_err(broken)?;
-        if !mechanisms.contains(&sasl::SCRAM_SHA_256) {
-            return Err(Fault::new(FaultKind::Credentials, "log in: the server offers no SCRAM-SHA-256"));
-        }
-        let mut scram = ScramSha256::new(password(config)?.as_bytes(), ChannelBinding::unsupported());
-        let mut message = BytesMut::new();
-        frontend::sasl_initial_response(sasl::SCRAM_SHA_256, scram.message(), &mut message)
-            .map_err(encode_fault)?;
-        self.send(&message).await?;
-        match self.receive().await? {
-            Message::AuthenticationSaslContinue(body) => scram.update(body.data()).map_err(broken)?,
-            other => return Err(unexpected(&other, Stage::Own, "log in")),
-        }
-        message.clear();
-        frontend::sasl_response(scram.message(), &mut message).map_err(encode_fault)?;
-        self.send(&message).await?;
-        match self.receive().await? {
-            Message::AuthenticationSaslFinal(body) => scram.finish(body.data()).map_err(broken),
-            other => Err(unexpected(&other, Stage::Own, "log in")),
-        }
-    }
-
-    async fn send_password(&mut self, password: &[u8]) -> Result<(), Fault> {
-        let mut message = BytesMut::new();
-        frontend::password_message(password, &mut message).map_err(encode_fault)?;
-        self.send(&message).await
-    }
-
     async fn send(&mut self, message: &[u8]) -> Result<(), Fault> {
         let sent = async {
             self.stream.write_all(message).await?;
@@ -454,87 +372,6 @@ impl Connection {
             }
         }
     }
-
-    /// Says goodbye; an error changes nothing, the connection is closed anyway.
-    pub(super) async fn close(mut self) {
-        self.state = State::Closed;
-        say_goodbye(&mut self.stream).await;
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if self.state == State::Closed {
-            return;
-        }
-        let _the_agents = self.runtime.enter();
-        let mut stream: Box<dyn Stream> = std::mem::replace(&mut self.stream, Box::new(Socket::Lost));
-        if stream.detach().is_err() {
-            return;
-        }
-        match (self.state, self.key) {
-            // A server in the middle of a sort would notice a closed connection only at its next
-            // row. The stream stays open meanwhile: a pooler knows by it whom the request is for.
-            (State::Running, Some(key)) => {
-                let address = self.address.clone();
-                self.address.shutdown.spawn(async move {
-                    address.cancel(key).await;
-                    drop(stream);
-                });
-            }
-            (State::Running, None) | (State::Closed, _) => {}
-            (State::Idle, _) => {
-                let limit = self.address.config.connect_timeout;
-                self.address.shutdown.spawn(async move {
-                    if stream.attach().is_ok() {
-                        let _closed_anyway = tokio::time::timeout(limit, say_goodbye(&mut stream)).await;
-                    }
-                });
-            }
-        }
-    }
-}
-
-async fn say_goodbye(stream: &mut Box<dyn Stream>) {
-    let mut message = BytesMut::new();
-    frontend::terminate(&mut message);
-    if stream.write_all(&message).await.is_ok() {
-        let _closed_anyway = stream.flush().await;
-    }
-}
-
-impl Address {
-    /// Asks the server to cancel what the connection of `key` runs. The statement may have ended
-    /// before; that is no error.
-    async fn cancel(&self, key: (i32, i32)) {
-        let request = async {
-            let mut stream = self.open_stream().await?;
-            let mut message = BytesMut::new();
-            frontend::cancel_request(key.0, key.1, &mut message);
-            let send = async {
-                stream.write_all(&message).await?;
-                stream.flush().await?;
-                // The server closes without an answer once it has passed the request on.
-                stream.read(&mut [0]).await
-            };
-            send.await.map_err(|error| io_fault("send a cancel request", error))
-        };
-        let limit = self.config.connect_timeout;
-        match tokio::time::timeout(limit, request).await {
-            Ok(Ok(_closed)) => {}
-            Ok(Err(fault)) => {
-                tracing::warn!(error = fault.chain(), "a statement could not be cancelled on the server");
-            }
-            Err(_elapsed) => tracing::warn!("a statement could not be cancelled on the server in time"),
-        }
-    }
-}
-
-fn password(config: &PostgresSource) -> Result<&str, Fault> {
-    config.password.as_ref().map(crate::config::Secret::expose).ok_or_else(|| {
-        Fault::new(FaultKind::Credentials, "log in: the server asks for a password and none is configured")
-            .remedy("Set `password` of the connection, for example to \"${env:PGPASSWORD}\".")
-    })
 }
 
 fn unexpected(message: &Message, stage: Stage<'_>, action: &'static str) -> Fault {
