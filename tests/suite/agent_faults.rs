@@ -36,15 +36,15 @@ async fn a_stop_does_not_wait_for_a_store_that_hangs() {
     agent.submit(task).await;
     eventually("a part under way", async || (proxy.count(Operation::UploadPart) > 0).then_some(())).await;
     agent.signal("TERM");
-    // The uploads could not be aborted in time: the agent says so, and the next one tidies up.
-    assert_eq!(agent.exit().await.code(), Some(1), "{}", agent.log());
-    assert!(agent.log().contains("did not stop in time"), "{}", agent.log());
+    // The uploads could not be aborted in time: the agent says so, and the next attempt tidies up.
+    assert_eq!(agent.exit().await.code(), Some(0), "{}", agent.log());
+    assert!(agent.log().contains("did not abort all uploads in time"), "{}", agent.log());
     assert!(bucket.objects("").await.is_empty());
 
     hangs.store(false, Ordering::SeqCst);
     agent.start_again().await;
     let task = agent.wait_until("hangs", "completed").await;
-    assert_eq!(states(&task), ["interrupted", "completed"]);
+    assert_eq!(states(&task), ["released", "completed"]);
     assert_one_set(&bucket, &task, 4_000).await;
 }
 

@@ -82,10 +82,6 @@ impl Store {
         self.parallel_parts
     }
 
-    pub(super) fn request_timeout(&self) -> Duration {
-        self.request_timeout
-    }
-
     pub(super) fn shutdown(&self) -> &Shutdown {
         &self.shutdown
     }

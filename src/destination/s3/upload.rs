@@ -15,8 +15,9 @@ use crate::destination::{PartName, PartWriter, StoredPart, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::task::{FileReceipt, TaskId};
 
-/// Shortest time that an abort gets before it leaves the rest to the next attempt.
-const ABORT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time that an abort gets before it leaves the rest to the next attempt: less than the agent waits
+/// for its tasks when it stops, so that a store that hangs does not keep a lease from its release.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct S3Upload {
     attempt: Arc<Attempt>,
@@ -178,8 +179,7 @@ impl Attempt {
         let lost: Vec<_> = unanswered.iter().map(|key| self.abort_lost(key)).collect();
         let known = stream::iter(known).buffer_unordered(PARALLEL_REQUESTS).collect::<()>();
         let lost = stream::iter(lost).buffer_unordered(PARALLEL_REQUESTS).collect::<()>();
-        let limit = ABORT_TIMEOUT.max(self.store.request_timeout() * 2);
-        if tokio::time::timeout(limit, async { tokio::join!(known, lost) }).await.is_err() {
+        if tokio::time::timeout(ABORT_TIMEOUT, async { tokio::join!(known, lost) }).await.is_err() {
             tracing::warn!(
                 task.id = %self.task, bucket = self.store.bucket(), uploads = uploads.len(),
                 "the store did not abort all uploads in time; the next attempt of the task, or a \
