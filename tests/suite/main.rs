@@ -13,6 +13,7 @@ mod destinations;
 mod local_destination;
 mod postgres_faults;
 mod postgres_login;
+mod postgres_matrix;
 mod postgres_property;
 mod postgres_slices;
 mod postgres_source;
