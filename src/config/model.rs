@@ -91,8 +91,8 @@ impl Default for TransferSettings {
         const MIB: usize = 1 << 20;
         Self {
             slices: NonZeroU16::MIN,
-            batch_rows: NonZeroUsize::new(16_384).expect("not zero"),
-            batch_bytes: NonZeroUsize::new(4 * MIB).expect("not zero"),
+            batch_rows: NonZeroUsize::new(8_192).expect("not zero"),
+            batch_bytes: NonZeroUsize::new(2 * MIB).expect("not zero"),
             row_group_rows: NonZeroUsize::new(1 << 20).expect("not zero"),
             row_group_bytes: NonZeroUsize::new(16 * MIB).expect("not zero"),
             max_file_size: NonZeroU64::new(256 * MIB as u64).expect("not zero"),
