@@ -10,7 +10,7 @@ use arrow::datatypes::DataType;
 const SAMPLE: usize = 8192;
 /// A dictionary pays when at most this share of the sampled values is distinct: unique columns
 /// cost a hash for each value and end as plain pages anyway.
-const MOST_DISTINCT: f64 = 0.5;
+const MOST_DISTINCT: f64 = 0.2;
 
 /// True when enough of the first values repeat. An empty or all-NULL sample says nothing, and a
 /// dictionary of what may come is the better bet.
