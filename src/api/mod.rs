@@ -17,6 +17,8 @@ mod events;
 mod extract;
 mod fields;
 mod flat;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod health;
 mod metrics;
 mod openapi;

@@ -8,6 +8,9 @@ pub mod postgres;
 pub mod read_only;
 pub mod sqlite;
 
+#[cfg(test)]
+mod fuzz_seeds;
+
 use std::num::NonZeroUsize;
 
 use arrow::array::RecordBatch;

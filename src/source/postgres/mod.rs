@@ -19,8 +19,10 @@ mod stream;
 mod tls;
 mod types;
 
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+#[cfg(test)]
+mod fuzzing_tests;
 
 use std::num::NonZeroUsize;
 use std::sync::Mutex;

@@ -1,0 +1,1 @@
+SELECT a::numeric(10,2), CAST(b AS text[]), date '2024-01-01', interval '1 day'

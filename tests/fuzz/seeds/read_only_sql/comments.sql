@@ -1,0 +1,2 @@
+/* a /* nested */ ; */ SELECT 1 -- ; the end
+;

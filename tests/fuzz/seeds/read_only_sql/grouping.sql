@@ -1,0 +1,1 @@
+SELECT a, count(*) FILTER (WHERE b) FROM t GROUP BY GROUPING SETS ((a), ()) HAVING count(*) > 1

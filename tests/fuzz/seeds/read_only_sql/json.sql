@@ -1,0 +1,1 @@
+SELECT a -> 'b' ->> 0, c #> '{d,e}', f @> '{}'::jsonb, g ? 'h' FROM t

@@ -1,0 +1,1 @@
+SELECT * FROM t, LATERAL (SELECT t.a) AS u, generate_series(1, 3) WITH ORDINALITY AS g(i, n)

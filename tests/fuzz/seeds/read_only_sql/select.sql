@@ -1,0 +1,1 @@
+SELECT a, "B c" AS d FROM s.t WHERE x = 'it''s' AND y >= 1.5e-3 ORDER BY 1 DESC NULLS LAST LIMIT 10 OFFSET 2

@@ -1,0 +1,1 @@
+SELECT [a b], `c`, "d" FROM t WHERE e GLOB 'x*' AND f IS NOT g
