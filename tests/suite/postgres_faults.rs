@@ -141,7 +141,9 @@ async fn a_dropped_stream_cancels_its_statement() {
 
 #[tokio::test]
 async fn an_extraction_that_is_never_read_leaves_no_session() {
-    let Some(server) = postgres::server_if_installed().await else { return };
+    let Some(_installed) = postgres::server_if_installed().await else { return };
+    // The log of the shared server also has the sessions of tests that ended in the middle.
+    let server = Postgres::private(Options::default()).await;
     let database = server.create_database().await;
     let mut observer = Observer::new(&database).await;
     let query = Query {
