@@ -341,3 +341,91 @@ fn canonical(name: &str) -> String {
     };
     name.split('-').map(capital).collect::<Vec<_>>().join("-")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::time::UNIX_EPOCH;
+
+    use aws_lc_rs::digest::{SHA256, digest};
+    use aws_lc_rs::hmac;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a string takes everything");
+            text
+        })
+    }
+
+    fn sign_with(key: &[u8], text: &str) -> Vec<u8> {
+        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
+    }
+
+    /// The attestation at a fixed time, decoded.
+    fn attest(token: Option<&str>) -> Value {
+        let credentials = Credentials::new("AKIDEXAMPLE", "secret", token.map(str::to_owned), None, "test");
+        let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let attestation =
+            aws_attestation(&credentials, "eu-west-1", "sts.eu-west-1.amazonaws.com", now).unwrap();
+        serde_json::from_slice(&STANDARD.decode(attestation.expose()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_request_to_amazon_is_signed_with_its_audience() {
+        let attestation = attest(Some("session"));
+        let url = "https://sts.eu-west-1.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15";
+        assert_eq!(attestation["url"], url);
+        assert_eq!(attestation["method"], "POST");
+        let headers = &attestation["headers"];
+        assert_eq!(headers["Host"], "sts.eu-west-1.amazonaws.com");
+        assert_eq!(headers["X-Snowflake-Audience"], "snowflakecomputing.com");
+        assert_eq!(headers["X-Amz-Date"], "20231114T221320Z");
+        assert_eq!(headers["X-Amz-Security-Token"], "session");
+        // Calculated by the rules of Signature Version 4, apart from the library.
+        let names = "host;x-amz-date;x-amz-security-token;x-snowflake-audience";
+        let canonical = format!(
+            "POST\n/\nAction=GetCallerIdentity&Version=2011-06-15\nhost:sts.eu-west-1.amazonaws.com\n\
+             x-amz-date:20231114T221320Z\nx-amz-security-token:session\n\
+             x-snowflake-audience:snowflakecomputing.com\n\n{names}\n{}",
+            hex(digest(&SHA256, b"").as_ref())
+        );
+        let scope = "20231114/eu-west-1/sts/aws4_request";
+        let text = format!(
+            "AWS4-HMAC-SHA256\n20231114T221320Z\n{scope}\n{}",
+            hex(digest(&SHA256, canonical.as_bytes()).as_ref())
+        );
+        let key = ["20231114", "eu-west-1", "sts", "aws4_request"]
+            .iter()
+            .fold(b"AWS4secret".to_vec(), |key, part| sign_with(&key, part));
+        let signature = hex(&sign_with(&key, &text));
+        assert_eq!(
+            headers["Authorization"],
+            format!(
+                "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{scope}, SignedHeaders={names}, Signature={signature}"
+            )
+        );
+    }
+
+    #[test]
+    fn without_a_session_there_is_no_token_of_one() {
+        let attestation = attest(None);
+        assert_eq!(attestation["headers"].as_object().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn each_partition_has_its_own_identity_service() {
+        for (region, expected) in [
+            ("eu-west-1", "sts.eu-west-1.amazonaws.com"),
+            ("us-gov-west-1", "sts.us-gov-west-1.amazonaws.com"),
+            ("cn-north-1", "sts.cn-north-1.amazonaws.com.cn"),
+            ("us-iso-east-1", "sts.us-iso-east-1.c2s.ic.gov"),
+            ("us-isob-east-1", "sts.us-isob-east-1.sc2s.sgov.gov"),
+            ("eusc-de-east-1", "sts.eusc-de-east-1.amazonaws.eu"),
+        ] {
+            assert_eq!(sts_host_of(region), expected);
+        }
+    }
+}
