@@ -268,3 +268,6 @@ fn read_setting(kind: SettingKind, value: &Toml, environment: &Environment) -> O
         }
     })
 }
+
+#[cfg(test)]
+mod tests;
