@@ -170,10 +170,10 @@ fn read_file(path: &Path, environment: &Environment) -> Result<Option<Table>, Fa
 }
 
 fn warn_of_readers(path: &Path, environment: &Environment) {
-    let is_told = |name: &&str| environment.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let is_told = |name: &str| environment.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let exposure =
         std::fs::metadata(path).map_or(Exposure::None, |metadata| private_file::exposure(&metadata));
-    if exposure == Exposure::Readable && !SKIP_WARNINGS.iter().any(|name| is_told(&name)) {
+    if exposure == Exposure::Readable && !SKIP_WARNINGS.iter().any(|name| is_told(name)) {
         tracing::warn!(
             path = %path.display(),
             "other users of this machine can read the connection file; run chmod 600 on it"

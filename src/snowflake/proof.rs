@@ -381,7 +381,7 @@ impl Proof<'_> {
                 WorkloadProvider::Aws { sts_host: sts_host.and_then(Result::ok) }
             }
             "GCP" => WorkloadProvider::Gcp { metadata: self.metadata_url("GCE_METADATA_HOST") },
-            "AZURE" => WorkloadProvider::Azure(self.azure()),
+            "AZURE" => WorkloadProvider::Azure(Box::new(self.azure())),
             "OIDC" => WorkloadProvider::Oidc { token: self.token()? },
             _ => {
                 let message = "is none of \"AWS\", \"GCP\", \"AZURE\" and \"OIDC\"";
