@@ -16,10 +16,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, json};
 use url::Url;
-use url::form_urlencoded::Serializer;
 
 use super::super::account;
 use super::super::connection::{Connection, LoginParts};
+use super::encoded;
 use super::token::{TokenSource, token_parts};
 use crate::config::Secret;
 use crate::fault::{Fault, FaultKind};
@@ -60,7 +60,7 @@ pub enum WorkloadProvider {
         metadata: Option<Url>,
     },
     /// Microsoft: a token of the managed identity.
-    Azure(AzureIdentity),
+    Azure(Box<AzureIdentity>),
     /// Anybody else who makes OpenID Connect tokens.
     Oidc {
         /// The token.
@@ -185,29 +185,27 @@ impl WorkloadIdentity {
     }
 
     async fn azure(&self, identity: &AzureIdentity) -> Result<Secret, Fault> {
-        let mut query = Serializer::new(String::new());
+        let client_id = identity.client_id.as_deref().map(|id| ("client_id", id));
+        let query = |version| {
+            let mut query = vec![("api-version", version), ("resource", identity.resource.as_str())];
+            query.extend(client_id);
+            encoded(&query)
+        };
         let request = match (&identity.functions, &identity.federated) {
             (Some((endpoint, header)), _) => {
-                query.append_pair("api-version", "2019-08-01").append_pair("resource", &identity.resource);
-                if let Some(client_id) = &identity.client_id {
-                    query.append_pair("client_id", client_id);
-                }
                 let mut url = endpoint.clone();
-                url.set_query(Some(&query.finish()));
+                url.set_query(Some(&query("2019-08-01")));
                 self.metadata_client()?.get(url).header("X-IDENTITY-HEADER", header.expose())
             }
             (None, Some(federation)) => {
                 let assertion = TokenSource::File(federation.token_file.clone()).read().await?;
-                let form = Serializer::new(String::new())
-                    .append_pair("grant_type", "client_credentials")
-                    .append_pair("client_id", &federation.client_id)
-                    .append_pair("scope", &format!("{}/.default", identity.resource))
-                    .append_pair(
-                        "client_assertion_type",
-                        "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-                    )
-                    .append_pair("client_assertion", assertion.expose())
-                    .finish();
+                let form = encoded(&[
+                    ("grant_type", "client_credentials"),
+                    ("client_id", &federation.client_id),
+                    ("scope", &format!("{}/.default", identity.resource)),
+                    ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+                    ("client_assertion", assertion.expose()),
+                ]);
                 let base = base_of(&federation.authority);
                 self.client(true)?
                     .post(format!("{base}/{}/oauth2/v2.0/token", federation.tenant_id))
@@ -215,12 +213,8 @@ impl WorkloadIdentity {
                     .body(form)
             }
             (None, None) => {
-                query.append_pair("api-version", "2018-02-01").append_pair("resource", &identity.resource);
-                if let Some(client_id) = &identity.client_id {
-                    query.append_pair("client_id", client_id);
-                }
                 let base = identity.metadata.as_ref().map_or_else(|| AZURE_METADATA.to_owned(), base_of);
-                let url = format!("{base}/metadata/identity/oauth2/token?{}", query.finish());
+                let url = format!("{base}/metadata/identity/oauth2/token?{}", query("2018-02-01"));
                 self.metadata_client()?.get(url).header("Metadata", "true")
             }
         };
