@@ -67,6 +67,8 @@ async fn s3_keeps_the_contract_of_a_destination() {
     let bucket = Bucket::new().await;
     let destination = destination(&bucket.target(server_address())).await;
     assert_eq!(destination.part_buffer_bytes(), 4 * PART_SIZE);
+    let limit = destination.max_file_bytes().expect("10,000 parts in a file");
+    assert_eq!(limit.get(), 10_000 * PART_SIZE as u64);
     check_destination(&destination, &bucket).await;
 }
 
