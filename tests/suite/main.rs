@@ -20,6 +20,7 @@ mod postgres_slices;
 mod postgres_source;
 mod postgres_support;
 mod postgres_types;
+mod s3_credentials;
 mod s3_destination;
 #[path = "../support/mod.rs"]
 mod support;

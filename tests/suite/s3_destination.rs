@@ -267,6 +267,14 @@ async fn objects_carry_type_and_encryption() {
     let head = bucket.head("exports/p/task_a_result_001.parquet").await;
     assert_eq!(head.content_type(), Some("application/vnd.apache.parquet"));
     assert_eq!(head.server_side_encryption().map(ToString::to_string).as_deref(), Some("AES256"));
+
+    let key_id = "arn:aws:kms:us-east-1:123456789012:key/0b1f3a5c-0000-4000-8000-000000000000";
+    let kms = S3Encryption::Kms { key_id: Some(key_id.to_owned()) };
+    let encrypted = S3Target { encryption: Some(kms), ..bucket.target(server_address()) };
+    commit_files(&self::destination(&encrypted).await, &target("b", "p"), &[content(1, 1000)]).await;
+    let head = bucket.head("exports/p/task_b_result_001.parquet").await;
+    assert_eq!(head.server_side_encryption().map(ToString::to_string).as_deref(), Some("aws:kms"));
+    assert_eq!(head.ssekms_key_id(), Some(key_id));
 }
 
 #[tokio::test(flavor = "multi_thread")]
