@@ -129,8 +129,13 @@ fi
 
 # The agent reads them from the files; its environment is visible to more programs than those.
 unset AGENT_API_KEY DATA_SOURCE_PASSWORD SNOWFLAKE_PASSWORD
+configuration=(--config "$runtime/configuration.toml")
+for argument in "$@"; do
+    # A mounted file is used in place of the one that was made here.
+    case $argument in -c | -c* | --config | --config=*) configuration=() ;; esac
+done
 case ${1:-} in
-    "" | -*) exec "$program" run --config "$runtime/configuration.toml" "$@" ;;
-    run) shift && exec "$program" run --config "$runtime/configuration.toml" "$@" ;;
+    "" | -*) exec "$program" run "${configuration[@]}" "$@" ;;
+    run) shift && exec "$program" run "${configuration[@]}" "$@" ;;
     *) exec "$program" "$@" ;;
 esac

@@ -97,6 +97,7 @@ fn defaults_arguments_and_keys_are_those_of_the_documentation() {
 
     for (arguments, expected) in [
         (vec!["run", "--once"], format!("run --config {} --once", file.display())),
+        (vec!["--config", "/etc/agent.toml"], "run --config /etc/agent.toml".to_owned()),
         (vec!["extract", "--help"], "extract --help".to_owned()),
     ] {
         let output = entrypoint(folder.path(), &[("AGENT_AFFINITY", "blue")], &arguments);
