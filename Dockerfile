@@ -25,7 +25,8 @@ RUN apt-get update && \
     chown agent:agent /home/agent/.data_exchange_agent
 COPY --from=build /build/target/release/data-exchange-agent /usr/local/bin/data-exchange-agent
 COPY docker-artifacts /opt/data-exchange-agent
-USER agent
+# By number, so that Kubernetes can prove that it is not root.
+USER 10001:10001
 WORKDIR /home/agent
 VOLUME /home/agent/.data_exchange_agent
 EXPOSE 5000
