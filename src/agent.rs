@@ -148,7 +148,7 @@ impl Agent {
 }
 
 /// Every configured connection, by name.
-async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
+pub(crate) async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
     let mut catalog = Catalog::new();
     for (name, connection) in &config.sources {
         let source = source(connection.clone(), shutdown).map_err(explained);
@@ -199,9 +199,9 @@ pub async fn destination(
     })
 }
 
-/// Compares the memory equation with the configured limit.
-fn check_memory(config: &Config, catalog: &Catalog) -> anyhow::Result<()> {
-    let Some(limit) = config.application.memory_limit else { return Ok(()) };
+/// Compares the memory equation with the configured limit. Returns the bytes that the tasks plan
+/// with at most.
+pub(crate) fn check_memory(config: &Config, catalog: &Catalog) -> anyhow::Result<u64> {
     let part_buffer =
         catalog.destinations().map(|(_, _, destination)| destination.part_buffer_bytes()).max().unwrap_or(0);
     let TransferSettings { slices, .. } = config.transfer;
@@ -211,13 +211,14 @@ fn check_memory(config: &Config, catalog: &Catalog) -> anyhow::Result<()> {
         &config.transfer,
         part_buffer,
     );
+    let Some(limit) = config.application.memory_limit else { return Ok(ceiling) };
     ensure!(
         ceiling <= limit.get(),
         "application.memory_limit is {limit} bytes and {workers} workers with {slices} slices can take {ceiling}. \
          Lower application.workers, transfer.slices, transfer.batch_bytes or transfer.row_group_bytes, or raise the limit.",
         workers = config.application.workers,
     );
-    Ok(())
+    Ok(ceiling)
 }
 
 /// A fault with its remedy, for a person at a terminal.
