@@ -135,8 +135,8 @@ pub struct RemoteApiSettings {
 /// `[task_source.snowflake_stored_procedure]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SnowflakeQueueSettings {
-    /// Which connection.
-    pub connection_name: String,
+    /// Where the queue is, and as whom it is asked.
+    pub connection: Connection,
     /// Database of the procedures, as SQL spells it: bare, or in double quotes.
     pub database: String,
     /// Schema of the procedures, likewise.

@@ -3,6 +3,7 @@
 mod connections;
 mod general;
 mod postgresql;
+mod snowflake;
 mod stores;
 mod task_source;
 
@@ -14,6 +15,7 @@ use super::report::Report;
 use super::section::Section;
 
 pub(super) use postgresql::prove_postgresql;
+pub(super) use snowflake::prove_snowflake;
 pub(super) use stores::{prove_s3, prove_sqlite};
 
 /// Proves every section. What is wrong is in the report, with a default in its place, so that the
@@ -26,8 +28,8 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         ["application", "server", "transfer", "task_source", "connections", "bulk_utility"]
             .map(|name| top.value(name));
     let mut unavailable = Vec::new();
-    let task_sources = task_source::prove_task_source(report, task_sources, selected);
     let (sources, targets) = connections::prove_connections(report, connections, &mut unavailable);
+    let task_sources = task_source::prove_task_source(report, task_sources, selected, &targets);
     connections::prove_bulk_utility(report, bulk_utility, &mut unavailable);
     Config {
         application: general::prove_application(report, application),

@@ -1,5 +1,6 @@
 //! `selected_task_source` and `[task_source]`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ::config::Value;
@@ -7,9 +8,11 @@ use url::Url;
 
 use super::super::keys;
 use super::super::known::Known;
-use super::super::model::{RemoteApiSettings, SnowflakeQueueSettings, TaskSources};
+use super::super::model::{RemoteApiSettings, SnowflakeQueueSettings, TargetConnection, TaskSources};
+use super::super::raw::join;
 use super::super::report::Report;
 use super::super::section::Section;
+use crate::snowflake::connection_files;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -38,10 +41,12 @@ pub(super) fn prove_task_source(
     report: &mut Report<'_>,
     value: Option<Value>,
     selected: Selected,
+    targets: &BTreeMap<String, TargetConnection>,
 ) -> TaskSources {
     let mut section = Section::open(report, "task_source", value, Known::exactly(keys::TASK_SOURCE));
     let [api, snowflake] = ["api", "snowflake_stored_procedure"].map(|name| section.value(name));
-    TaskSources { api: prove_api(report, api), snowflake: prove_snowflake(report, snowflake, selected) }
+    let snowflake = prove_snowflake(report, snowflake, selected, targets);
+    TaskSources { api: prove_api(report, api), snowflake }
 }
 
 fn prove_api(report: &mut Report<'_>, value: Option<Value>) -> Option<RemoteApiSettings> {
@@ -84,6 +89,7 @@ fn prove_snowflake(
     report: &mut Report<'_>,
     value: Option<Value>,
     selected: Selected,
+    targets: &BTreeMap<String, TargetConnection>,
 ) -> Option<SnowflakeQueueSettings> {
     let path = "task_source.snowflake_stored_procedure";
     let mut section = Section::open(report, path, value, Known::exactly(keys::TASK_SOURCE_SNOWFLAKE));
@@ -97,8 +103,21 @@ fn prove_snowflake(
     if selected == Selected::Api {
         return None;
     }
-    let connection_name = section.required("connection_name", connection_name)?;
-    Some(SnowflakeQueueSettings { connection_name, database, schema, agent_id })
+    let name = section.required("connection_name", connection_name)?;
+    match connection_files::resolve(&name, targets, section.report().environment) {
+        Ok(connection) => Some(SnowflakeQueueSettings { connection, database, schema, agent_id }),
+        // What is wrong with a target of this file is said where it is.
+        Err(_) if section.report().places.contains_key(&join("connections.target", &name)) => None,
+        Err(fault) => {
+            let remedy = fault.hint().map(str::to_owned);
+            section.problem(
+                "connection_name",
+                format!("cannot be used: {}", fault.chain()),
+                remedy.as_deref(),
+            );
+            None
+        }
+    }
 }
 
 /// An identifier as SQL spells it, safe to stand in a statement: a bare name, or one in double quotes
