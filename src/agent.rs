@@ -28,6 +28,7 @@ use crate::source::read_only::SqlDialect;
 use crate::source::sqlite::SqliteDatabase;
 use crate::task_source::local::LocalQueue;
 use crate::task_source::remote_api::RemoteApi;
+use crate::task_source::snowflake::SnowflakeQueue;
 use crate::task_source::{ReadTask, TaskSource};
 use crate::telemetry::Metrics;
 use crate::transfer::plan;
@@ -98,7 +99,7 @@ impl Agent {
             once: mode == Mode::Once,
         };
         let mut task_sources: Vec<Arc<dyn TaskSource>> = vec![Arc::new(queue.clone())];
-        task_sources.extend(remote_task_sources(&config, &catalog)?);
+        task_sources.extend(remote_task_sources(&config, &catalog, &shutdown)?);
         let pool = Pool::start(settings, task_sources.clone(), &runner, &shutdown);
 
         let router = api::router(ApiState {
@@ -236,7 +237,11 @@ pub async fn destination(
 }
 
 /// The task sources that run beside the local queue: the registry of task sources.
-fn remote_task_sources(config: &Config, catalog: &Arc<Catalog>) -> anyhow::Result<Vec<Arc<dyn TaskSource>>> {
+fn remote_task_sources(
+    config: &Config,
+    catalog: &Arc<Catalog>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Vec<Arc<dyn TaskSource>>> {
     let read: ReadTask = {
         let (catalog, format) = (Arc::clone(catalog), config.transfer.format);
         Arc::new(move |value| api::read_task(value, &catalog, format))
@@ -246,6 +251,10 @@ fn remote_task_sources(config: &Config, catalog: &Arc<Catalog>) -> anyhow::Resul
     if let Some(settings) = &config.task_sources.api {
         let source = RemoteApi::new(settings, affinity, Arc::clone(&read)).map_err(explained);
         sources.push(Arc::new(source.context("task_source.api")?));
+    }
+    if let Some(settings) = &config.task_sources.snowflake {
+        let source = SnowflakeQueue::new(settings, affinity, read, shutdown).map_err(explained);
+        sources.push(Arc::new(source.context("task_source.snowflake_stored_procedure")?));
     }
     Ok(sources)
 }

@@ -29,8 +29,8 @@ pub use address::{source_from_url, target_from_url};
 pub use environment::Environment;
 pub use model::{
     Application, Config, LocalTarget, NumericPolicy, PostgresSource, RemoteApiSettings, S3Encryption,
-    S3Target, Server, SnowflakeQueueSettings, SnowflakeTarget, SourceConnection, SpecialValues,
-    SqliteSource, SslMode, TargetConnection, TaskSources, TransferSettings, UnavailableConnection,
+    S3Target, Server, SnowflakeQueueSettings, SnowflakeTarget, SourceConnection, SpecialValues, SqliteSource,
+    SslMode, TargetConnection, TaskSources, TransferSettings, UnavailableConnection,
 };
 pub use problem::{Place, Problem, Problems, Warning};
 pub use secret::Secret;

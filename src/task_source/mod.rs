@@ -7,6 +7,7 @@ mod failure_text;
 pub mod local;
 mod payload;
 pub mod remote_api;
+pub mod snowflake;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
