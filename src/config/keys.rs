@@ -362,7 +362,12 @@ pub(super) const SNOWFLAKE: &[Key] = &[
 /// Accepted as in Snowflake's connection files, in every case and with or without underscores.
 pub(super) const SNOWFLAKE_CONNECTION: &[Key] = &[
     key("account", "string, not blank", "", "Account identifier, `myorg-account1` or `locator.region`."),
-    key("host", "host name or address", "that of the account", "Host, for private links and test servers."),
+    key(
+        "host",
+        "host name or address",
+        "",
+        "Host, for private links and test servers; that of the account when absent.",
+    ),
     key("port", "integer, 1 to 65535", "443", "Port."),
     key("protocol", "`\"https\"`, `\"http\"`", "\"https\"", "`http` is for test servers."),
     key("region", "string, not blank", "", "Region, when `account` is a locator alone."),
@@ -381,8 +386,8 @@ pub(super) const SNOWFLAKE_CONNECTION: &[Key] = &[
         "`\"snowflake\"`, `\"snowflake_jwt\"`, `\"oauth\"`, `\"programmatic_access_token\"`, \
          `\"oauth_client_credentials\"`, `\"workload_identity\"`, `\"externalbrowser\"`, \
          `\"username_password_mfa\"`",
-        "what the other keys mean",
-        "How to log in.",
+        "",
+        "How to log in; what the other keys can only mean when absent.",
     ),
     key("token", "secret", "", "OAuth, programmatic access or OpenID Connect token."),
     key("token_file_path", "path", "", "File of the token, read at each login; wins over `token`."),
@@ -407,27 +412,37 @@ pub(super) const SNOWFLAKE_CONNECTION: &[Key] = &[
         default: "",
         meaning: "What the private key is encrypted with.",
     },
-    key("role", "string, not blank", "that of the user", "Role. Quote it as in SQL when its case counts."),
-    key("warehouse", "string, not blank", "that of the user", "Warehouse."),
+    key(
+        "role",
+        "string, not blank",
+        "",
+        "Role, that of the user when absent. Quote it as in SQL when its case counts.",
+    ),
+    key("warehouse", "string, not blank", "", "Warehouse, that of the user when absent."),
     key("database", "string, not blank", "", "Database."),
     key("schema", "string, not blank", "", "Schema."),
     key(
         "secondary_roles",
         "`\"all\"`, `\"none\"`",
-        "that of the user",
-        "Whether the user's other roles count too.",
+        "",
+        "Whether the user's other roles count too; what the user has when absent.",
     ),
     key("session_parameters", "table of session parameters", "", "Set at the login."),
     key("autocommit", "boolean", "", "The session parameter `AUTOCOMMIT`."),
     key("timezone", "string, not blank", "", "The session parameter `TIMEZONE`."),
     key("oauth_client_id", "string, not blank", "", "Client of `oauth_client_credentials`."),
     key("oauth_client_secret", "secret", "", "Its secret."),
-    key("oauth_scope", "string, not blank", "`session:role:` and `role`", "Scope of the token."),
+    key(
+        "oauth_scope",
+        "string, not blank",
+        "",
+        "Scope of the token; `session:role:` and the role when absent.",
+    ),
     key(
         "oauth_token_request_url",
         "URL, https",
-        "that of the account",
-        "Where the token is fetched; `http` only on this machine.",
+        "",
+        "Where the token is fetched, that of the account when absent; `http` only on this machine.",
     ),
     key("oauth_credentials_in_body", "boolean", "false", "The secret travels in the form, not in a header."),
     key(
@@ -439,8 +454,8 @@ pub(super) const SNOWFLAKE_CONNECTION: &[Key] = &[
     key(
         "workload_identity_entra_resource",
         "string, not blank",
-        "Snowflake's own",
-        "With `AZURE`: who the token is for.",
+        "",
+        "With `AZURE`: who the token is for, in place of Snowflake.",
     ),
     key(
         "workload_identity_impersonation_path",
@@ -448,12 +463,7 @@ pub(super) const SNOWFLAKE_CONNECTION: &[Key] = &[
         "",
         "With `AWS` and `GCP`: roles or service accounts to become, one after the other.",
     ),
-    key(
-        "workload_identity_host",
-        "host name",
-        "that of the region",
-        "With `AWS`: another host of its identity service.",
-    ),
+    key("workload_identity_host", "host name", "", "With `AWS`: another host of its identity service."),
     key(
         "login_timeout",
         "duration, 0s to 1d",
@@ -471,8 +481,8 @@ pub(super) const SNOWFLAKE_CONNECTION: &[Key] = &[
     key(
         "client_session_keep_alive_heartbeat_frequency",
         "duration, 0s to 1d",
-        "that of the server",
-        "Time between two heartbeats.",
+        "",
+        "Time between two heartbeats; what the server says when absent.",
     ),
     key(
         "application",

@@ -149,21 +149,27 @@ impl ClientCredentials {
         Ok(token)
     }
 
-    async fn fetch(&self, url: &str, http: &reqwest::Client) -> Result<Answer, Failure> {
-        let action = || format!("fetch an OAuth token from {}", without_query(url));
+    /// The body of the request. Made apart, because the serializer cannot be held while waiting.
+    fn form(&self) -> String {
         let mut form = Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
         if let Some(scope) = &self.scope {
             form.append_pair("scope", scope);
         }
-        let mut request = http.post(url).timeout(ATTEMPT_TIMEOUT).header(ACCEPT, "application/json");
         if self.in_body {
             form.append_pair("client_id", &self.client_id);
             form.append_pair("client_secret", self.client_secret.expose());
-        } else {
+        }
+        form.finish()
+    }
+
+    async fn fetch(&self, url: &str, http: &reqwest::Client) -> Result<Answer, Failure> {
+        let action = || format!("fetch an OAuth token from {}", without_query(url));
+        let mut request = http.post(url).timeout(ATTEMPT_TIMEOUT).header(ACCEPT, "application/json");
+        if !self.in_body {
             request = request.basic_auth(&self.client_id, Some(self.client_secret.expose()));
         }
-        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.finish());
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(self.form());
         let response = request.send().await.map_err(|error| {
             let is_certificate = is_certificate(&error);
             let fault = Fault::new(FaultKind::Transient, action()).because(error.without_url());

@@ -185,9 +185,9 @@ impl WorkloadIdentity {
     }
 
     async fn azure(&self, identity: &AzureIdentity) -> Result<Secret, Fault> {
-        let mut query = Serializer::new(String::new());
         let request = match (&identity.functions, &identity.federated) {
             (Some((endpoint, header)), _) => {
+                let mut query = Serializer::new(String::new());
                 query.append_pair("api-version", "2019-08-01").append_pair("resource", &identity.resource);
                 if let Some(client_id) = &identity.client_id {
                     query.append_pair("client_id", client_id);
@@ -215,6 +215,7 @@ impl WorkloadIdentity {
                     .body(form)
             }
             (None, None) => {
+                let mut query = Serializer::new(String::new());
                 query.append_pair("api-version", "2018-02-01").append_pair("resource", &identity.resource);
                 if let Some(client_id) = &identity.client_id {
                     query.append_pair("client_id", client_id);
