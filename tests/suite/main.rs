@@ -14,6 +14,7 @@ mod local_destination;
 mod postgres_faults;
 mod postgres_login;
 mod postgres_matrix;
+mod postgres_pooler;
 mod postgres_property;
 mod postgres_slices;
 mod postgres_source;
