@@ -26,12 +26,12 @@ pub(crate) async fn place(server: &QueueServer, lines: &str) -> Place {
                INSERT INTO numbers VALUES (1, 'one'), (2, 'two'), (3, 'three')";
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut database).await.unwrap();
     sqlx::Connection::close(database).await.unwrap();
+    server.write_connection_file(place.path());
     let source = format!("kind = \"sqlite\"\npath = {:?}\n", file.display().to_string());
     place
         .top("selected_task_source = \"snowflake_stored_procedure\"")
         .application("task_fetch_interval = 1")
         .section("task_source.snowflake_stored_procedure", &format!("connection_name = \"queue\"\n{lines}"))
-        .connection("target.queue", &server.connection())
         .connection("source.numbers", &source)
 }
 
@@ -42,6 +42,14 @@ pub(crate) fn payload(sql: &str) -> Value {
 
 fn three_rows() -> Value {
     payload("SELECT * FROM numbers")
+}
+
+/// Waits until this many attempts run.
+async fn wait_for_busy(agent: &Agent, count: u64) {
+    eventually("attempts to run", async || {
+        (agent.get("/health").await["workers"]["busy"] == count).then_some(())
+    })
+    .await;
 }
 
 async fn row_when(server: &QueueServer, id: &str, state: State, agent: &Agent) -> Row {
@@ -176,7 +184,7 @@ async fn a_stop_gives_back_what_runs() {
     server.queue.enqueue("2", &payload(ENDLESS));
     let place = place(&server, "").await.application("workers = 2").application("stop_grace = 0");
     let mut agent = place.start().await;
-    eventually("both to run", async || (agent.files().len() >= 2).then_some(())).await;
+    wait_for_busy(&agent, 2).await;
     agent.signal("TERM");
     assert!(agent.exit().await.success(), "{}", agent.log());
     for id in ["1", "2"] {
@@ -192,7 +200,7 @@ async fn a_stop_leaves_leases_to_run_out_where_there_is_no_release_and_says_so()
     server.queue.enqueue("1", &payload(ENDLESS));
     let place = place(&server, "").await.application("workers = 1").application("stop_grace = 0");
     let mut agent = place.start().await;
-    eventually("it to run", async || (!agent.files().is_empty()).then_some(())).await;
+    wait_for_busy(&agent, 1).await;
     agent.signal("TERM");
     assert!(agent.exit().await.success(), "{}", agent.log());
     assert_eq!(server.queue.row("1").unwrap().state, State::Leased);
@@ -306,7 +314,7 @@ async fn tasks_of_two_queues_may_have_the_same_id() {
     server.queue.enqueue("1", &payload(ENDLESS));
     let place = place(&server, "").await.application("workers = 2").application("stop_grace = 0");
     let mut agent = place.start().await;
-    eventually("the remote one to run", async || (!agent.files().is_empty()).then_some(())).await;
+    wait_for_busy(&agent, 1).await;
     let local = json!({"id": "1", "source_config": {"database": "numbers", "table": "numbers"},
         "destination_config": {"type": "local", "path": "other"}});
     assert_eq!(agent.submit(local).await, "1");

@@ -1,7 +1,10 @@
 //! The queue behind the protocol: logins, statements, and the faults of a network.
 
 use std::collections::HashMap;
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -83,13 +86,19 @@ impl QueueServer {
         Self { queue, shared, address, server }
     }
 
-    /// The section `[connections.target.queue]` that leads here.
-    pub(crate) fn connection(&self) -> String {
-        format!(
-            "kind = \"snowflake\"\naccount = \"test\"\nhost = \"127.0.0.1\"\nport = {}\nprotocol = \"http\"\n\
+    /// Writes the connection `queue`, which leads here, into the connection file of Snowflake's tools
+    /// below `home`.
+    pub(crate) fn write_connection_file(&self, home: &Path) {
+        let folder = home.join(".snowflake");
+        fs::create_dir_all(&folder).expect("the folder of a test takes new ones");
+        let lines = format!(
+            "[queue]\naccount = \"test\"\nhost = \"127.0.0.1\"\nport = {}\nprotocol = \"http\"\n\
              user = \"agent\"\npassword = \"hunter2\"\nclient_session_keep_alive = false\n",
             self.address.port()
-        )
+        );
+        let file = folder.join("connections.toml");
+        fs::write(&file, lines).expect("write the connection file");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
     }
 
     /// What happens to the next calls of a procedure, one after the other.
