@@ -1,1 +1,1 @@
-
+//! The SQL and the YAML of docs/snowflake, read by programs that know these languages.

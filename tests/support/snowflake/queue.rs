@@ -196,6 +196,12 @@ impl Queue {
         self.call("EXPIRE_LEASES", &[]).expect("a procedure of ours");
     }
 
+    /// Five minutes pass at once, without anybody refreshing a lease.
+    pub(crate) fn expire_unrefreshed_leases(&self) {
+        self.advance(LEASE + Duration::from_millis(1));
+        self.call("EXPIRE_LEASES", &[]).expect("a procedure of ours");
+    }
+
     /// The names that `INFORMATION_SCHEMA.PROCEDURES` lists.
     pub(crate) fn procedures(&self) -> &'static [&'static str] {
         match self.version {
