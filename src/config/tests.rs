@@ -1,5 +1,7 @@
 //! The whole configuration: layers, messages, 1.2.0, example and documentation.
 
+mod snowflake;
+
 use std::collections::BTreeSet;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;

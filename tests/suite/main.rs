@@ -22,6 +22,7 @@ mod postgres_support;
 mod postgres_types;
 mod remote_api;
 mod s3_destination;
+mod snowflake_client;
 mod snowflake_queue;
 mod snowflake_queue_agents;
 mod snowflake_sql;

@@ -1,6 +1,7 @@
 //! The queue in Snowflake: every way in which a call, an answer, a lease or an agent can get lost.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,8 +9,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use crate::support::agent::{Agent, Place, eventually};
+use crate::support::snowflake::SnowflakeDouble;
 use crate::support::snowflake::queue::{Answer, Queue, Row, State, Version};
-use crate::support::snowflake::queue_server::{QueueServer, Trouble};
+use crate::support::snowflake::queue_server::{QueueServer, Trouble, mount, write_connection_file};
 
 const QUEUE_PAGE: &str = include_str!("../../docs/snowflake/queue.md");
 /// Rows that come until somebody ends the attempt.
@@ -18,6 +20,13 @@ const ENDLESS: &str =
 
 /// An agent that takes its tasks from `server`, with `lines` for the section of the task source.
 pub(crate) async fn place(server: &QueueServer, lines: &str) -> Place {
+    let place = place_without_server(lines).await;
+    server.write_connection_file(place.path());
+    place
+}
+
+/// The same without its connection file.
+async fn place_without_server(lines: &str) -> Place {
     let place = Place::new();
     let file = place.path().join("source.sqlite");
     let mut database: SqliteConnection =
@@ -26,7 +35,6 @@ pub(crate) async fn place(server: &QueueServer, lines: &str) -> Place {
                INSERT INTO numbers VALUES (1, 'one'), (2, 'two'), (3, 'three')";
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut database).await.unwrap();
     sqlx::Connection::close(database).await.unwrap();
-    server.write_connection_file(place.path());
     let source = format!("kind = \"sqlite\"\npath = {:?}\n", file.display().to_string());
     place
         .top("selected_task_source = \"snowflake_stored_procedure\"")
@@ -358,6 +366,27 @@ async fn once_gives_up_a_queue_that_refuses_it() {
     let finished = place.run(&arguments).await;
     assert_eq!(finished.code, Some(1), "{finished:?}");
     assert!(finished.stderr.contains("docs/snowflake/setup.sql"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_session_that_expires_does_not_disturb_the_queue() {
+    let double = SnowflakeDouble::start().await;
+    double.expire_after_uses(2);
+    let queue = Arc::new(Queue::new(Version::Ours));
+    mount(&queue, &double);
+    for id in 0..10 {
+        queue.enqueue(&id.to_string(), &three_rows());
+    }
+    let place = place_without_server("").await.application("workers = 2");
+    write_connection_file(double.address(), place.path());
+    let mut agent = place.start().await;
+    eventually("every task", async || (queue.count(State::Completed) == 10).then_some(())).await;
+    agent.signal("TERM");
+    assert!(agent.exit().await.success(), "{}", agent.log());
+    assert!(queue.rows().values().all(|row| (row.completions, row.attempt) == (1, 1)));
+    assert_eq!(double.logins(), 1);
+    assert!(double.renewals() > 2);
+    assert_eq!(double.open_sessions(), 0, "the session is closed at the stop");
 }
 
 // ---- The documented table -------------------------------------------------------------------------

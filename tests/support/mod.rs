@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod extraction;
+pub(crate) mod fakesnow;
 pub(crate) mod folder;
 pub(crate) mod foreign_reader;
 pub(crate) mod gate;

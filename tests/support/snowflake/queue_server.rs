@@ -18,7 +18,26 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use super::SnowflakeDouble;
+use super::query::Answer as Answered;
 use super::queue::{Answer, Queue, Version};
+
+/// Lets the double of the protocol answer the calls of a queue.
+pub(crate) fn mount(queue: &Arc<Queue>, double: &SnowflakeDouble) {
+    let queue = Arc::clone(queue);
+    double.on(move |call| {
+        if call.sql.contains("INFORMATION_SCHEMA.PROCEDURES") {
+            return Some(Answered::data(names(&queue)));
+        }
+        let (name, _) = called(call.sql)?;
+        Some(match queue.call(&name, &call.bindings) {
+            Some(answer) => Answered::data(data(&answer)),
+            None => {
+                Answered::error("002141", "42601", "SQL compilation error: Unknown user-defined function")
+            }
+        })
+    });
+}
 
 /// What happens to the next calls of a procedure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,16 +108,7 @@ impl QueueServer {
     /// Writes the connection `queue`, which leads here, into the connection file of Snowflake's tools
     /// below `home`.
     pub(crate) fn write_connection_file(&self, home: &Path) {
-        let folder = home.join(".snowflake");
-        fs::create_dir_all(&folder).expect("the folder of a test takes new ones");
-        let lines = format!(
-            "[queue]\naccount = \"test\"\nhost = \"127.0.0.1\"\nport = {}\nprotocol = \"http\"\n\
-             user = \"agent\"\npassword = \"hunter2\"\nclient_session_keep_alive = false\n",
-            self.address.port()
-        );
-        let file = folder.join("connections.toml");
-        fs::write(&file, lines).expect("write the connection file");
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        write_connection_file(self.address, home);
     }
 
     /// What happens to the next calls of a procedure, one after the other.
@@ -138,6 +148,21 @@ impl QueueServer {
     pub(crate) fn texts(&self) -> Vec<String> {
         locked(&self.shared.texts).clone()
     }
+}
+
+/// Writes the connection `queue`, which leads to `address`, into the connection file of Snowflake's tools
+/// below `home`.
+pub(crate) fn write_connection_file(address: SocketAddr, home: &Path) {
+    let folder = home.join(".snowflake");
+    fs::create_dir_all(&folder).expect("the folder of a test takes new ones");
+    let lines = format!(
+        "[queue]\naccount = \"test\"\nhost = \"127.0.0.1\"\nport = {}\nprotocol = \"http\"\n\
+         user = \"agent\"\npassword = \"hunter2\"\nclient_session_keep_alive = false\n",
+        address.port()
+    );
+    let file = folder.join("connections.toml");
+    fs::write(&file, lines).expect("write the connection file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
 }
 
 impl Drop for QueueServer {
@@ -198,8 +223,7 @@ async fn statement(
         (1..=count).map(value).collect()
     };
     if sql.contains("INFORMATION_SCHEMA.PROCEDURES") {
-        let rows = shared.queue.procedures().iter().map(|name| vec![json!(name)]).collect();
-        return envelope(&data(&Answer { columns: vec![("NAME", "text")], rows }));
+        return envelope(&names(&shared.queue));
     }
     let Some((name, marks)) = called(&sql) else {
         return failure("001003", "SQL compilation error: syntax error");
@@ -229,6 +253,12 @@ async fn statement(
         Some(Trouble::AnswerLost | Trouble::AnswerLostAndForgotten) => broken(),
         _ => envelope(&data),
     }
+}
+
+/// The procedures that the role of the agent can see.
+fn names(queue: &Queue) -> Value {
+    let rows = queue.procedures().iter().map(|name| vec![json!(name)]).collect();
+    data(&Answer { columns: vec![("NAME", "text")], rows })
 }
 
 /// Name and number of arguments of a CALL whose arguments are all bound.
