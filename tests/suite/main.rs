@@ -21,6 +21,7 @@ mod postgres_source;
 mod postgres_support;
 mod postgres_types;
 mod remote_api;
+mod s3_credentials;
 mod s3_destination;
 mod snowflake_client;
 mod snowflake_queue;
