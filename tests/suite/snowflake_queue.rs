@@ -323,6 +323,8 @@ async fn tasks_of_two_queues_may_have_the_same_id() {
     let place = place(&server, "").await.application("workers = 2").application("stop_grace = 0");
     let mut agent = place.start().await;
     wait_for_busy(&agent, 1).await;
+    let workers = agent.get("/health").await["workers"].clone();
+    assert_eq!(workers["running"], json!({"snowflake_stored_procedure": 1}));
     let local = json!({"id": "1", "source_config": {"database": "numbers", "table": "numbers"},
         "destination_config": {"type": "local", "path": "other"}});
     assert_eq!(agent.submit(local).await, "1");
