@@ -188,6 +188,33 @@ async fn refused_credentials_are_not_tried_again_at_once() {
 }
 
 #[tokio::test]
+async fn statements_that_wait_for_one_renewal_share_its_failure() {
+    let double = SnowflakeDouble::start().await;
+    double.answer("SELECT 1", Answer::value("1"));
+    let client = client_of(double.connection());
+    select_many(&client, 1).await;
+    double.expire_sessions();
+    let answer = json!({"success": false, "code": "000603", "message": "internal error"});
+    double.fail_next("/session/token-request", Fault::Answer(answer));
+    double.hold_requests("/session/token-request");
+    let statement = select();
+    let statements = join_all((0..20).map(|_| client.run(&statement)));
+    let release = async {
+        eventually("all statements", async || (double.seen(QUERY).len() == 21).then_some(())).await;
+        // By the time that others come and go, all of them wait for the renewal.
+        for _ in 0..5 {
+            select_many(&client_of(double.connection()), 1).await;
+        }
+        double.release_requests();
+    };
+    let (results, ()) = tokio::join!(statements, release);
+    assert_eq!(results.iter().filter(|result| result.is_err()).count(), 20);
+    assert_eq!(double.seen("/session/token-request").len(), 1);
+    select_many(&client, 20).await;
+    assert_eq!((double.logins(), double.renewals()), (6, 1));
+}
+
+#[tokio::test]
 async fn a_login_without_a_verdict_is_tried_again_within_its_time() {
     let (double, client) = double().await;
     for fault in [Fault::Status(503), Fault::LoseRequest, Fault::Garble] {
@@ -205,6 +232,7 @@ async fn a_login_without_a_verdict_is_tried_again_within_its_time() {
 #[tokio::test]
 async fn a_login_that_is_forbidden_or_wants_a_person_fails_at_once() {
     let (double, client) = double().await;
+    // No verdict on the credentials, so the next statement logs in.
     double.fail_next(LOGIN, Fault::Status(403));
     let error = client.run(&select()).await.unwrap_err();
     assert_eq!(error.kind(), FaultKind::Permission, "{error}");
