@@ -22,8 +22,12 @@ mod postgres_slices;
 mod postgres_source;
 mod postgres_support;
 mod postgres_types;
+mod remote_api;
 mod s3_credentials;
 mod s3_destination;
 mod snowflake_client;
+mod snowflake_queue;
+mod snowflake_queue_agents;
+mod snowflake_sql;
 #[path = "../support/mod.rs"]
 mod support;

@@ -5,6 +5,8 @@
 //! statements by asking the handlers of the test. It counts what it sees and makes faults on request.
 
 pub(crate) mod query;
+pub(crate) mod queue;
+pub(crate) mod queue_server;
 pub(crate) mod session;
 
 use std::collections::{BTreeMap, VecDeque};
