@@ -20,7 +20,7 @@ use crate::config::{Config, SourceConnection, TargetConnection, TransferSettings
 use crate::destination::Destination;
 use crate::destination::local::LocalDestination;
 use crate::destination::s3::S3Destination;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 use crate::source::Source;
 use crate::source::postgres::Postgres;
@@ -191,6 +191,10 @@ pub async fn destination(
     Ok(match connection {
         TargetConnection::Local(config) => Arc::new(LocalDestination::new(config)),
         TargetConnection::S3(config) => Arc::new(S3Destination::new(config, shutdown).await?),
+        TargetConnection::Snowflake(_) => {
+            return Err(Fault::new(FaultKind::Request, "this version cannot write to Snowflake stages yet")
+                .remedy("Remove the connection from the configuration."));
+        }
     })
 }
 

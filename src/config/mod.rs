@@ -29,8 +29,8 @@ pub use address::{source_from_url, target_from_url};
 pub use environment::Environment;
 pub use model::{
     Application, Config, LocalTarget, NumericPolicy, PostgresSource, S3Encryption, S3Target, Server,
-    SourceConnection, SpecialValues, SqliteSource, SslMode, TargetConnection, TransferSettings,
-    UnavailableConnection,
+    SnowflakeTarget, SourceConnection, SpecialValues, SqliteSource, SslMode, TargetConnection,
+    TransferSettings, UnavailableConnection,
 };
 pub use problem::{Place, Problem, Problems, Warning};
 pub use secret::Secret;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Secret;
+use crate::snowflake::connection::Connection;
 use crate::task::{Compression, DestinationKind, FileFormat};
 
 /// Everything the agent needs to know.
@@ -204,6 +205,8 @@ pub enum TargetConnection {
     Local(LocalTarget),
     /// `kind = "s3"`.
     S3(S3Target),
+    /// `kind = "snowflake"`, and the sections of version 1.2.0 that begin with the word.
+    Snowflake(SnowflakeTarget),
 }
 
 impl TargetConnection {
@@ -213,6 +216,7 @@ impl TargetConnection {
         match self {
             Self::Local(_) => DestinationKind::Local,
             Self::S3(_) => DestinationKind::S3,
+            Self::Snowflake(_) => DestinationKind::SnowflakeStage,
         }
     }
 }
@@ -253,6 +257,13 @@ pub struct S3Target {
     pub parallel_parts: NonZeroUsize,
     /// Longest time for one request attempt without progress.
     pub request_timeout: Duration,
+}
+
+/// `kind = "snowflake"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SnowflakeTarget {
+    /// Where and as whom.
+    pub connection: Connection,
 }
 
 /// Server-side encryption of S3 objects.
