@@ -46,7 +46,7 @@ impl StageFiles {
             Fault::from(error).while_doing(format!("list the files of the task in `{}`", self.location))
         })?;
         let mut listing = Listing::new();
-        for row in 0..table.rows.len() {
+        for row in &table.rows {
             let value = |column: &str| table.value(row, column).map(str::to_owned);
             let Some(name) = value("name") else { continue };
             let Some(file_name) = self.location.listed_file(&name, &prefix) else { continue };

@@ -25,7 +25,8 @@ use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 use crate::snowflake::put::StageLocation;
 use crate::snowflake::put::storage::{Connections, Http, S3Clients};
-use crate::snowflake::{Client, Statement};
+use crate::snowflake::{Client, Connection, Statement};
+use crate::snowflake::connection::Protocol;
 
 /// Bytes of one block: small enough to be cheap to hold, and enough for a file of 80 GB on S3.
 /// Invariant: a multiple of the block of the cipher.
@@ -48,10 +49,12 @@ struct Shared {
 }
 
 impl SnowflakeStageDestination {
-    /// Sends nothing. Blocks are sent by tasks of `shutdown`. `allows_directory`: whether the
-    /// server may name a directory of this machine as the storage of a stage, which is for
-    /// emulators on this machine.
-    pub fn new(client: Client, allows_directory: bool, shutdown: &Shutdown) -> Result<Self, Fault> {
+    /// Sends nothing. Blocks are sent by tasks of `shutdown`.
+    pub fn new(client: Client, shutdown: &Shutdown) -> Result<Self, Fault> {
+        let Connection { protocol, host, .. } = client.connection();
+        let is_this_machine = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
+        // Without TLS, so that no server of Snowflake's can ask for it.
+        let allows_directory = *protocol == Protocol::Http && is_this_machine;
         let connections = Connections { http: Http::new()?, s3: S3Clients::default(), allows_directory };
         Ok(Self { shared: Shared { client, connections, shutdown: shutdown.clone() } })
     }
