@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use aws_lc_rs::cipher::{
     AES_128, AES_256, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey,
@@ -26,39 +25,43 @@ pub(crate) const STAGE: &str = "@db.public.\"My Stage\"";
 /// Before the names in a listing.
 const LISTED_STAGE: &str = "my stage/";
 
-/// How credentials are handed out: numbered, and valid for a while.
-#[derive(Debug, Default)]
+/// How credentials are handed out: numbered, and good for a number of requests.
+#[derive(Debug)]
 pub(crate) struct Issued {
-    times: Mutex<Vec<Instant>>,
-    /// For ever when `None`.
-    lifetime: Mutex<Option<Duration>>,
+    /// How often the credentials of each number have been used.
+    uses: Mutex<Vec<usize>>,
+    limit: AtomicUsize,
+}
+
+impl Default for Issued {
+    fn default() -> Self {
+        Self { uses: Mutex::default(), limit: AtomicUsize::new(usize::MAX) }
+    }
 }
 
 impl Issued {
-    pub(crate) fn limit(&self, lifetime: Duration) {
-        *self.lifetime.lock().expect("no holder panics") = Some(lifetime);
-    }
-
-    pub(crate) fn lifetime(&self) -> Option<Duration> {
-        *self.lifetime.lock().expect("no holder panics")
+    /// Lets credentials expire after so many requests.
+    pub(crate) fn limit(&self, requests: usize) {
+        self.limit.store(requests, Ordering::SeqCst);
     }
 
     /// The number of the next credentials.
     pub(crate) fn issue(&self) -> usize {
-        let mut times = self.times.lock().expect("no holder panics");
-        times.push(Instant::now());
-        times.len() - 1
+        let mut uses = self.uses.lock().expect("no holder panics");
+        uses.push(0);
+        uses.len() - 1
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.times.lock().expect("no holder panics").len()
+        self.uses.lock().expect("no holder panics").len()
     }
 
-    /// False for credentials that have expired or were never issued.
-    pub(crate) fn is_valid(&self, number: usize) -> bool {
-        let times = self.times.lock().expect("no holder panics");
-        let Some(issued) = times.get(number) else { return false };
-        self.lifetime().is_none_or(|lifetime| issued.elapsed() < lifetime)
+    /// Uses credentials once; false when they have expired or were never issued.
+    pub(crate) fn admit(&self, number: usize) -> bool {
+        let mut uses = self.uses.lock().expect("no holder panics");
+        let Some(used) = uses.get_mut(number) else { return false };
+        *used += 1;
+        *used <= self.limit.load(Ordering::SeqCst)
     }
 }
 

@@ -42,7 +42,7 @@ impl Backend {
             let token = format!("x-amz-security-token: token-{}\r\n", number.unwrap_or_default());
             assert!(head.to_ascii_lowercase().contains(&token), "the token belongs to the key: {head}");
             match number {
-                Some(number) if known.is_valid(number) => treat(head),
+                Some(number) if known.admit(number) => treat(head),
                 _ => Treatment::Refuse(400, "ExpiredToken"),
             }
         })

@@ -85,34 +85,34 @@ pub(super) fn timeouts(extra: Duration) -> TimeoutConfig {
 }
 
 /// What makes a request one of this grant.
-pub(super) fn under(credentials: &GrantedCredentials, extra: Duration) -> Builder {
+pub(super) fn under(grant: &Arc<Grant>, extra: Duration) -> Builder {
+    let credentials = RequestCredentials { grant: Arc::clone(grant), used: Arc::default(), refused: Arc::default() };
     Builder::new()
         .identity_cache(IdentityCache::no_cache())
         .credentials_provider(credentials.clone())
-        .retry_classifier(credentials.clone())
+        .retry_classifier(credentials)
         .timeout_config(timeouts(extra))
 }
 
-/// The credentials of a grant, renewed when S3 says that they have expired.
+/// The credentials of one request, renewed when S3 says that they have expired.
 ///
-/// The SDK asks for credentials before each attempt at a request.
+/// The SDK asks for credentials before each attempt at the request, and for a judgement after it.
 #[derive(Clone, Debug)]
-pub(super) struct GrantedCredentials {
+struct RequestCredentials {
     grant: Arc<Grant>,
+    /// The generation that the newest attempt was signed with.
+    used: Arc<AtomicU64>,
     /// 1 more than the generation that S3 refused last; 0 when it has refused none.
     refused: Arc<AtomicU64>,
 }
 
-impl GrantedCredentials {
-    pub(super) fn new(grant: Arc<Grant>) -> Self {
-        Self { grant, refused: Arc::default() }
-    }
-
+impl RequestCredentials {
     async fn load(&self) -> ProviderResult {
         let mut access = self.grant.access();
-        if self.refused.load(Ordering::Acquire) > access.generation() {
+        if self.refused.load(Ordering::Acquire) == access.generation() + 1 {
             access = self.grant.renew(&access).await.map_err(CredentialsError::provider_error)?;
         }
+        self.used.store(access.generation(), Ordering::Release);
         to_aws(&access)
     }
 }
@@ -125,7 +125,7 @@ fn to_aws(access: &Access) -> ProviderResult {
     Ok(AwsCredentials::new(key_id.expose(), secret_key.expose(), token, None, "Snowflake stage"))
 }
 
-impl ProvideCredentials for GrantedCredentials {
+impl ProvideCredentials for RequestCredentials {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -134,7 +134,7 @@ impl ProvideCredentials for GrantedCredentials {
     }
 }
 
-impl ClassifyRetry for GrantedCredentials {
+impl ClassifyRetry for RequestCredentials {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         let is_refused = context.response().is_some_and(|response| {
             response.status().is_client_error() && response.body().bytes().is_some_and(says_expired)
@@ -142,14 +142,7 @@ impl ClassifyRetry for GrantedCredentials {
         if !is_refused {
             return RetryAction::NoActionIndicated;
         }
-        // Signed with older credentials than the newest: those have not been refused.
-        let access = self.grant.access();
-        let signed_by = context.request().and_then(|request| request.headers().get("authorization"));
-        if let (Credentials::Aws { key_id, .. }, Some(signed_by)) = (&access.credentials, signed_by)
-            && signed_by.contains(&format!("Credential={}/", key_id.expose()))
-        {
-            self.refused.fetch_max(access.generation() + 1, Ordering::AcqRel);
-        }
+        self.refused.store(self.used.load(Ordering::Acquire) + 1, Ordering::Release);
         RetryAction::transient_error()
     }
 
