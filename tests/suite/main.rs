@@ -20,6 +20,7 @@ mod postgres_source;
 mod postgres_support;
 mod postgres_types;
 mod s3_destination;
+mod snowflake_client;
 mod snowflake_stage;
 #[path = "../support/mod.rs"]
 mod support;
