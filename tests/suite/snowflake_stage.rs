@@ -12,7 +12,8 @@ use data_exchange_agent::snowflake::Client;
 
 use crate::destinations::{Reader, check_destination, commit_files, content, target};
 use crate::support::proxy::Treatment;
-use crate::support::snowflake::stage::{STAGE, Stage, StageDouble};
+use crate::support::snowflake::SnowflakeDouble;
+use crate::support::snowflake::stage::{STAGE, Stage};
 use crate::support::snowflake::stage_storage::Backend;
 
 /// Takes paths as other destinations do, and puts the stage before them.
@@ -57,11 +58,12 @@ impl Reader for Stage {
 }
 
 async fn on(backend: Backend, key_bytes: Option<usize>) -> (Arc<Stage>, OnStage) {
-    let double = StageDouble::start(backend, key_bytes).await;
+    let double = SnowflakeDouble::start().await;
+    let stage = Stage::on(&double, backend, key_bytes);
     let shutdown = Shutdown::new();
     let client = Client::new(double.connection(), &shutdown).expect("a good connection");
     let destination = SnowflakeStageDestination::new(client, &shutdown).expect("nothing is opened yet");
-    (double.state, OnStage(destination))
+    (stage, OnStage(destination))
 }
 
 fn forward(_: &str) -> Treatment {

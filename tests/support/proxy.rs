@@ -1,5 +1,6 @@
 //! An HTTP proxy in front of a real server that makes faults on request.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,6 +47,7 @@ pub(crate) enum Operation {
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Operation>>>,
+    access_keys: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Proxy {
@@ -67,14 +69,17 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("there is a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let access_keys = Arc::new(Mutex::new(BTreeSet::new()));
+        let keys = Arc::clone(&access_keys);
         let treat: Arc<dyn Fn(&str) -> Treatment + Send + Sync> = Arc::new(treat);
         let noted = Arc::clone(&seen);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (treat, noted) = (Arc::clone(&treat), Arc::clone(&noted));
+                let (treat, noted, keys) = (Arc::clone(&treat), Arc::clone(&noted), Arc::clone(&keys));
                 tokio::spawn(async move {
                     // A connection that the client closes early is what some tests are about.
                     let _ = serve(client, server, |head| {
+                        keys.lock().expect("no holder panics").extend(access_key(head));
                         noted.lock().expect("no holder panics").push(operation(head));
                         treat(head)
                     })
@@ -82,7 +87,12 @@ impl Proxy {
                 });
             }
         });
-        Self { address, seen }
+        Self { address, seen, access_keys }
+    }
+
+    /// The access keys that requests were signed with.
+    pub(crate) fn access_keys(&self) -> Vec<String> {
+        self.access_keys.lock().expect("no holder panics").iter().cloned().collect()
     }
 
     /// How many requests of this kind have arrived.
@@ -124,6 +134,12 @@ pub(crate) fn always(
     treatment: Treatment,
 ) -> impl Fn(Operation) -> Treatment + Send + Sync + 'static {
     first(usize::MAX, operation, treatment)
+}
+
+/// The access key of a signature of version 4, from the head of a request.
+fn access_key(head: &str) -> Option<String> {
+    let (_, credential) = head.split_once("Credential=")?;
+    Some(credential.split_once('/')?.0.to_owned())
 }
 
 /// One request; the connection ends after it.

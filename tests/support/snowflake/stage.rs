@@ -1,23 +1,20 @@
 //! A double of the part of Snowflake that knows stages: PUT, GET, LIST and REMOVE, answered for
 //! storage that is real where it can be had.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::cipher::{
     AES_128, AES_256, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey,
 };
-use axum::extract::{Query, State};
-use axum::routing::post;
-use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use data_exchange_agent::snowflake::Connection;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
-use super::connection_to;
+use super::SnowflakeDouble;
+use super::query::Answer;
 use super::stage_storage::Backend;
 
 /// The name of the one stage, as SQL has it.
@@ -65,12 +62,6 @@ impl Issued {
     }
 }
 
-/// A running double with one stage.
-pub(crate) struct StageDouble {
-    pub(crate) address: SocketAddr,
-    pub(crate) state: Arc<Stage>,
-}
-
 /// The stage.
 pub(crate) struct Stage {
     pub(crate) backend: Backend,
@@ -82,56 +73,34 @@ pub(crate) struct Stage {
     query_count: AtomicUsize,
 }
 
-impl StageDouble {
-    #[expect(clippy::disallowed_methods, reason = "the double is no part of the agent, no stop waits for it")]
-    pub(crate) async fn start(backend: Backend, key_bytes: Option<usize>) -> Self {
-        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-        let address = listener.local_addr().expect("a bound socket has an address");
-        let state = Arc::new(Stage {
+impl Stage {
+    /// A stage on `double`. With the length of a master key, its files are encrypted by the client.
+    ///
+    /// The test has to run on several threads: a statement is answered while its thread waits for
+    /// the storage.
+    pub(crate) fn on(double: &SnowflakeDouble, backend: Backend, key_bytes: Option<usize>) -> Arc<Self> {
+        let stage = Arc::new(Self {
             backend,
             key_bytes,
             keys: Mutex::default(),
             statements: Mutex::default(),
             query_count: AtomicUsize::new(0),
         });
-        let router = Router::new()
-            .route("/session/v1/login-request", post(log_in))
-            .route("/session", post(close))
-            .route("/queries/v1/query-request", post(query))
-            .with_state(Arc::clone(&state));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { address, state }
+        let answering = Arc::clone(&stage);
+        double.on(move |call| {
+            let verb = call.sql.split(' ').next().unwrap_or_default();
+            if !matches!(verb, "SELECT" | "PUT" | "GET" | "LIST" | "REMOVE") {
+                return None;
+            }
+            let answer = answering.answer(call.sql);
+            let answer = tokio::task::block_in_place(|| Handle::current().block_on(answer));
+            Some(match answer {
+                Ok(data) => Answer::data(data),
+                Err((code, message)) => Answer::error(code, "02000", &message),
+            })
+        });
+        stage
     }
-
-    pub(crate) fn connection(&self) -> Connection {
-        connection_to(self.address)
-    }
-}
-
-async fn log_in() -> Json<Value> {
-    Json(json!({"success": true, "data": {
-        "token": "session", "masterToken": "master", "validityInSeconds": 3600, "sessionId": 1,
-        "parameters": [], "sessionInfo": {},
-    }}))
-}
-
-async fn close() -> Json<Value> {
-    Json(json!({"success": true, "data": null}))
-}
-
-async fn query(
-    State(stage): State<Arc<Stage>>,
-    Query(_parameters): Query<BTreeMap<String, String>>,
-    Json(body): Json<Value>,
-) -> Json<Value> {
-    let sql = body["sqlText"].as_str().expect("a query has a text");
-    Json(match stage.answer(sql).await {
-        Ok(data) => json!({"success": true, "data": data}),
-        Err((code, message)) => json!({
-            "success": false, "code": code, "message": message,
-            "data": {"errorCode": code, "sqlState": "02000"},
-        }),
-    })
 }
 
 type Refusal = (&'static str, String);
