@@ -24,10 +24,10 @@ use self::upload::StageUpload;
 use super::{Destination, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
+use crate::snowflake::connection::Protocol;
 use crate::snowflake::put::StageLocation;
 use crate::snowflake::put::storage::{Connections, Http, S3Clients};
 use crate::snowflake::{Client, Connection, Statement};
-use crate::snowflake::connection::Protocol;
 
 /// Bytes of one block: small enough to be cheap to hold, and enough for a file of 80 GB on S3.
 /// Invariant: a multiple of the block of the cipher.
@@ -56,11 +56,12 @@ struct Shared {
 impl SnowflakeStageDestination {
     /// Sends nothing. Blocks are sent by tasks of `shutdown`.
     pub fn new(client: Client, shutdown: &Shutdown) -> Result<Self, Fault> {
-        let Connection { protocol, host, .. } = client.connection();
+        let Connection { protocol, host, socket_timeout, .. } = client.connection();
         let is_this_machine = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
         // Without TLS, so that no server of Snowflake's can ask for it.
         let allows_directory = *protocol == Protocol::Http && is_this_machine;
-        let connections = Connections { http: Http::new()?, s3: S3Clients::default(), allows_directory };
+        let (http, s3) = (Http::new(*socket_timeout)?, S3Clients::new(*socket_timeout));
+        let connections = Connections { http, s3, allows_directory };
         Ok(Self { shared: Shared { client, connections, shutdown: shutdown.clone() } })
     }
 }

@@ -121,8 +121,11 @@ impl Attempt {
         let files = parts.iter().map(|part| self.finished_file(part)).collect::<Result<Vec<_>, _>>()?;
         let listing = self.files.list().await?;
         if self.before.as_ref().is_some_and(|before| *before != listing) {
-            return Err(Fault::new(FaultKind::Transient, format!("store files in `{}`", self.files.location))
-                .because("another attempt of the task has changed its files meanwhile"));
+            return Err(Fault::new(
+                FaultKind::Transient,
+                format!("store files in `{}`", self.files.location),
+            )
+            .because("another attempt of the task has changed its files meanwhile"));
         }
         // Collected first: a closure inside the stream would have to hold for every lifetime.
         let published: Vec<_> =
