@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::destinations::{Reader, check_destination, commit_files, content, part, target, write};
+use crate::support::agent::{Place, eventually};
 use crate::support::folder::Folder;
 use crate::support::proxy::Treatment;
 use crate::support::snowflake::stage::{STAGE, Stage};
@@ -394,6 +395,47 @@ fn run_python(python: &str, input: &Value) -> Value {
     let output = reader.wait_with_output().expect("wait for Python");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("the script writes JSON")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_killed_between_upload_and_commit_leaves_nothing_visible() {
+    let Some(server) = postgres::server_if_installed().await else { return };
+    let database = server.create_database().await;
+    let double = SnowflakeDouble::start().await;
+    let stage = Stage::on(&double, Backend::s3(forward).await, Some(16));
+    // The commit begins with a look at what is there.
+    double.hold("LIST ");
+    let address = double.address();
+    let section = format!(
+        "kind = \"snowflake\"\naccount = \"test-account\"\nhost = \"{}\"\nport = {}\nprotocol = \"http\"\n\
+         user = \"tester\"\npassword = \"hunter2\"\n",
+        address.ip(),
+        address.port()
+    );
+    let mut agent = Place::new().database(&database).connection("target.snowflake", &section).start().await;
+    let id = agent
+        .submit(json!({
+            "source_config": {"database": "sales", "query": "SELECT g AS id FROM generate_series(1, 1000) AS g"},
+            "destination_config": {"type": "snowflake_stage", "stage": format!("{STAGE}/killed/"), "format": "csv"},
+        }))
+        .await;
+    eventually("a commit", async || {
+        double.executed().iter().any(|sql| sql.starts_with("LIST ")).then_some(())
+    })
+    .await;
+    assert_eq!(stage.hidden().await.len(), 1, "the file is stored");
+    agent.kill().await;
+    assert_eq!(stage.visible("killed").await, BTreeMap::new(), "and not seen");
+
+    double.release();
+    agent.start_again().await;
+    let task = agent.wait_until(&id, "completed").await;
+    let files = stage.visible("killed").await;
+    let lines: Vec<&str> = files.values().map(|file| std::str::from_utf8(file).unwrap()).collect();
+    assert_eq!(lines.concat().lines().count(), 1001, "a header and each row once");
+    assert_eq!(task["receipt"]["files"].as_array().unwrap().len(), files.len());
+    assert_eq!(stage.hidden().await, Vec::<String>::new(), "the next attempt removed what was left");
+    assert!(!agent.log().contains("secret-of-the-stage"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
