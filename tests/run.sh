@@ -265,6 +265,9 @@ summary() {
 prepare_rust
 prepare_postgres
 prepare_pgbouncer
+if ! have envsubst && ! install_packages gettext-base; then
+    lacks "envsubst (install the package 'gettext-base'): tests of the container's entrypoint fail"
+fi
 prepare_matrix
 settle_postgres
 prepare_python
