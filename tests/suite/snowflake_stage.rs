@@ -71,6 +71,10 @@ impl Reader for Stage {
         self.backend.hidden().await
     }
 
+    fn shows_hidden(&self) -> bool {
+        matches!(self.backend, Backend::S3 { .. })
+    }
+
     fn location(&self, path: &str, name: &str) -> String {
         let separator = if path.is_empty() { "" } else { "/" };
         format!("{STAGE}/{path}{separator}{name}")
