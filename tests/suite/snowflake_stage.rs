@@ -138,6 +138,12 @@ async fn a_stage_with_signed_urls_keeps_the_contract_of_a_destination() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stage_of_an_emulator_in_a_directory_keeps_the_contract_of_a_destination() {
+    let (stage, destination) = on(Backend::directory(), None).await;
+    check_destination(&destination, &*stage).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_of_every_length_and_none_are_used() {
     for key_bytes in [Some(16), Some(32), None] {
         for (stage, destination) in stages(key_bytes).await {
@@ -205,6 +211,7 @@ async fn a_small_task_costs_few_statements() {
             Backend::S3 { .. } | Backend::Azure { .. } => [1, 1, 0, 0],
             Backend::Gcs { is_presigned: false, .. } => [1, 2, 0, 0],
             Backend::Gcs { is_presigned: true, .. } => [2, 2, 0, 0],
+            Backend::Directory { .. } => panic!("it is none of them"),
         };
         assert_eq!(counts, expected);
     }

@@ -99,7 +99,7 @@ impl Http {
             };
             let is_repeatable = matches!(refused.fault.kind(), FaultKind::Transient | FaultKind::Throttled)
                 && attempt < MAX_ATTEMPTS;
-            if !is_repeatable || refused.status == StatusCode::PRECONDITION_FAILED {
+            if !is_repeatable {
                 return Err(refused);
             }
             tracing::debug!(
