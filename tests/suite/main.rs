@@ -29,5 +29,6 @@ mod snowflake_client;
 mod snowflake_queue;
 mod snowflake_queue_agents;
 mod snowflake_sql;
+mod snowflake_stage;
 #[path = "../support/mod.rs"]
 mod support;
