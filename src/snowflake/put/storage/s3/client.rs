@@ -30,10 +30,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// request, so that all stages of a deployment share it.
 #[derive(Clone, Debug)]
 pub struct S3Clients {
-    clients: Arc<Mutex<HashMap<(String, Option<Endpoint>), Client>>>,
+    clients: Arc<Mutex<HashMap<Place, Client>>>,
     timeout: Duration,
 }
 
+/// A region, and an endpoint when it is not that of the region.
+type Place = (String, Option<Endpoint>);
 type Endpoint = (String, bool);
 
 impl S3Clients {
