@@ -3,4 +3,5 @@
 pub mod account;
 pub mod authentication;
 pub mod connection;
+pub mod load;
 mod private_file;
