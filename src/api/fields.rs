@@ -48,6 +48,12 @@ impl Findings {
         self.errors.len() + self.more
     }
 
+    /// What is wrong, as far as an answer lists it.
+    #[cfg(test)]
+    pub(super) fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
     /// Passes `value` on when nothing is wrong.
     pub(super) fn or_problem<T>(self, value: T) -> Result<T, Problem> {
         if self.errors.is_empty() { Ok(value) } else { Err(Problem::validation(self.errors, self.more)) }
@@ -175,6 +181,11 @@ where
         let number = value.as_i64().and_then(|number| T::try_from(number).ok());
         number.filter(|number| bounds.contains(number)).ok_or_else(|| format!("expected {what}"))
     }
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| expected("`true` or `false`", value))
 }
 
 /// One of a few names.

@@ -3,6 +3,7 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 
 use crate::config::TransferSettings;
+use crate::destination::FileLayout;
 use crate::source::BatchLimits;
 use crate::task::{Compression, FileFormat, MAX_SLICES, TaskSpec};
 
@@ -69,6 +70,20 @@ impl Plan {
             csv_delimiter: settings.csv_delimiter,
             csv_line_end: settings.csv_line_end.clone(),
             csv_header: settings.csv_header,
+        }
+    }
+}
+
+impl Plan {
+    /// What a reader has to know about the files.
+    #[must_use]
+    pub fn layout(&self) -> FileLayout {
+        FileLayout {
+            format: self.format,
+            compression: self.compression,
+            csv_delimiter: self.csv_delimiter,
+            csv_line_end: self.csv_line_end.clone(),
+            csv_header: self.csv_header,
         }
     }
 }
