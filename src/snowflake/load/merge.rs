@@ -5,50 +5,40 @@ use super::table::Pair;
 use super::types::Conversion;
 
 /// Inserts every row of the staging table.
-#[must_use]
 pub(super) fn insert_sql(table: &QualifiedName, staging: &QualifiedName, pairs: &[Pair]) -> String {
-    let columns: Vec<String> = pairs.iter().map(|pair| quote_identifier(&pair.table)).collect();
-    let values: Vec<String> = pairs.iter().map(|pair| value(pair, "s")).collect();
-    format!("INSERT INTO {table} ({}) SELECT {} FROM {staging} AS s", columns.join(", "), values.join(", "))
+    format!("INSERT INTO {table} ({}) {}", columns(pairs, ""), converted(staging, pairs))
 }
 
 /// Updates the rows whose keys are there, inserts the others. `keys` are names of the result.
-#[must_use]
 pub(super) fn merge_sql(
     table: &QualifiedName,
     staging: &QualifiedName,
     pairs: &[Pair],
     keys: &[String],
 ) -> String {
-    let is_key = |pair: &&Pair| keys.contains(&pair.source);
-    let equal = |pair: &Pair| {
+    let assign = |pair: &Pair, prefix: &str| {
         let column = quote_identifier(&pair.table);
-        format!("t.{column} = s.{column}")
+        format!("{prefix}{column} = s.{column}")
     };
-    let on: Vec<String> = pairs.iter().filter(is_key).map(equal).collect();
-    let set: Vec<String> = pairs
-        .iter()
-        .filter(|pair| !is_key(pair))
-        .map(|pair| format!("{} = {}", quote_identifier(&pair.table), value(pair, "s")))
-        .collect();
+    let (keys, others): (Vec<&Pair>, Vec<&Pair>) = pairs.iter().partition(|pair| keys.contains(&pair.source));
+    let on: Vec<String> = keys.into_iter().map(|pair| assign(pair, "t.")).collect();
+    let set: Vec<String> = others.into_iter().map(|pair| assign(pair, "")).collect();
     let update = match set.as_slice() {
         [] => String::new(),
         set => format!(" WHEN MATCHED THEN UPDATE SET {}", set.join(", ")),
     };
-    let columns: Vec<String> = pairs.iter().map(|pair| quote_identifier(&pair.table)).collect();
-    let values: Vec<String> = pairs.iter().map(|pair| value(pair, "s")).collect();
     format!(
-        "MERGE INTO {table} AS t USING {staging} AS s ON {}{update} WHEN NOT MATCHED THEN INSERT ({}) VALUES ({})",
+        "MERGE INTO {table} AS t USING ({}) AS s ON {}{update} WHEN NOT MATCHED THEN INSERT ({}) VALUES ({})",
+        converted(staging, pairs),
         on.join(" AND "),
-        columns.join(", "),
-        values.join(", ")
+        columns(pairs, ""),
+        columns(pairs, "s.")
     )
 }
 
 /// Counts the rows of the staging table that have NULL in a key, as `NULL_KEYS`, and the keys that
 /// several rows have, as `DOUBLE_KEYS`. Either makes a merge depend on chance: NULL equals nothing,
 /// so that its row would be inserted by every merge; of two rows with one key, one would win.
-#[must_use]
 pub(super) fn keys_sql(staging: &QualifiedName, pairs: &[Pair], keys: &[String]) -> String {
     let columns: Vec<String> = pairs
         .iter()
@@ -65,14 +55,27 @@ pub(super) fn keys_sql(staging: &QualifiedName, pairs: &[Pair], keys: &[String])
     )
 }
 
-fn value(pair: &Pair, from: &str) -> String {
-    let column = format!("{from}.{}", quote_identifier(&pair.table));
-    match pair.conversion {
-        Conversion::Direct => column,
-        Conversion::Json => format!("PARSE_JSON({column})"),
-        Conversion::JsonObject => format!("PARSE_JSON({column})::OBJECT"),
-        Conversion::JsonArray => format!("PARSE_JSON({column})::ARRAY"),
-    }
+/// The rows of the staging table with the types of the table.
+fn converted(staging: &QualifiedName, pairs: &[Pair]) -> String {
+    let values: Vec<String> = pairs
+        .iter()
+        .map(|pair| {
+            let column = quote_identifier(&pair.table);
+            match pair.conversion {
+                Conversion::Direct => column,
+                Conversion::Json => format!("PARSE_JSON({column}) AS {column}"),
+                Conversion::JsonObject => format!("PARSE_JSON({column})::OBJECT AS {column}"),
+                Conversion::JsonArray => format!("PARSE_JSON({column})::ARRAY AS {column}"),
+            }
+        })
+        .collect();
+    format!("SELECT {} FROM {staging}", values.join(", "))
+}
+
+fn columns(pairs: &[Pair], prefix: &str) -> String {
+    let columns: Vec<String> =
+        pairs.iter().map(|pair| format!("{prefix}{}", quote_identifier(&pair.table))).collect();
+    columns.join(", ")
 }
 
 #[cfg(test)]
@@ -98,11 +101,11 @@ mod tests {
         let keys = ["id".to_owned(), "shop".to_owned()];
         assert_eq!(
             merge_sql(&name("T"), &name("X"), &pairs, &keys),
-            "MERGE INTO \"D\".\"S\".\"T\" AS t USING \"D\".\"S\".\"X\" AS s \
+            "MERGE INTO \"D\".\"S\".\"T\" AS t USING \
+             (SELECT \"ID\", \"Shop\", PARSE_JSON(\"BODY\") AS \"BODY\" FROM \"D\".\"S\".\"X\") AS s \
              ON t.\"ID\" = s.\"ID\" AND t.\"Shop\" = s.\"Shop\" \
-             WHEN MATCHED THEN UPDATE SET \"BODY\" = PARSE_JSON(s.\"BODY\") \
-             WHEN NOT MATCHED THEN INSERT (\"ID\", \"Shop\", \"BODY\") \
-             VALUES (s.\"ID\", s.\"Shop\", PARSE_JSON(s.\"BODY\"))"
+             WHEN MATCHED THEN UPDATE SET \"BODY\" = s.\"BODY\" \
+             WHEN NOT MATCHED THEN INSERT (\"ID\", \"Shop\", \"BODY\") VALUES (s.\"ID\", s.\"Shop\", s.\"BODY\")"
         );
         assert_eq!(
             keys_sql(&name("X"), &pairs, &keys),
@@ -129,8 +132,8 @@ mod tests {
         ];
         assert_eq!(
             insert_sql(&name("T"), &name("X"), &pairs),
-            "INSERT INTO \"D\".\"S\".\"T\" (\"O\", \"A\", \"T\") SELECT PARSE_JSON(s.\"O\")::OBJECT, \
-             PARSE_JSON(s.\"A\")::ARRAY, s.\"T\" FROM \"D\".\"S\".\"X\" AS s"
+            "INSERT INTO \"D\".\"S\".\"T\" (\"O\", \"A\", \"T\") SELECT PARSE_JSON(\"O\")::OBJECT AS \"O\", \
+             PARSE_JSON(\"A\")::ARRAY AS \"A\", \"T\" FROM \"D\".\"S\".\"X\""
         );
     }
 }
