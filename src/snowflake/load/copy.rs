@@ -3,6 +3,7 @@
 use super::name::{QualifiedName, quote_identifier, string_literal};
 use super::table::Pair;
 use crate::destination::FileLayout;
+use crate::snowflake::Table;
 use crate::task::{Compression, FileFormat};
 
 /// Files that one COPY can name (Snowflake's own limit).
@@ -82,7 +83,7 @@ fn escaped(character: char) -> String {
 
 /// `@stage/path/` as SQL: in single quotes where it has more than plain words.
 #[must_use]
-pub(super) fn stage_reference(location: &str) -> String {
+pub fn stage_reference(location: &str) -> String {
     let plain = |character: char| {
         character.is_ascii_alphanumeric()
             || matches!(character, '@' | '_' | '.' | '/' | '-' | '~' | '%' | '$' | '=')
@@ -101,17 +102,41 @@ pub(super) struct Loaded {
     pub(super) first_error: Option<LoadPlace>,
 }
 
+impl Loaded {
+    /// Adds what the answer of a COPY says: a row for each file, or one with a sentence when there
+    /// was nothing to do.
+    pub(super) fn add(&mut self, answer: &Table) {
+        for row in &answer.rows {
+            let Some(file) = answer.value(row, "file") else { continue };
+            let number = |name| answer.value(row, name).and_then(|text| text.parse::<u64>().ok());
+            self.rows += number("rows_loaded").unwrap_or_default();
+            match answer.value(row, "status").unwrap_or_default() {
+                "LOADED" => {}
+                "LOAD_SKIPPED" => self.skipped.push(file.to_owned()),
+                _ => {
+                    self.first_error.get_or_insert_with(|| LoadPlace {
+                        file: Some(file.to_owned()),
+                        line: number("first_error_line"),
+                        row: None,
+                        column: answer.value(row, "first_error_column_name").map(str::to_owned),
+                    });
+                }
+            }
+        }
+    }
+}
+
 /// Where in the files a load failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct LoadPlace {
+pub struct LoadPlace {
     /// The file, relative to its stage.
-    pub(super) file: Option<String>,
+    pub file: Option<String>,
     /// The line of a text file, from 1.
-    pub(super) line: Option<u64>,
+    pub line: Option<u64>,
     /// The row, from 1.
-    pub(super) row: Option<u64>,
+    pub row: Option<u64>,
     /// The column of the table.
-    pub(super) column: Option<String>,
+    pub column: Option<String>,
 }
 
 impl LoadPlace {
@@ -124,7 +149,7 @@ impl LoadPlace {
     ///
     /// The first line quotes the value, so nothing of it is looked at.
     #[must_use]
-    pub(super) fn find(message: &str) -> Option<Self> {
+    pub fn find(message: &str) -> Option<Self> {
         let mut place = Self::default();
         for line in message.lines().skip(1).map(str::trim) {
             if let Some(rest) = line.strip_prefix("File '") {

@@ -62,14 +62,14 @@ fn converted(staging: &QualifiedName, pairs: &[Pair]) -> String {
         .map(|pair| {
             let column = quote_identifier(&pair.table);
             match pair.conversion {
-                Conversion::Direct => column,
-                Conversion::Json => format!("PARSE_JSON({column}) AS {column}"),
-                Conversion::JsonObject => format!("PARSE_JSON({column})::OBJECT AS {column}"),
-                Conversion::JsonArray => format!("PARSE_JSON({column})::ARRAY AS {column}"),
+                Conversion::Direct => format!("x.{column}"),
+                Conversion::Json => format!("PARSE_JSON(x.{column}) AS {column}"),
+                Conversion::JsonObject => format!("PARSE_JSON(x.{column})::OBJECT AS {column}"),
+                Conversion::JsonArray => format!("PARSE_JSON(x.{column})::ARRAY AS {column}"),
             }
         })
         .collect();
-    format!("SELECT {} FROM {staging}", values.join(", "))
+    format!("SELECT {} FROM {staging} AS x", values.join(", "))
 }
 
 fn columns(pairs: &[Pair], prefix: &str) -> String {
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(
             merge_sql(&name("T"), &name("X"), &pairs, &keys),
             "MERGE INTO \"D\".\"S\".\"T\" AS t USING \
-             (SELECT \"ID\", \"Shop\", PARSE_JSON(\"BODY\") AS \"BODY\" FROM \"D\".\"S\".\"X\") AS s \
+             (SELECT x.\"ID\", x.\"Shop\", PARSE_JSON(x.\"BODY\") AS \"BODY\" FROM \"D\".\"S\".\"X\" AS x) AS s \
              ON t.\"ID\" = s.\"ID\" AND t.\"Shop\" = s.\"Shop\" \
              WHEN MATCHED THEN UPDATE SET \"BODY\" = s.\"BODY\" \
              WHEN NOT MATCHED THEN INSERT (\"ID\", \"Shop\", \"BODY\") VALUES (s.\"ID\", s.\"Shop\", s.\"BODY\")"
@@ -132,8 +132,8 @@ mod tests {
         ];
         assert_eq!(
             insert_sql(&name("T"), &name("X"), &pairs),
-            "INSERT INTO \"D\".\"S\".\"T\" (\"O\", \"A\", \"T\") SELECT PARSE_JSON(\"O\")::OBJECT AS \"O\", \
-             PARSE_JSON(\"A\")::ARRAY AS \"A\", \"T\" FROM \"D\".\"S\".\"X\""
+            "INSERT INTO \"D\".\"S\".\"T\" (\"O\", \"A\", \"T\") SELECT PARSE_JSON(x.\"O\")::OBJECT AS \"O\", \
+             PARSE_JSON(x.\"A\")::ARRAY AS \"A\", x.\"T\" FROM \"D\".\"S\".\"X\" AS x"
         );
     }
 }

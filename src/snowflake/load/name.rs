@@ -7,14 +7,14 @@ const MAX_IDENTIFIER: usize = 255;
 
 /// Puts `name` in double quotes, so that it is one identifier, whatever it contains.
 #[must_use]
-pub(super) fn quote_identifier(name: &str) -> String {
+pub fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// `text` as a string constant. Snowflake reads backslash sequences in constants, so a backslash
 /// is doubled as well as a quote.
 #[must_use]
-pub(super) fn string_literal(text: &str) -> String {
+pub fn string_literal(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
