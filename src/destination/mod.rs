@@ -7,6 +7,7 @@ mod content_hash;
 pub mod local;
 pub mod part_name;
 pub mod s3;
+pub mod snowflake_stage;
 
 use std::sync::Arc;
 
@@ -24,7 +25,8 @@ use crate::task::{Compression, FileFormat, FileReceipt, LoadReceipt, LoadSpec, T
 pub struct Target {
     /// Whose files.
     pub task: TaskId,
-    /// Directory or key prefix below the connection's root, as the task gave it.
+    /// Directory or key prefix below the connection's root, or a stage with a path on it, as the
+    /// task gave it.
     pub path: String,
     /// What to do with the files once they are visible; only the kinds that can load look at it.
     pub load: Option<LoadRequest>,

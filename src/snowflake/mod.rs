@@ -21,6 +21,7 @@ mod http;
 pub mod load;
 mod login;
 mod private_file;
+pub mod put;
 mod query;
 mod query_context;
 mod redact;

@@ -4,6 +4,7 @@ use super::name::{QualifiedName, quote_identifier, string_literal};
 use super::table::Pair;
 use crate::destination::FileLayout;
 use crate::snowflake::Table;
+use crate::snowflake::put::StageLocation;
 use crate::task::{Compression, FileFormat};
 
 /// Files that one COPY can name (Snowflake's own limit).
@@ -23,11 +24,11 @@ const MAX_FILES: usize = 1000;
 pub(super) fn statements(
     table: &QualifiedName,
     pairs: &[Pair],
-    from: &str,
+    from: &StageLocation,
     files: &[String],
     layout: &FileLayout,
 ) -> Vec<String> {
-    let from = stage_reference(from);
+    let from = from.reference();
     let (columns, format) = match layout.format {
         FileFormat::Parquet => (
             String::new(),
@@ -79,16 +80,6 @@ fn escaped(character: char) -> String {
         '\\' => "\\\\".to_owned(),
         other => other.to_string(),
     }
-}
-
-/// `@stage/path/` as SQL: in single quotes where it has more than plain words.
-#[must_use]
-pub fn stage_reference(location: &str) -> String {
-    let plain = |character: char| {
-        character.is_ascii_alphanumeric()
-            || matches!(character, '@' | '_' | '.' | '/' | '-' | '~' | '%' | '$' | '=')
-    };
-    if location.chars().all(plain) { location.to_owned() } else { string_literal(location) }
 }
 
 /// What one COPY did.
@@ -192,6 +183,10 @@ mod tests {
     use super::*;
     use crate::snowflake::load::types::{ColumnType, Conversion};
 
+    fn stage(text: &str) -> StageLocation {
+        StageLocation::parse(text).unwrap()
+    }
+
     fn table() -> QualifiedName {
         QualifiedName { database: "D".into(), schema: "S".into(), table: "T".into() }
     }
@@ -215,7 +210,7 @@ mod tests {
         let files = ["task_a_result_001.parquet".to_owned()];
         let layout = layout(FileFormat::Parquet, Compression::Zstd);
         assert_eq!(
-            statements(&table(), &pairs(), "@D.S.STG/orders/", &files, &layout),
+            statements(&table(), &pairs(), &stage("@D.S.STG/orders/"), &files, &layout),
             ["COPY INTO \"D\".\"S\".\"T\" FROM @D.S.STG/orders/ FILES=('task_a_result_001.parquet') \
               FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE BINARY_AS_TEXT=FALSE NULL_IF=()) \
               MATCH_BY_COLUMN_NAME=CASE_INSENSITIVE ON_ERROR=ABORT_STATEMENT"]
@@ -227,7 +222,7 @@ mod tests {
         let files = ["task_a_result_001.csv.gz".to_owned()];
         let layout = layout(FileFormat::Csv, Compression::Gzip);
         assert_eq!(
-            statements(&table(), &pairs(), "@~/my path/", &files, &layout),
+            statements(&table(), &pairs(), &stage("@~/my path/"), &files, &layout),
             ["COPY INTO \"D\".\"S\".\"T\" (\"ID\", \"ship to\") FROM '@~/my path/' \
               FILES=('task_a_result_001.csv.gz') FILE_FORMAT=(TYPE=CSV COMPRESSION=GZIP FIELD_DELIMITER=',' \
               RECORD_DELIMITER='\\r\\n' SKIP_HEADER=1 FIELD_OPTIONALLY_ENCLOSED_BY='\"' \
@@ -240,7 +235,7 @@ mod tests {
     fn more_files_than_one_statement_can_name_take_several() {
         let files: Vec<String> = (0..2001).map(|number| format!("f{number}")).collect();
         let layout = layout(FileFormat::Parquet, Compression::Zstd);
-        let statements = statements(&table(), &pairs(), "@s/", &files, &layout);
+        let statements = statements(&table(), &pairs(), &stage("@s/"), &files, &layout);
         assert_eq!(statements.len(), 3);
         assert!(statements.iter().all(|sql| !sql.contains("FORCE") && !sql.contains("PURGE")));
         assert!(statements[2].contains("FILES=('f2000')"), "{}", statements[2]);
@@ -259,20 +254,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn a_stage_path_is_one_token_whatever_it_contains(path in "[a-z'\"\\\\./ ;@\u{e9}-]{0,30}") {
-            let location = format!("@s/{path}");
-            let reference = stage_reference(&location);
-            if reference == location {
-                prop_assert!(!reference.contains(['\'', '"', ' ', ';', '\\']));
-            } else {
-                let inner = &reference[1..reference.len() - 1];
-                prop_assert_eq!(inner.replace("''", "'").replace("\\\\", "\\"), location);
-                let bare = inner.replace("\\\\", "").replace("''", "");
-                prop_assert!(!bare.contains(['\'', '\\']));
-            }
-        }
-
         #[test]
         fn no_message_is_too_strange_to_look_for_a_place(message in "(\\PC|[\n'\"]|File '|Row |, line 1){0,20}") {
             drop(LoadPlace::find(&message));

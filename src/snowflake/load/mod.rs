@@ -26,12 +26,13 @@ mod table;
 mod types;
 
 pub use control::DEFAULT_NAME as DEFAULT_CONTROL_TABLE;
-pub use copy::{LoadPlace, stage_reference};
+pub use copy::LoadPlace;
 pub use name::{InvalidTableName, QualifiedName, TableName, quote_identifier, string_literal};
 pub use run::run;
 
 use crate::destination::LoadRequest;
 use crate::fault::{Fault, FaultKind};
+use crate::snowflake::put::StageLocation;
 use crate::task::TaskId;
 
 /// One load.
@@ -41,8 +42,8 @@ pub struct LoadJob<'a> {
     pub task: &'a TaskId,
     /// What was asked for.
     pub request: &'a LoadRequest,
-    /// The directory of the files, not quoted: `@DB.SCHEMA.STAGE/path/`.
-    pub stage: &'a str,
+    /// The directory of the files.
+    pub stage: &'a StageLocation,
     /// The names of the files in it, in order.
     pub files: Vec<String>,
     /// Rows in all of them.

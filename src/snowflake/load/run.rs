@@ -8,7 +8,7 @@ use super::merge;
 use super::name::QualifiedName;
 use super::table::{self, Mapping, TableColumn};
 use super::types::{ColumnType, Conversion};
-use super::{LoadJob, TableName, stage_reference, table_name};
+use super::{LoadJob, TableName, table_name};
 use crate::fault::{Fault, FaultKind};
 use crate::retry::Backoff;
 use crate::snowflake::{Client, Error, OwnSession, QueryTag, Statement, Table};
@@ -53,10 +53,9 @@ pub async fn run(client: &Client, job: &LoadJob<'_>) -> Result<LoadReceipt, Faul
 /// costs storage only, so it is said in the log and in the receipt.
 async fn purge(client: &Client, job: &LoadJob<'_>) -> bool {
     for file in &job.files {
-        let sql = format!("REMOVE {}", stage_reference(&format!("{}{file}", job.stage)));
-        if let Err(error) = client.run(&Statement::new(sql).query_tag(&tag(job))).await {
+        if let Err(error) = client.run(&Statement::new(job.stage.remove(file)).query_tag(&tag(job))).await {
             tracing::warn!(
-                task.id = %job.task, stage = job.stage, file, %error,
+                task.id = %job.task, stage = %job.stage, file, %error,
                 "loaded files could not be removed from their stage"
             );
             return false;
@@ -123,7 +122,8 @@ impl Load<'_> {
         }
         let mapping = self.prepare_table(&names.table).await?;
         let spec = &self.job.request.spec;
-        let open = key.open(spec.mode, self.job.stage, self.job.files.len());
+        let stage = self.job.stage.to_string();
+        let open = key.open(spec.mode, &stage, self.job.files.len());
         self.execute(open, || format!("open a row in the control table {}", names.control)).await?;
         let change = self.prepare_change(&names.table, &mapping).await?;
         let in_table = || format!("load into table {}", names.table);
@@ -182,7 +182,8 @@ impl Load<'_> {
             }
         }
         let spec = &self.job.request.spec;
-        let claim = key.claim(spec.mode, self.job.stage, self.job.files.len(), counts);
+        let stage = self.job.stage.to_string();
+        let claim = key.claim(spec.mode, &stage, self.job.files.len(), counts);
         let claimed =
             self.execute(claim, || format!("claim the row of this load in {}", key.control)).await?;
         Ok((count(&claimed, "number of rows updated") > 0).then_some(counts))
@@ -241,7 +242,7 @@ impl Load<'_> {
         let Some(row) = found.rows.first() else { return Ok(None) };
         let (mode, stage) = (found.value(row, "MODE"), found.value(row, "STAGE"));
         let spec = &self.job.request.spec;
-        if mode != Some(spec.mode.as_str()) || stage != Some(self.job.stage) {
+        if mode != Some(spec.mode.as_str()) || stage != Some(&self.job.stage.to_string()) {
             let action = format!("load task `{}` into table {}", self.job.task, key.table);
             return Err(Fault::new(FaultKind::Request, action)
                 .because("a task of this id was loaded into it before, from another place or in another mode")
