@@ -20,8 +20,10 @@ use crate::config::{Config, SourceConnection, TargetConnection, TransferSettings
 use crate::destination::Destination;
 use crate::destination::local::LocalDestination;
 use crate::destination::s3::S3Destination;
-use crate::fault::{Fault, FaultKind};
+use crate::destination::snowflake_stage::SnowflakeStageDestination;
+use crate::fault::Fault;
 use crate::shutdown::Shutdown;
+use crate::snowflake::Client;
 use crate::source::Source;
 use crate::source::postgres::Postgres;
 use crate::source::read_only::SqlDialect;
@@ -191,9 +193,9 @@ pub async fn destination(
     Ok(match connection {
         TargetConnection::Local(config) => Arc::new(LocalDestination::new(config)),
         TargetConnection::S3(config) => Arc::new(S3Destination::new(config, shutdown).await?),
-        TargetConnection::Snowflake(_) => {
-            return Err(Fault::new(FaultKind::Request, "this version cannot write to Snowflake stages yet")
-                .remedy("Remove the connection from the configuration."));
+        TargetConnection::Snowflake(config) => {
+            let client = Client::new(config.connection.clone(), shutdown)?;
+            Arc::new(SnowflakeStageDestination::new(client, shutdown)?)
         }
     })
 }

@@ -78,7 +78,7 @@ impl Container {
         what: &str,
         bytes: u64,
         query: &str,
-        build: impl Fn(&reqwest::Client, String) -> RequestBuilder + Send,
+        build: impl Fn(&reqwest::Client, String) -> RequestBuilder + Send + Sync,
     ) -> Result<Response, Refused> {
         let action = format!("{what} `{file_name}` on the storage of the stage");
         let call = Call { grant: &self.grant, action: action.into(), bytes, refusal, code_header: CODE };

@@ -81,7 +81,7 @@ impl Bucket {
         file_name: &str,
         what: &str,
         bytes: u64,
-        build: impl Fn(&reqwest::Client, &str) -> RequestBuilder + Send,
+        build: impl Fn(&reqwest::Client, &str) -> RequestBuilder + Send + Sync,
     ) -> Result<Response, Refused> {
         let action = format!("{what} `{file_name}` on the storage of the stage");
         let is_presigned = matches!(grant.access().credentials, Credentials::Presigned(_));

@@ -53,7 +53,6 @@ pub(super) struct Call<'a> {
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) status: StatusCode,
-    pub(super) code: String,
     fault: Fault,
 }
 
@@ -116,14 +115,14 @@ impl Http {
 impl Call<'_> {
     fn local(&self, fault: Fault) -> Refused {
         let status = StatusCode::INTERNAL_SERVER_ERROR;
-        Refused { status, code: String::new(), fault: fault.while_doing(self.action.clone()) }
+        Refused { status, fault: fault.while_doing(self.action.clone()) }
     }
 
     fn without_answer(&self, error: reqwest::Error) -> Refused {
         // Its URL has the signature that gives access.
         let error = error.without_url();
         let fault = Fault::new(FaultKind::Transient, self.action.clone()).because(error).remedy(REACH);
-        Refused { status: StatusCode::BAD_GATEWAY, code: String::new(), fault }
+        Refused { status: StatusCode::BAD_GATEWAY, fault }
     }
 
     fn judge(&self, response: &Response) -> Refused {
@@ -159,7 +158,7 @@ impl Call<'_> {
             Some(remedy) => fault.remedy(remedy),
             None => fault,
         };
-        Refused { status, code, fault }
+        Refused { status, fault }
     }
 }
 
