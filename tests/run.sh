@@ -163,14 +163,14 @@ prepare_matrix() {
     export TEST_POSTGRES_MATRIX=$found
 }
 
-# ---- Python: moto's S3 server and the foreign readers --------------------------------------------
+# ---- Python: servers that speak as S3 and Snowflake do, and the foreign readers -------------------
 
 prepare_python() {
     say "Python environment"
     local environment=$cache/venv stamp wanted
     if ! have python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         if ! install_packages python3 python3-venv; then
-            lacks "python3 with its venv module (install 'python3' and 'python3-venv'): tests against S3, and those that read the files with another program"
+            lacks "python3 with its venv module (install 'python3' and 'python3-venv'): tests against S3 and fakesnow, and those that read the files with another program"
             return
         fi
     fi
@@ -180,15 +180,18 @@ prepare_python() {
         rm -rf "$environment"
         if ! { python3 -m venv "$environment" &&
             "$environment/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt; }; then
-            lacks "Python packages of tests/requirements.txt (is the package index reachable?): tests against S3, and those that read the files with another program"
+            lacks "Python packages of tests/requirements.txt (is the package index reachable?): tests against S3 and fakesnow, and those that read the files with another program"
             return
         fi
         printf '%s\n' "$wanted" >"$stamp"
     fi
     export TEST_PYTHON=$environment/bin/python
     export TEST_MOTO_SERVER=$environment/bin/moto_server
-    "$TEST_PYTHON" -c 'import duckdb, moto, pyarrow
-print("moto", moto.__version__, "pyarrow", pyarrow.__version__, "duckdb", duckdb.__version__)'
+    # The Python that has the module `fakesnow`.
+    export TEST_FAKESNOW=$TEST_PYTHON
+    "$TEST_PYTHON" -c 'import duckdb, fakesnow, importlib.metadata as metadata, moto, pyarrow
+print("moto", moto.__version__, "pyarrow", pyarrow.__version__, "duckdb", duckdb.__version__,
+      "fakesnow", metadata.version("fakesnow"))'
 }
 
 # ---- Rust ---------------------------------------------------------------------------------------
@@ -229,7 +232,7 @@ if [[ ${CI:-} == true ]]; then export REQUIRE_SERVERS=1; fi
 
 if [[ $only_prepare == yes ]]; then
     summary
-    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PYTHON TEST_MOTO_SERVER; do
+    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW; do
         if [[ -n ${!variable:-} ]]; then printf 'export %s=%q\n' "$variable" "${!variable}"; fi
     done
     exit 0

@@ -20,5 +20,6 @@ mod postgres_source;
 mod postgres_support;
 mod postgres_types;
 mod s3_destination;
+mod snowflake_client;
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod extraction;
+pub(crate) mod fakesnow;
 pub(crate) mod folder;
 pub(crate) mod foreign_reader;
 pub(crate) mod gate;
@@ -9,3 +10,4 @@ pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod s3;
 pub(crate) mod server;
+pub(crate) mod snowflake;
