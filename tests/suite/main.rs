@@ -21,5 +21,6 @@ mod postgres_support;
 mod postgres_types;
 mod s3_destination;
 mod snowflake_client;
+mod snowflake_load;
 #[path = "../support/mod.rs"]
 mod support;

@@ -49,7 +49,8 @@ impl Bench {
     }
 
     async fn run(&self, sql: &str) -> Vec<Vec<String>> {
-        let table = self.client.run(&Statement::new(sql)).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let table =
+            self.client.run(&Statement::new(sql)).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
         let cell = |cell: &Option<String>| cell.clone().unwrap_or_else(|| "NULL".into());
         table.rows.iter().map(|row| row.iter().map(cell).collect()).collect()
     }
@@ -174,10 +175,7 @@ fn texts(rows: &[[&str; 3]]) -> Vec<Vec<String>> {
 
 /// The first two words of each statement.
 fn verbs(statements: &[String]) -> Vec<String> {
-    statements
-        .iter()
-        .map(|sql| sql.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
-        .collect()
+    statements.iter().map(|sql| sql.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect()
 }
 
 #[tokio::test]
@@ -401,9 +399,14 @@ async fn ddl_comes_before_the_transaction_and_the_files_go_after_it() {
 
 /// Loads after a first load of another task, with an agent that dies at statement `number`. Returns
 /// the end state, and whether the agent died at all.
-async fn die_at(mode: LoadMode, number: usize, treatment: Treatment) -> Option<([Vec<Vec<String>>; 2], bool)> {
+async fn die_at(
+    mode: LoadMode,
+    number: usize,
+    treatment: Treatment,
+) -> Option<([Vec<Vec<String>>; 2], bool)> {
     let bench = Bench::start().await?;
-    let first = bench.stage("first", spec(LoadMode::Append), &[vec![(2, "0.00", "old"), (8, "8.00", "old")]]).await;
+    let first =
+        bench.stage("first", spec(LoadMode::Append), &[vec![(2, "0.00", "old"), (8, "8.00", "old")]]).await;
     if number % 2 == 0 {
         // Every other time the table and the control table are there already.
         bench.load(&first).await.unwrap();
@@ -483,8 +486,13 @@ async fn a_lost_session_or_answer_is_made_good_within_one_attempt() {
             let is_first = sql.starts_with(beginning) && seen.fetch_add(1, Ordering::Relaxed) == 0;
             if is_first { treatment } else { Treatment::Forward }
         });
-        let receipt = bench.load(&staged).await.unwrap_or_else(|fault| panic!("{beginning}: {}", fault.chain()));
-        assert_eq!((receipt.rows_loaded, receipt.already_loaded), (3, found_again), "{beginning} {treatment:?}");
+        let receipt =
+            bench.load(&staged).await.unwrap_or_else(|fault| panic!("{beginning}: {}", fault.chain()));
+        assert_eq!(
+            (receipt.rows_loaded, receipt.already_loaded),
+            (3, found_again),
+            "{beginning} {treatment:?}"
+        );
         let [rows, control] = bench.state().await;
         assert_eq!((rows.len(), control.len()), (3, 1), "{beginning} {treatment:?}");
     }

@@ -112,7 +112,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn send(&self, path: &str, headers: HeaderMap, method: axum::http::Method, body: Bytes) -> (StatusCode, Bytes) {
+    async fn send(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        method: axum::http::Method,
+        body: Bytes,
+    ) -> (StatusCode, Bytes) {
         let url = format!("http://{}{path}", self.server);
         let mut request = self.http.request(method, url).body(body);
         for name in [header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT] {
@@ -130,7 +136,9 @@ impl Shared {
         headers.insert(header::AUTHORIZATION, token.parse().expect("it was a header"));
         headers.insert(header::CONTENT_TYPE, "application/json".parse().expect("a header"));
         let roll_back = json!({"sqlText": "ROLLBACK"}).to_string();
-        for (path, body) in [("/queries/v1/query-request", roll_back), ("/session?delete=true", "{}".to_owned())] {
+        for (path, body) in
+            [("/queries/v1/query-request", roll_back), ("/session?delete=true", "{}".to_owned())]
+        {
             self.send(path, headers.clone(), axum::http::Method::POST, body.into()).await;
         }
     }
@@ -140,7 +148,8 @@ async fn relay(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let token = parts.headers.get(header::AUTHORIZATION).and_then(|token| token.to_str().ok()).map(str::to_owned);
+    let token =
+        parts.headers.get(header::AUTHORIZATION).and_then(|token| token.to_str().ok()).map(str::to_owned);
     if path.starts_with("/session?delete") || path.contains("delete=true") {
         if let Some(token) = token {
             shared.end_session(&token).await;
@@ -172,7 +181,10 @@ async fn relay(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         Treatment::Forward | Treatment::HoldAfter | Treatment::LoseAfter | Treatment::CutAnswer => {}
     }
     let (status, answer) = if sql.starts_with("REMOVE ") {
-        (StatusCode::OK, success(json!({"rowtype": [], "rowset": [], "total": 0, "queryResultFormat": "json"})))
+        (
+            StatusCode::OK,
+            success(json!({"rowtype": [], "rowset": [], "total": 0, "queryResultFormat": "json"})),
+        )
     } else {
         statement["sqlText"] = json!(adapt(&sql));
         let body = statement.to_string().into();
