@@ -85,7 +85,8 @@ impl Bench {
         let order = self.client.transfer(&Statement::new(sql)).await.unwrap();
         let url = order["stageInfo"]["presignedUrl"].as_str().expect("fakesnow gives a URL");
         let answer = reqwest::Client::new().put(url).body(content).send().await.unwrap();
-        assert!(answer.status().is_success());
+        let status = answer.status();
+        assert!(status.is_success(), "{status} {url}: {}", answer.text().await.unwrap_or_default());
     }
 
     async fn load(&self, staged: &Staged) -> Result<LoadReceipt, Fault> {
