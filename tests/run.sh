@@ -84,6 +84,20 @@ prepare_postgres() {
     fi
 }
 
+# A pooler in front of it; Debian keeps it where only root's PATH leads.
+prepare_pgbouncer() {
+    say "PgBouncer"
+    local program
+    export PATH=$PATH:/usr/sbin
+    if ! have pgbouncer && ! install_packages pgbouncer; then
+        lacks "PgBouncer (install the package 'pgbouncer'): tests through a connection pooler"
+        return
+    fi
+    program=$(command -v pgbouncer)
+    export TEST_PGBOUNCER=$program
+    pgbouncer --version | head -n 1
+}
+
 # Where no server is installed and none can be, the newest of the matrix does.
 settle_postgres() {
     if [[ -n $postgres_folder ]]; then return; fi
@@ -223,6 +237,7 @@ summary() {
 
 prepare_rust
 prepare_postgres
+prepare_pgbouncer
 prepare_matrix
 settle_postgres
 prepare_python
@@ -232,7 +247,7 @@ if [[ ${CI:-} == true ]]; then export REQUIRE_SERVERS=1; fi
 
 if [[ $only_prepare == yes ]]; then
     summary
-    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW; do
+    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW; do
         if [[ -n ${!variable:-} ]]; then printf 'export %s=%q\n' "$variable" "${!variable}"; fi
     done
     exit 0

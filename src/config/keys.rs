@@ -1,5 +1,9 @@
 //! Every key that the configuration knows, as the reader uses them and the documentation shows them.
 
+mod snowflake;
+
+pub(super) use snowflake::{SNOWFLAKE, SNOWFLAKE_CONNECTION, SNOWFLAKE_IGNORED};
+
 /// One key of a section.
 #[derive(Debug)]
 #[cfg_attr(not(test), expect(dead_code, reason = "tests hold example and documentation to it"))]
@@ -316,158 +320,6 @@ pub(super) const S3: &[Key] = &[
     key("part_size", "size, 5 MiB to 5 GiB", "\"8 MiB\"", "Bytes of one part of a multipart upload."),
     key("parallel_parts", "integer, 1 to 16", "2", "Parts of one file that are uploaded at the same time."),
     key("request_timeout", "duration, 1s to 1h", "60", "Longest time for one request without progress."),
-];
-
-pub(super) const SNOWFLAKE: &[Key] = &[
-    KIND,
-    key(
-        "connection_name",
-        "string, not blank",
-        "",
-        "A connection of Snowflake's own files, or `@SPCS_CONNECTION`; the other keys override what it says.",
-    ),
-];
-
-/// Accepted as in Snowflake's connection files, in every case and with or without underscores.
-pub(super) const SNOWFLAKE_CONNECTION: &[Key] = &[
-    key("account", "string, not blank", "", "Account identifier, `myorg-account1` or `locator.region`."),
-    key("host", "host name or address", "that of the account", "Host, for private links and test servers."),
-    key("port", "integer, 1 to 65535", "443", "Port."),
-    key("protocol", "`\"https\"`, `\"http\"`", "\"https\"", "`http` is for test servers."),
-    key("region", "string, not blank", "", "Region, when `account` is a locator alone."),
-    Key {
-        name: "user",
-        also: &["username"],
-        kind: "string, not blank",
-        default: "",
-        meaning: "User; most tokens do not need one.",
-    },
-    key("password", "secret", "", "Password, or a programmatic access token in its place."),
-    key("passcode", "secret", "", "One-time passcode of the second factor."),
-    key("passcode_in_password", "boolean", "false", "The passcode stands at the end of the password."),
-    key(
-        "authenticator",
-        "`\"snowflake\"`, `\"snowflake_jwt\"`, `\"oauth\"`, `\"programmatic_access_token\"`, \
-         `\"oauth_client_credentials\"`, `\"workload_identity\"`, `\"externalbrowser\"`, \
-         `\"username_password_mfa\"`",
-        "what the other keys mean",
-        "How to log in.",
-    ),
-    key("token", "secret", "", "OAuth, programmatic access or OpenID Connect token."),
-    key("token_file_path", "path", "", "File of the token, read at each login; wins over `token`."),
-    Key {
-        name: "private_key",
-        also: &["private_key_raw"],
-        kind: "secret",
-        default: "",
-        meaning: "Private key: PKCS#8 as PEM, or its DER in base64.",
-    },
-    Key {
-        name: "private_key_file",
-        also: &["private_key_path"],
-        kind: "path",
-        default: "",
-        meaning: "File of the same, read at each login.",
-    },
-    Key {
-        name: "private_key_file_pwd",
-        also: &["private_key_passphrase"],
-        kind: "secret",
-        default: "",
-        meaning: "What the private key is encrypted with.",
-    },
-    key("role", "string, not blank", "that of the user", "Role. Quote it as in SQL when its case counts."),
-    key("warehouse", "string, not blank", "that of the user", "Warehouse."),
-    key("database", "string, not blank", "", "Database."),
-    key("schema", "string, not blank", "", "Schema."),
-    key(
-        "secondary_roles",
-        "`\"all\"`, `\"none\"`",
-        "that of the user",
-        "Whether the user's other roles count too.",
-    ),
-    key("session_parameters", "table of session parameters", "", "Set at the login."),
-    key("autocommit", "boolean", "", "The session parameter `AUTOCOMMIT`."),
-    key("timezone", "string, not blank", "", "The session parameter `TIMEZONE`."),
-    key("oauth_client_id", "string, not blank", "", "Client of `oauth_client_credentials`."),
-    key("oauth_client_secret", "secret", "", "Its secret."),
-    key("oauth_scope", "string, not blank", "`session:role:` and `role`", "Scope of the token."),
-    key(
-        "oauth_token_request_url",
-        "URL, https",
-        "that of the account",
-        "Where the token is fetched; `http` only on this machine.",
-    ),
-    key("oauth_credentials_in_body", "boolean", "false", "The secret travels in the form, not in a header."),
-    key(
-        "workload_identity_provider",
-        "`\"AWS\"`, `\"GCP\"`, `\"AZURE\"`, `\"OIDC\"`",
-        "",
-        "Platform that says who the agent is; `OIDC` takes `token` or `token_file_path`.",
-    ),
-    key(
-        "workload_identity_entra_resource",
-        "string, not blank",
-        "Snowflake's own",
-        "With `AZURE`: who the token is for.",
-    ),
-    key(
-        "workload_identity_impersonation_path",
-        "names with commas between them",
-        "",
-        "With `AWS` and `GCP`: roles or service accounts to become, one after the other.",
-    ),
-    key(
-        "workload_identity_host",
-        "host name",
-        "that of the region",
-        "With `AWS`: another host of its identity service.",
-    ),
-    key(
-        "login_timeout",
-        "duration, 0s to 1d",
-        "120",
-        "Longest time for a login with its attempts; 0 is the longest.",
-    ),
-    key(
-        "network_timeout",
-        "duration, 0s to 1d",
-        "",
-        "Longest time for a request with its attempts; no bound when absent.",
-    ),
-    key("socket_timeout", "duration, 0s to 1d", "120", "Longest silence of the server; 0 is the longest."),
-    key("client_session_keep_alive", "boolean", "true", "Heartbeats keep an idle session alive."),
-    key(
-        "client_session_keep_alive_heartbeat_frequency",
-        "duration, 0s to 1d",
-        "that of the server",
-        "Time between two heartbeats.",
-    ),
-    key(
-        "application",
-        "string, not blank",
-        "\"data-exchange-agent\"",
-        "Shown in the session's client environment.",
-    ),
-];
-
-/// Keys of Snowflake's own tools that change nothing here; accepted with a warning.
-pub(super) const SNOWFLAKE_IGNORED: &[&str] = &[
-    "client_request_mfa_token",
-    "client_store_temporary_credential",
-    "disable_ocsp_checks",
-    "insecure_mode",
-    "no_proxy",
-    "oauth_authorization_url",
-    "oauth_redirect_uri",
-    "ocsp_fail_open",
-    "paramstyle",
-    "proxy_host",
-    "proxy_password",
-    "proxy_port",
-    "proxy_user",
-    "validate_default_parameters",
-    "workload_identity_aws_use_outbound_token",
 ];
 
 /// Keys that hold secrets, in sections of this version and of 1.2.0.

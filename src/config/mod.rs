@@ -19,7 +19,7 @@ mod report;
 pub mod secret;
 mod section;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -1,5 +1,7 @@
 //! The whole configuration: layers, messages, 1.2.0, example and documentation.
 
+mod snowflake;
+
 use std::collections::BTreeSet;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -11,6 +13,7 @@ use proptest::prelude::*;
 use super::keys::{self, Key, REQUIRED};
 use super::testing::Directory;
 use super::*;
+use crate::snowflake::authentication::Authentication;
 use crate::task::{Compression, FileFormat};
 
 const EXAMPLE: &str = include_str!("../../configuration.example.toml");
@@ -63,6 +66,7 @@ database = "database"
 schema = "schema"
 [connections.target.snowflake_external_browser]
 account = "account"
+user = "user"
 [connections.target.s3]
 profile_name = "profile_name"
 bucket_name = "bucket_name"
@@ -80,6 +84,12 @@ encrypt = true
 
 fn environment() -> Environment {
     Environment::default().with_home("/home/agent")
+}
+
+/// The connection file that the sample of 1.2.0 refers to, in the form of a variable.
+fn environment_of_1_2_0() -> Environment {
+    let connections = "[connection_name]\naccount = \"account\"\ntoken = \"hunter2\"\n";
+    Environment::of([("SNOWFLAKE_CONNECTIONS", connections)]).with_home("/home/agent")
 }
 
 fn parse_in(text: &str, environment: &Environment) -> Result<(Config, Vec<Warning>), Problems> {
@@ -540,9 +550,11 @@ fn a_text_behind_a_reference_is_in_no_message() {
 
 #[test]
 fn no_debug_output_shows_a_secret() {
-    let (config, warnings) = parse_in(SAMPLE_OF_1_2_0, &environment()).unwrap();
+    let (config, warnings) = parse_in(SAMPLE_OF_1_2_0, &environment_of_1_2_0()).unwrap();
     let shown = format!("{config:?} {warnings:?}");
-    assert!(!shown.contains("\"password\"") && !shown.contains("api-key"), "{shown}");
+    for secret in ["\"password\"", "api-key", "hunter2"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
 }
 
 #[test]
@@ -576,13 +588,23 @@ password = "${env:PW}"
 
 #[test]
 fn the_sample_of_1_2_0_works_unchanged() {
-    let (config, warnings) = parse_in(SAMPLE_OF_1_2_0, &environment()).unwrap();
+    let (config, warnings) = parse_in(SAMPLE_OF_1_2_0, &environment_of_1_2_0()).unwrap();
     assert_eq!(config.application.workers.get(), 4);
     assert_eq!(config.application.affinity.as_deref(), Some("blue"));
     assert_eq!(config.sources.keys().collect::<Vec<_>>(), ["postgresql"]);
     let SourceConnection::Postgres(source) = &config.sources["postgresql"] else { panic!("{config:?}") };
     assert_eq!((source.host.as_str(), source.port), ("localhost", 5432));
-    assert_eq!(config.targets.keys().collect::<Vec<_>>(), ["s3"]);
+    assert_eq!(
+        config.targets.keys().collect::<Vec<_>>(),
+        ["s3", "snowflake_connection_name", "snowflake_external_browser", "snowflake_password"]
+    );
+    let way = |name: &str| match &config.targets[name] {
+        TargetConnection::Snowflake(target) => target.connection.authentication.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(way("snowflake_connection_name"), Authentication::OAuthToken(_)));
+    assert!(matches!(way("snowflake_external_browser"), Authentication::ExternalBrowser(_)));
+    assert!(matches!(way("snowflake_password"), Authentication::Password(_)));
     let TargetConnection::S3(target) = &config.targets["s3"] else { panic!("{config:?}") };
     assert_eq!(target.profile_name.as_deref(), Some("profile_name"));
     let unavailable: Vec<&str> = config.unavailable.iter().map(|section| section.section.as_str()).collect();
@@ -592,14 +614,11 @@ fn the_sample_of_1_2_0_works_unchanged() {
             "connections.source.sqlserver",
             "connections.source.teradata",
             "connections.target.blob",
-            "connections.target.snowflake_connection_name",
-            "connections.target.snowflake_external_browser",
-            "connections.target.snowflake_password",
             "bulk_utility.bcp",
         ]
     );
     let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(texts.len(), 8, "{texts:#?}");
+    assert_eq!(texts.len(), 5, "{texts:#?}");
     assert_eq!(
         texts[0],
         "configuration.toml:11: task_source.api.key is not used by this version. \
@@ -873,12 +892,12 @@ fn the_kind_of_a_connection_is_its_name_when_nobody_says() {
         (
             "[connections.target.x]\nkind = \"gcs\"",
             "configuration.toml:2: connections.target.x.kind is \
-          \"gcs\"; expected \"local\" or \"s3\"",
+          \"gcs\"; expected \"local\" or \"s3\" or \"snowflake\"",
         ),
         (
             "[connections.target.x]\nkind = 3",
             "configuration.toml:2: connections.target.x.kind is an integer; \
-          expected \"local\" or \"s3\"",
+          expected \"local\" or \"s3\" or \"snowflake\"",
         ),
         (
             "[connections.source.sqlite]",
@@ -1104,7 +1123,14 @@ fn enabled(example: &str) -> String {
 }
 
 fn example_environment() -> Environment {
-    Environment::of([("SALES_PASSWORD", "a"), ("STORE_SECRET", "b")]).with_home("/home/agent")
+    Environment::of([
+        ("SALES_PASSWORD", "a"),
+        ("STORE_SECRET", "b"),
+        ("SNOWFLAKE_KEY_PASSPHRASE", "c"),
+        ("SNOWFLAKE_HOST", "snowflake.example.com"),
+        ("SNOWFLAKE_ACCOUNT", "AB12345"),
+    ])
+    .with_home("/home/agent")
 }
 
 #[test]
@@ -1119,11 +1145,12 @@ fn the_example_is_valid_with_everything_enabled() {
     let text = enabled(EXAMPLE);
     let (config, _) = parse_in(&text, &example_environment()).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(config.sources.len(), 2);
-    assert_eq!(config.targets.len(), 3);
+    assert_eq!(config.targets.len(), 5);
 }
 
 /// Every list of keys, the section of the example that shows it, and what else the section needs.
 fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
+    const SNOWFLAKE: &str = "account = \"a\"\nuser = \"u\"\npassword = \"p\"\n";
     const SALES: &str = "kind = \"postgresql\"\nusername = \"u\"\ndatabase = \"d\"\n";
     vec![
         ("", keys::TOP, ""),
@@ -1140,6 +1167,8 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("connections.source.archive", keys::SQLITE, "kind = \"sqlite\"\npath = \"p\"\n"),
         ("connections.target.local", keys::LOCAL, "root = \"r\"\n"),
         ("connections.target.s3", keys::S3, "bucket_name = \"lake\"\n"),
+        ("connections.target.snowflake", keys::SNOWFLAKE, SNOWFLAKE),
+        ("connections.target.snowflake", keys::SNOWFLAKE_CONNECTION, SNOWFLAKE),
     ]
 }
 
@@ -1161,6 +1190,10 @@ fn the_example_shows_every_key_with_its_default() {
             if section == "connections.target.s3" && found.is_none() {
                 // Keys of access exclude a profile, so they have a section of their own.
                 found = written(&document, "connections.target.store").get(key.name);
+            }
+            if section == "connections.target.snowflake" && found.is_none() {
+                // Whoever names another connection says less.
+                found = written(&document, "connections.target.service").get(key.name);
             }
             let found = found.unwrap_or_else(|| panic!("{section}.{} is not in the example", key.name));
             if is_toml_default(key) {
@@ -1234,7 +1267,7 @@ fn the_documentation_has_every_key_as_the_reader_knows_it() {
         .collect();
     let missing: Vec<String> = missing.into_iter().collect();
     assert!(missing.is_empty(), "not in docs/CONFIGURATION.md:\n{}", missing.join("\n"));
-    for option in keys::POSTGRESQL_IGNORED {
+    for option in keys::POSTGRESQL_IGNORED.iter().chain(keys::SNOWFLAKE_IGNORED) {
         assert!(DOCUMENTATION.contains(&format!("`{option}`")), "{option} is not in docs/CONFIGURATION.md");
     }
 }
@@ -1266,7 +1299,7 @@ fn any_key() -> impl Strategy<Value = String> {
     let known: Vec<String> = lists()
         .iter()
         .flat_map(|(_, list, _)| list.iter().map(|key| key.name.to_owned()))
-        .chain(keys::POSTGRESQL_IGNORED.iter().map(|name| (*name).to_owned()))
+        .chain(keys::POSTGRESQL_IGNORED.iter().chain(keys::SNOWFLAKE_IGNORED).map(|name| (*name).to_owned()))
         .collect();
     prop_oneof![4 => proptest::sample::select(known), 1 => "[a-zA-Z_]{0,8}", 1 => "\\PC{0,6}"]
 }

@@ -9,6 +9,7 @@ pub mod part_name;
 pub mod s3;
 pub mod snowflake_stage;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -66,6 +67,12 @@ pub trait Destination: Send + Sync {
 
     /// Bytes of memory that one open part can hold back, besides the chunk being written.
     fn part_buffer_bytes(&self) -> usize;
+
+    /// Bytes of the largest file that the store takes, where that can be reached. A task whose
+    /// files may be larger gets more files instead.
+    fn max_file_bytes(&self) -> Option<NonZeroU64> {
+        None
+    }
 
     /// Opens the place for one attempt. Nothing becomes visible. Called once for each attempt. A
     /// load that cannot be is refused here, before a row is read.

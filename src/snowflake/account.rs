@@ -156,3 +156,160 @@ fn is_labels(text: &str) -> bool {
     text.len() <= LONGEST_HOST
         && text.split('.').all(|label| !label.is_empty() && label.bytes().all(is_letter))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(account: &str, region: Option<&str>, expected: Result<&str, InvalidName>) {
+        let found = AccountName::parse(account).and_then(|account| host_of(&account, region));
+        assert_eq!(found, expected.map(str::to_owned), "{account} {region:?}");
+    }
+
+    #[test]
+    fn an_account_and_its_region_give_the_host() {
+        use InvalidName::{Account, AccountIsHost, NoHost, Region};
+        check("myorg-account1", None, Ok("myorg-account1.snowflakecomputing.com"));
+        check("MyOrg-My_Account", None, Ok("myorg-my-account.snowflakecomputing.com"));
+        check("ab12345", None, Ok("ab12345.snowflakecomputing.com"));
+        check("ab12345.eu-central-1", None, Ok("ab12345.eu-central-1.snowflakecomputing.com"));
+        check("ab12345.west-europe.azure", None, Ok("ab12345.west-europe.azure.snowflakecomputing.com"));
+        check("ab12345", Some("eu-west-1"), Ok("ab12345.eu-west-1.snowflakecomputing.com"));
+        check("ab12345.us-east-1", Some("eu-west-1.aws"), Ok("ab12345.eu-west-1.aws.snowflakecomputing.com"));
+        check("ab12345", Some("us-west-2"), Ok("ab12345.snowflakecomputing.com"));
+        check("ab12345", Some("US-WEST-2"), Ok("ab12345.snowflakecomputing.com"));
+        check("ab12345", Some("cn-northwest-1"), Ok("ab12345.cn-northwest-1.snowflakecomputing.cn"));
+        check("ab12345.cn-northwest-1.aws", None, Ok("ab12345.cn-northwest-1.aws.snowflakecomputing.cn"));
+        check("cn-account", None, Ok("cn-account.snowflakecomputing.com"));
+        check(
+            "ab12345.eu-west-1.privatelink",
+            None,
+            Ok("ab12345.eu-west-1.privatelink.snowflakecomputing.com"),
+        );
+        check("myorg-account1.privatelink", None, Ok("myorg-account1.privatelink.snowflakecomputing.com"));
+        check("acct-x1.global", None, Ok("acct-x1.global.snowflakecomputing.com"));
+        check("", None, Err(Account));
+        check(".", None, Err(Account));
+        check("a..b", None, Err(Account));
+        check("a.", None, Err(Account));
+        check("evil.com/", None, Err(Account));
+        check("a@evil.com", None, Err(Account));
+        check("a#", None, Err(Account));
+        check("a?x=.snowflakecomputing.com", None, Err(Account));
+        check("a:443", None, Err(Account));
+        check("a b", None, Err(Account));
+        check("a\n", None, Err(Account));
+        check("ä", None, Err(Account));
+        check("myorg-account1.snowflakecomputing.com", None, Err(AccountIsHost));
+        check("myorg-account1.SnowflakeComputing.CN", None, Err(AccountIsHost));
+        check("-account", None, Err(NoHost));
+        check("account_", None, Err(NoHost));
+        check(&"a".repeat(64), None, Err(NoHost));
+        check(&vec!["a"; 120].join("."), None, Err(NoHost));
+        check("ab12345", Some("eu west"), Err(Region));
+        check("ab12345", Some("evil.com/"), Err(Region));
+        check("ab12345", Some(""), Err(Region));
+    }
+
+    #[test]
+    fn login_and_claims_carry_the_account_without_its_region() {
+        for (account, login, claims) in [
+            ("myorg-account1", "myorg-account1", "MYORG-ACCOUNT1"),
+            ("my_org-my_account", "my_org-my_account", "MY_ORG-MY_ACCOUNT"),
+            ("ab12345.eu-central-1", "ab12345", "AB12345"),
+            ("ab12345.west-europe.azure", "ab12345", "AB12345"),
+            ("acct-x1.global", "acct", "ACCT"),
+            ("my-acct-x1.global.snow", "my-acct", "MY"),
+            ("acct.globalish", "acct", "ACCT"),
+            ("myorg-account1.privatelink", "myorg-account1", "MYORG-ACCOUNT1"),
+        ] {
+            let account = AccountName::parse(account).unwrap();
+            assert_eq!((account.for_login(), account.for_claims().as_str()), (login, claims), "{account}");
+        }
+    }
+
+    #[test]
+    fn an_explicit_host_is_a_name_or_an_address_alone() {
+        for (text, expected) in [
+            ("myorg-account1.privatelink.snowflakecomputing.com", true),
+            ("LOCALHOST", true),
+            ("127.0.0.1", true),
+            ("host.", true),
+            ("my_account.example.com", true),
+            ("https://host", false),
+            ("host:443", false),
+            ("host/path", false),
+            ("user@host", false),
+            ("host name", false),
+            ("host?x", false),
+            ("", false),
+            (".", false),
+            ("300.1.1.1", false),
+            ("1.2.3", false),
+            ("0x7f000001", false),
+        ] {
+            assert_eq!(explicit_host(text).is_ok(), expected, "{text}");
+        }
+        assert_eq!(explicit_host("HOST.Example.").unwrap(), "host.example");
+        assert_eq!(explicit_host("::1").unwrap(), "[::1]");
+        assert_eq!(explicit_host("[::1]").unwrap(), "[::1]");
+    }
+
+    #[test]
+    fn suffixes_match_at_the_boundary_of_a_label_only() {
+        for (host, expected) in [
+            ("a.snowflakecomputing.com", true),
+            ("A.SNOWFLAKECOMPUTING.CN", true),
+            ("a.snowflakecomputing.mil.", true),
+            ("snowflakecomputing.com", true),
+            ("evilsnowflakecomputing.com", false),
+            ("snowflakecomputing.com.evil.example", false),
+            ("a.snowflakecomputing.org", false),
+            ("", false),
+        ] {
+            assert_eq!(is_below(host, &KNOWN_SUFFIXES), expected, "{host}");
+        }
+        assert!(!is_below("anything", &[""]));
+    }
+
+    /// What an attacker of the configuration would try, and what a person would.
+    fn any_name() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "\\PC{0,40}",
+            "[a-zA-Z0-9._@:/?#\\\\%-]{0,40}",
+            "[a-z0-9_-]{1,20}(\\.[a-z0-9_-]{1,20}){0,3}",
+            "[a-z]{1,8}(\\.evil\\.example|\\.snowflakecomputing\\.com|@evil|/\\.|\\.cn-x)?",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_account_gives_a_host_outside_the_known_suffixes(
+            account in any_name(), region in proptest::option::of(any_name())
+        ) {
+            let host = AccountName::parse(&account).and_then(|account| host_of(&account, region.as_deref()));
+            if let Ok(host) = host {
+                prop_assert!(host.ends_with(".snowflakecomputing.com") || host.ends_with(".snowflakecomputing.cn"));
+                let is_plain =
+                    host.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte));
+                prop_assert!(is_plain, "{}", host);
+                prop_assert!(host.split('.').all(|label| !label.is_empty() && label.len() <= 63));
+                let url = url::Url::parse(&format!("https://{host}:443/session?x=1")).unwrap();
+                prop_assert_eq!(url.host_str(), Some(host.as_str()));
+                prop_assert_eq!((url.username(), url.path()), ("", "/session"));
+            }
+        }
+
+        #[test]
+        fn an_explicit_host_is_the_host_of_its_url(text in any_name()) {
+            if let Ok(host) = explicit_host(&text) {
+                let url = url::Url::parse(&format!("https://{host}:443/session?x=1")).unwrap();
+                prop_assert_eq!(url.host_str(), Some(host.as_str()));
+                prop_assert_eq!((url.username(), url.path()), ("", "/session"));
+            }
+        }
+    }
+}

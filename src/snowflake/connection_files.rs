@@ -11,19 +11,11 @@ use serde_json::Value;
 use toml::{Table, Value as Toml};
 
 use super::connection::Connection;
-use super::private_file::{self, Exposure};
 use super::settings::{KEYS, LONGEST, Setting, SettingKey, SettingKind, Settings};
-use super::{proof, spcs};
+use super::{private_file, proof, spcs};
 use crate::config::{Environment, Secret, TargetConnection};
 use crate::fault::{Fault, FaultKind};
 use crate::nearest;
-
-/// Warnings about who else can read a file are left out when one of these says so.
-const SKIP_WARNINGS: [&str; 3] = [
-    "SF_SKIP_WARNING_FOR_READ_PERMISSIONS_ON_CONFIG_FILE",
-    "SF_SKIP_TOKEN_FILE_PERMISSIONS_VERIFICATION",
-    "SKIP_TOKEN_FILE_PERMISSIONS_VERIFICATION",
-];
 
 /// The connection of this name: `@SPCS_CONNECTION`, or one of the connection files.
 pub fn named(name: &str, environment: &Environment) -> Result<Connection, Fault> {
@@ -165,20 +157,8 @@ fn read_file(path: &Path, environment: &Environment) -> Result<Option<Table>, Fa
         return Ok(None);
     }
     let text = private_file::read_now(path, "the connection file")?;
-    warn_of_readers(path, environment);
+    private_file::warn_of_readers(path, "the connection file", environment);
     parse(text.expose(), &path.display().to_string()).map(Some)
-}
-
-fn warn_of_readers(path: &Path, environment: &Environment) {
-    let is_told = |name: &&str| environment.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    let exposure =
-        std::fs::metadata(path).map_or(Exposure::None, |metadata| private_file::exposure(&metadata));
-    if exposure == Exposure::Readable && !SKIP_WARNINGS.iter().any(|name| is_told(&name)) {
-        tracing::warn!(
-            path = %path.display(),
-            "other users of this machine can read the connection file; run chmod 600 on it"
-        );
-    }
 }
 
 /// Only the message of the parser goes on: the error itself would print the line, which may hold a
@@ -268,3 +248,6 @@ fn read_setting(kind: SettingKind, value: &Toml, environment: &Environment) -> O
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,6 +93,8 @@ enum Refusal {
     Parameter,
     #[error("it is nested too deep, or one of its expressions is too long")]
     TooDeep,
+    #[error("it has more than {} words, values and signs", scanner::MAX_TOKENS)]
+    TooManyTokens,
     #[error("it is {0}, not a query")]
     OtherStatement(String),
     #[error("it holds {0} inside a query")]
@@ -110,6 +112,9 @@ impl Refusal {
         match self {
             Self::TooLong | Self::TooDeep => {
                 "Put the query into a view and read that with `table`, or use IN (...) or a joined list in place of long chains."
+            }
+            Self::TooManyTokens => {
+                "Put a list of values into a table and join that, or split the list over several tasks."
             }
             Self::Empty => "Write a SELECT, VALUES, TABLE or WITH ... SELECT query.",
             Self::ZeroByte | Self::Character(_) => {
@@ -585,6 +590,8 @@ mod tests {
         accepted(&nested, PostgreSql);
         let long = format!("SELECT '{}'", "x".repeat(MAX_QUERY_BYTES));
         assert!(refused(&long, PostgreSql).contains("longer"));
+        let many = format!("SELECT * FROM t WHERE id IN (0{})", ",1".repeat(500_000));
+        assert!(refused(&many, PostgreSql).contains("more than 250000 words"));
     }
 
     /// Pieces that a lexer can get wrong, glued in any order.

@@ -8,48 +8,54 @@ use arrow::datatypes::DataType;
 
 /// Values that are looked at, at most.
 const SAMPLE: usize = 8192;
-/// A dictionary pays when at most this share of the sampled values is distinct: unique columns
-/// cost a hash for each value and end as plain pages anyway.
-const MOST_DISTINCT: f64 = 0.2;
+/// A dictionary pays when at most this share of the later half of the sample are values that were
+/// not there before. What counts is whether new values keep coming, not how many there are: dates of
+/// seven years repeat after a few thousand rows, while the keys of a sorted table never do, and
+/// plain pages of those compress far better.
+const MOST_NEW: f64 = 0.125;
 
-/// True when enough of the first values repeat. An empty or all-NULL sample says nothing, and a
+/// True when the first values begin to repeat. An empty or all-NULL sample says nothing, and a
 /// dictionary of what may come is the better bet.
 pub(super) fn pays(values: &ArrayRef) -> bool {
     let sample = values.slice(0, values.len().min(SAMPLE));
-    let present = sample.len() - sample.null_count();
-    if present == 0 {
-        return true;
-    }
-    distinct(&sample) as f64 <= present as f64 * MOST_DISTINCT
-}
-
-fn distinct(values: &ArrayRef) -> usize {
-    match values.data_type() {
+    match sample.data_type() {
         // Parquet has no dictionary for booleans.
-        DataType::Boolean => usize::MAX,
-        DataType::Utf8 => count(values.as_string::<i32>().iter().map(|value| value.map(str::as_bytes))),
-        DataType::LargeUtf8 => count(values.as_string::<i64>().iter().map(|value| value.map(str::as_bytes))),
-        DataType::Binary => count(values.as_binary::<i32>().iter()),
-        DataType::LargeBinary => count(values.as_binary::<i64>().iter()),
+        DataType::Boolean => false,
+        DataType::Utf8 => repeats(sample.as_string::<i32>().iter().map(|value| value.map(str::as_bytes))),
+        DataType::LargeUtf8 => {
+            repeats(sample.as_string::<i64>().iter().map(|value| value.map(str::as_bytes)))
+        }
+        DataType::Binary => repeats(sample.as_binary::<i32>().iter()),
+        DataType::LargeBinary => repeats(sample.as_binary::<i64>().iter()),
         other => match other.primitive_width() {
             Some(width) => {
-                let data = values.to_data();
+                let data = sample.to_data();
                 let bytes = data.buffers()[0].as_slice();
                 let value = |row: usize| {
                     let start = (data.offset() + row) * width;
-                    values.is_valid(row).then(|| &bytes[start..start + width])
+                    sample.is_valid(row).then(|| &bytes[start..start + width])
                 };
-                count((0..values.len()).map(value))
+                repeats((0..sample.len()).map(value))
             }
-            None => 0,
+            None => true,
         },
     }
 }
 
-fn count<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> usize {
+fn repeats<'a>(values: impl ExactSizeIterator<Item = Option<&'a [u8]>>) -> bool {
+    let half = values.len() / 2;
     // Hashes stand for values: a rare collision changes an estimate, not data.
     let hasher = RandomState::new();
-    values.flatten().map(|value| hasher.hash_one(value)).collect::<HashSet<u64>>().len()
+    let mut seen = HashSet::new();
+    let (mut present, mut new) = (0_usize, 0_usize);
+    for (row, value) in values.enumerate() {
+        let is_new = value.is_some_and(|value| seen.insert(hasher.hash_one(value)));
+        if row >= half {
+            present += usize::from(value.is_some());
+            new += usize::from(is_new);
+        }
+    }
+    new as f64 <= present as f64 * MOST_NEW
 }
 
 #[cfg(test)]
@@ -71,6 +77,16 @@ mod tests {
         };
         assert!(pays(&texts(10)));
         assert!(!pays(&texts(1000)));
+    }
+
+    #[test]
+    fn what_counts_is_whether_new_values_keep_coming() {
+        let array = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as ArrayRef;
+        // The days of seven years in any order, and a sorted key of four rows each.
+        let days = (0..8192_i64).map(|row| row * 7919 % 104_729 % 2526).collect();
+        let keys = (0..8192).map(|row| row / 4).collect();
+        assert!(pays(&array(days)));
+        assert!(!pays(&array(keys)));
     }
 
     #[test]

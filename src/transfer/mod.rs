@@ -65,7 +65,7 @@ impl Transfer {
         progress: &Arc<Progress>,
     ) -> Result<Self, Fault> {
         let spec = &task.spec;
-        let plan = Plan::new(spec, settings);
+        let plan = Plan::new(spec, settings).with_files_of_at_most(destination.max_file_bytes());
         let query = Query {
             read: spec.source.read.clone(),
             columns: spec.source.columns.clone(),

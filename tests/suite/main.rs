@@ -14,13 +14,16 @@ mod local_destination;
 mod postgres_faults;
 mod postgres_login;
 mod postgres_matrix;
+mod postgres_pooler;
 mod postgres_property;
 mod postgres_slices;
 mod postgres_source;
 mod postgres_support;
 mod postgres_types;
+mod s3_credentials;
 mod s3_destination;
 mod snowflake_client;
 mod snowflake_load;
+mod snowflake_stage;
 #[path = "../support/mod.rs"]
 mod support;

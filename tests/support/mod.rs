@@ -7,6 +7,7 @@ pub(crate) mod fakesnow;
 pub(crate) mod folder;
 pub(crate) mod foreign_reader;
 pub(crate) mod gate;
+pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod s3;

@@ -15,6 +15,7 @@ mod listing;
 mod part_writer;
 mod upload;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -34,6 +35,10 @@ use crate::snowflake::{Client, Connection, Statement};
 const BLOCK_BYTES: usize = 8 << 20;
 /// Blocks of a part that are encrypted or on their way, on any storage.
 const PARALLEL_BLOCKS: usize = 2;
+
+/// Blocks of a part that every storage takes: S3 takes the fewest, 10,000, of which the last can
+/// grow by the padding of the encryption.
+const MAX_BLOCKS: u64 = 9_999;
 
 /// Writes to the stages that one Snowflake connection reaches.
 #[derive(Debug)]
@@ -80,6 +85,10 @@ impl Destination for SnowflakeStageDestination {
 
     fn part_buffer_bytes(&self) -> usize {
         (PARALLEL_BLOCKS + 1) * BLOCK_BYTES
+    }
+
+    fn max_file_bytes(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new((BLOCK_BYTES as u64).saturating_mul(MAX_BLOCKS))
     }
 
     async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault> {

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Mutex;
 use url::Url;
-use url::form_urlencoded::Serializer;
 
 use super::super::connection::{Connection, LoginParts};
+use super::encoded;
 use super::token::token_parts;
 use crate::config::Secret;
 use crate::fault::{Fault, FaultKind};
@@ -149,26 +149,20 @@ impl ClientCredentials {
         Ok(token)
     }
 
-    /// Apart from the sending, because a serializer of forms cannot go from thread to thread.
-    fn request(&self, url: &str, http: &reqwest::Client) -> reqwest::RequestBuilder {
-        let mut form = Serializer::new(String::new());
-        form.append_pair("grant_type", "client_credentials");
-        if let Some(scope) = &self.scope {
-            form.append_pair("scope", scope);
-        }
+    async fn fetch(&self, url: &str, http: &reqwest::Client) -> Result<Answer, Failure> {
+        let action = || format!("fetch an OAuth token from {}", without_query(url));
+        let scope = self.scope.as_deref().map(|scope| ("scope", scope));
+        let mut form = vec![("grant_type", "client_credentials")];
+        form.extend(scope);
         let mut request = http.post(url).timeout(ATTEMPT_TIMEOUT).header(ACCEPT, "application/json");
         if self.in_body {
-            form.append_pair("client_id", &self.client_id);
-            form.append_pair("client_secret", self.client_secret.expose());
+            form.push(("client_id", &self.client_id));
+            form.push(("client_secret", self.client_secret.expose()));
         } else {
             request = request.basic_auth(&self.client_id, Some(self.client_secret.expose()));
         }
-        request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.finish())
-    }
-
-    async fn fetch(&self, url: &str, http: &reqwest::Client) -> Result<Answer, Failure> {
-        let action = || format!("fetch an OAuth token from {}", without_query(url));
-        let response = self.request(url, http).send().await.map_err(|error| {
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(encoded(&form));
+        let response = request.send().await.map_err(|error| {
             let is_certificate = is_certificate(&error);
             let fault = Fault::new(FaultKind::Transient, action()).because(error.without_url());
             if is_certificate { Failure::Final(fault) } else { Failure::Passing(fault, None) }

@@ -55,6 +55,12 @@ impl ExternalBrowser {
         Self { user, is_attended: None }
     }
 
+    /// With or without a person, whatever the terminal says.
+    #[cfg(test)]
+    pub(super) fn attended(user: &str, is_attended: bool) -> Self {
+        Self { user: user.to_owned(), is_attended: Some(is_attended) }
+    }
+
     pub(super) async fn login_parts(
         &self,
         connection: &Connection,

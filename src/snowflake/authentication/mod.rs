@@ -12,6 +12,8 @@ mod tests;
 mod token;
 mod workload_identity;
 
+use url::form_urlencoded::Serializer;
+
 use super::connection::{Connection, LoginParts};
 use crate::fault::Fault;
 
@@ -21,6 +23,11 @@ pub use key_pair::{KeyPair, KeySource};
 pub use password::Password;
 pub use token::{OAuthToken, ProgrammaticAccessToken, SpcsToken, TokenSource};
 pub use workload_identity::{AzureFederation, AzureIdentity, WorkloadIdentity, WorkloadProvider};
+
+/// Names and values as a form or a query carries them.
+fn encoded(pairs: &[(&str, &str)]) -> String {
+    Serializer::new(String::new()).extend_pairs(pairs).finish()
+}
 
 /// Who logs in, and with what.
 #[derive(Clone, Debug, PartialEq)]

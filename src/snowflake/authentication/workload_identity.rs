@@ -16,10 +16,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, json};
 use url::Url;
-use url::form_urlencoded::Serializer;
 
 use super::super::account;
 use super::super::connection::{Connection, LoginParts};
+use super::encoded;
 use super::token::{TokenSource, token_parts};
 use crate::config::Secret;
 use crate::fault::{Fault, FaultKind};
@@ -60,7 +60,7 @@ pub enum WorkloadProvider {
         metadata: Option<Url>,
     },
     /// Microsoft: a token of the managed identity.
-    Azure(AzureIdentity),
+    Azure(Box<AzureIdentity>),
     /// Anybody else who makes OpenID Connect tokens.
     Oidc {
         /// The token.
@@ -185,14 +185,11 @@ impl WorkloadIdentity {
     }
 
     async fn azure(&self, identity: &AzureIdentity) -> Result<Secret, Fault> {
-        // No serializer here: it cannot go from thread to thread, and this waits.
+        let client_id = identity.client_id.as_deref().map(|id| ("client_id", id));
         let query = |version| {
-            let mut query = Serializer::new(String::new());
-            query.append_pair("api-version", version).append_pair("resource", &identity.resource);
-            if let Some(client_id) = &identity.client_id {
-                query.append_pair("client_id", client_id);
-            }
-            query.finish()
+            let mut query = vec![("api-version", version), ("resource", identity.resource.as_str())];
+            query.extend(client_id);
+            encoded(&query)
         };
         let request = match (&identity.functions, &identity.federated) {
             (Some((endpoint, header)), _) => {
@@ -202,16 +199,13 @@ impl WorkloadIdentity {
             }
             (None, Some(federation)) => {
                 let assertion = TokenSource::File(federation.token_file.clone()).read().await?;
-                let form = Serializer::new(String::new())
-                    .append_pair("grant_type", "client_credentials")
-                    .append_pair("client_id", &federation.client_id)
-                    .append_pair("scope", &format!("{}/.default", identity.resource))
-                    .append_pair(
-                        "client_assertion_type",
-                        "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-                    )
-                    .append_pair("client_assertion", assertion.expose())
-                    .finish();
+                let form = encoded(&[
+                    ("grant_type", "client_credentials"),
+                    ("client_id", &federation.client_id),
+                    ("scope", &format!("{}/.default", identity.resource)),
+                    ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+                    ("client_assertion", assertion.expose()),
+                ]);
                 let base = base_of(&federation.authority);
                 self.client(true)?
                     .post(format!("{base}/{}/oauth2/v2.0/token", federation.tenant_id))
@@ -340,4 +334,92 @@ fn canonical(name: &str) -> String {
             .map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
     };
     name.split('-').map(capital).collect::<Vec<_>>().join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::time::UNIX_EPOCH;
+
+    use aws_lc_rs::digest::{SHA256, digest};
+    use aws_lc_rs::hmac;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a string takes everything");
+            text
+        })
+    }
+
+    fn sign_with(key: &[u8], text: &str) -> Vec<u8> {
+        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
+    }
+
+    /// The attestation at a fixed time, decoded.
+    fn attest(token: Option<&str>) -> Value {
+        let credentials = Credentials::new("AKIDEXAMPLE", "secret", token.map(str::to_owned), None, "test");
+        let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let attestation =
+            aws_attestation(&credentials, "eu-west-1", "sts.eu-west-1.amazonaws.com", now).unwrap();
+        serde_json::from_slice(&STANDARD.decode(attestation.expose()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_request_to_amazon_is_signed_with_its_audience() {
+        let attestation = attest(Some("session"));
+        let url = "https://sts.eu-west-1.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15";
+        assert_eq!(attestation["url"], url);
+        assert_eq!(attestation["method"], "POST");
+        let headers = &attestation["headers"];
+        assert_eq!(headers["Host"], "sts.eu-west-1.amazonaws.com");
+        assert_eq!(headers["X-Snowflake-Audience"], "snowflakecomputing.com");
+        assert_eq!(headers["X-Amz-Date"], "20231114T221320Z");
+        assert_eq!(headers["X-Amz-Security-Token"], "session");
+        // Calculated by the rules of Signature Version 4, apart from the library.
+        let names = "host;x-amz-date;x-amz-security-token;x-snowflake-audience";
+        let canonical = format!(
+            "POST\n/\nAction=GetCallerIdentity&Version=2011-06-15\nhost:sts.eu-west-1.amazonaws.com\n\
+             x-amz-date:20231114T221320Z\nx-amz-security-token:session\n\
+             x-snowflake-audience:snowflakecomputing.com\n\n{names}\n{}",
+            hex(digest(&SHA256, b"").as_ref())
+        );
+        let scope = "20231114/eu-west-1/sts/aws4_request";
+        let text = format!(
+            "AWS4-HMAC-SHA256\n20231114T221320Z\n{scope}\n{}",
+            hex(digest(&SHA256, canonical.as_bytes()).as_ref())
+        );
+        let key = ["20231114", "eu-west-1", "sts", "aws4_request"]
+            .iter()
+            .fold(b"AWS4secret".to_vec(), |key, part| sign_with(&key, part));
+        let signature = hex(&sign_with(&key, &text));
+        assert_eq!(
+            headers["Authorization"],
+            format!(
+                "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/{scope}, SignedHeaders={names}, Signature={signature}"
+            )
+        );
+    }
+
+    #[test]
+    fn without_a_session_there_is_no_token_of_one() {
+        let attestation = attest(None);
+        assert_eq!(attestation["headers"].as_object().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn each_partition_has_its_own_identity_service() {
+        for (region, expected) in [
+            ("eu-west-1", "sts.eu-west-1.amazonaws.com"),
+            ("us-gov-west-1", "sts.us-gov-west-1.amazonaws.com"),
+            ("cn-north-1", "sts.cn-north-1.amazonaws.com.cn"),
+            ("us-iso-east-1", "sts.us-iso-east-1.c2s.ic.gov"),
+            ("us-isob-east-1", "sts.us-isob-east-1.sc2s.sgov.gov"),
+            ("eusc-de-east-1", "sts.eusc-de-east-1.amazonaws.eu"),
+        ] {
+            assert_eq!(sts_host_of(region), expected);
+        }
+    }
 }

@@ -10,6 +10,8 @@ mod chunks;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod json;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::sync::Arc;

@@ -82,6 +82,15 @@ impl Postgres {
         Ok(connection)
     }
 
+    /// Where unqualified names are looked up in this transaction. After the snapshot is joined,
+    /// because a query takes one.
+    async fn set_search_path(&self, connection: &mut Connection) -> Result<(), Fault> {
+        let Some(path) = &self.address.config.search_path else { return Ok(()) };
+        let sql = "SELECT pg_catalog.set_config('search_path', $1, true)";
+        connection.query(Stage::Own, sql, &[path.as_str()], "set the configured search_path").await?;
+        Ok(())
+    }
+
     /// Everything that is known of the result before its rows.
     async fn describe(&self, connection: &mut Connection, query: &Query) -> Result<Described, Fault> {
         let base = match &query.read {
@@ -198,6 +207,7 @@ impl Source for Postgres {
 
     async fn prepare(&self, query: &Query, wanted: NonZeroUsize) -> Result<Box<dyn Extraction>, Fault> {
         let mut first = self.begin().await?;
+        self.set_search_path(&mut first).await?;
         let described = self.describe(&mut first, query).await?;
         let ranges = slices::ranges(
             &mut first,
@@ -216,6 +226,7 @@ impl Source for Postgres {
             let joins = ranges.iter().skip(1).map(|_range| async {
                 let mut connection = self.begin().await?;
                 slices::join_snapshot(&mut connection, &snapshot).await?;
+                self.set_search_path(&mut connection).await?;
                 Ok::<_, Fault>(connection)
             });
             connections.extend(futures::future::try_join_all(joins).await?);

@@ -13,6 +13,9 @@ use super::{Refusal, SqlDialect};
 /// tree (`1+1+1...`), and a tree is dropped by recursion: this many levels fit into the 2 MiB
 /// stack of a worker thread, also without optimisation.
 const MAX_CHAIN: usize = 8_000;
+/// Tokens of a text. The syntax tree takes about 500 bytes for each, and a list of ids stays a list:
+/// this many are a list of 125,000 values, and 125 MB for a moment.
+pub(super) const MAX_TOKENS: usize = 250_000;
 /// Set operators in one text; their operands hold commas, so [`MAX_CHAIN`] does not bound them.
 const MAX_SET_OPERATORS: usize = 1_000;
 
@@ -94,6 +97,7 @@ struct Scanner<'a> {
     /// Tokens since the last comma, outside of all brackets.
     outer_tokens: usize,
     chain: usize,
+    tokens: usize,
     set_operators: usize,
     start: usize,
     end: Option<usize>,
@@ -120,6 +124,7 @@ pub(super) fn scan(text: &str, rules: Rules) -> Result<Outline, (Refusal, usize)
         open: Vec::new(),
         outer_tokens: 0,
         chain: 0,
+        tokens: 0,
         set_operators: 0,
         start: 0,
         end: None,
@@ -227,6 +232,10 @@ impl Scanner<'_> {
         }
         *self.chain_here() += 1;
         self.chain += 1;
+        self.tokens += 1;
+        if self.tokens > MAX_TOKENS {
+            return Err(here(Refusal::TooManyTokens));
+        }
         if self.chain > MAX_CHAIN {
             return Err(here(Refusal::TooDeep));
         }

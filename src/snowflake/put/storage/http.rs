@@ -96,16 +96,12 @@ impl Http {
                 Ok(response) => call.judge(&response),
                 Err(error) => call.without_answer(error),
             };
-            let is_repeatable = matches!(refused.fault.kind(), FaultKind::Transient | FaultKind::Throttled)
-                && attempt < MAX_ATTEMPTS;
+            let is_repeatable =
+                matches!(refused.fault.kind(), FaultKind::Transient | FaultKind::Throttled) && attempt < MAX_ATTEMPTS;
             if !is_repeatable || refused.status == StatusCode::PRECONDITION_FAILED {
                 return Err(refused);
             }
-            tracing::debug!(
-                attempt,
-                error = refused.fault.chain(),
-                "a request to the storage of a stage is repeated"
-            );
+            tracing::debug!(attempt, error = refused.fault.chain(), "a request to the storage of a stage is repeated");
             tokio::time::sleep(BACKOFF.wait(attempt)).await;
             attempt += 1;
         }

@@ -76,17 +76,12 @@ pub trait Storage: Send + Sync {
     async fn look(&self, file_name: &str) -> Result<Option<Found>, Fault>;
 
     /// The content of a visible file, as stored.
-    async fn read(&self, file_name: &str)
-    -> Result<(Found, BoxStream<'static, Result<Bytes, Fault>>), Fault>;
+    async fn read(&self, file_name: &str) -> Result<(Found, BoxStream<'static, Result<Bytes, Fault>>), Fault>;
 
     /// Removes blocks of files that were begun earlier and never published: those whose name begins
     /// with `prefix` and for which `is_chosen` says yes. True when the store lets them be removed,
     /// so that an attempt that is overtaken by a newer one fails when it publishes.
-    async fn discard_earlier(
-        &self,
-        prefix: &str,
-        is_chosen: &(dyn for<'n> Fn(&'n str) -> bool + Sync),
-    ) -> bool;
+    async fn discard_earlier(&self, prefix: &str, is_chosen: &(dyn for<'n> Fn(&'n str) -> bool + Sync)) -> bool;
 }
 
 /// One file on its way.
@@ -121,8 +116,7 @@ pub fn open(grant: Arc<Grant>, connections: &Connections) -> Result<Arc<dyn Stor
             Arc::new(azure::AzureStorage::new(connections.http.clone(), grant, base))
         }
         StageStore::Gcs { place, region, endpoint, is_virtual, is_regional } => {
-            let base =
-                gcs::base_url(&place, region.as_deref(), endpoint.as_deref(), is_virtual, is_regional)?;
+            let base = gcs::base_url(&place, region.as_deref(), endpoint.as_deref(), is_virtual, is_regional)?;
             Arc::new(gcs::GcsStorage::new(connections.http.clone(), grant, base))
         }
         StageStore::LocalDirectory(directory) => {

@@ -20,14 +20,13 @@ impl Connection {
     pub(super) async fn start_session(&mut self) -> Result<(), Fault> {
         let config = Arc::clone(&self.address.config);
         let mut message = BytesMut::new();
-        let search_path = config.search_path.as_deref().map(|path| ("search_path", path));
+        // Nothing else: poolers refuse startup parameters that they do not know.
         let parameters = [
             ("user", config.username.as_str()),
             ("database", config.database.as_str()),
             ("application_name", config.application_name.as_str()),
             ("client_encoding", "UTF8"),
         ];
-        let parameters = parameters.into_iter().chain(search_path);
         frontend::startup_message(parameters, &mut message).map_err(encode_fault)?;
         self.send(&message).await?;
         loop {

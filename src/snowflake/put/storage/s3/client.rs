@@ -12,8 +12,8 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::InterceptorContext;
 use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction, RetryConfig};
 use aws_sdk_s3::config::{
-    BehaviorVersion, Builder, Credentials as AwsCredentials, IdentityCache, Region,
-    RequestChecksumCalculation, ResponseChecksumValidation,
+    BehaviorVersion, Builder, Credentials as AwsCredentials, IdentityCache, Region, RequestChecksumCalculation,
+    ResponseChecksumValidation,
 };
 use url::Url;
 
@@ -38,11 +38,7 @@ type Endpoint = (String, bool);
 
 impl S3Clients {
     /// The client for a place that the server named.
-    pub(in super::super) fn client(
-        &self,
-        region: Option<&str>,
-        endpoint: Option<&str>,
-    ) -> Result<Client, Fault> {
+    pub(in super::super) fn client(&self, region: Option<&str>, endpoint: Option<&str>) -> Result<Client, Fault> {
         // A signature names a region even where the endpoint has none.
         let region = region.unwrap_or("us-east-1").to_owned();
         let endpoint = endpoint.map(endpoint_url).transpose()?;
@@ -89,34 +85,34 @@ pub(super) fn timeouts(extra: Duration) -> TimeoutConfig {
 }
 
 /// What makes a request one of this grant.
-pub(super) fn under(credentials: &GrantedCredentials, extra: Duration) -> Builder {
+pub(super) fn under(grant: &Arc<Grant>, extra: Duration) -> Builder {
+    let credentials = RequestCredentials { grant: Arc::clone(grant), used: Arc::default(), refused: Arc::default() };
     Builder::new()
         .identity_cache(IdentityCache::no_cache())
         .credentials_provider(credentials.clone())
-        .retry_classifier(credentials.clone())
+        .retry_classifier(credentials)
         .timeout_config(timeouts(extra))
 }
 
-/// The credentials of a grant, renewed when S3 says that they have expired.
+/// The credentials of one request, renewed when S3 says that they have expired.
 ///
-/// The SDK asks for credentials before each attempt at a request.
+/// The SDK asks for credentials before each attempt at the request, and for a judgement after it.
 #[derive(Clone, Debug)]
-pub(super) struct GrantedCredentials {
+struct RequestCredentials {
     grant: Arc<Grant>,
+    /// The generation that the newest attempt was signed with.
+    used: Arc<AtomicU64>,
     /// 1 more than the generation that S3 refused last; 0 when it has refused none.
     refused: Arc<AtomicU64>,
 }
 
-impl GrantedCredentials {
-    pub(super) fn new(grant: Arc<Grant>) -> Self {
-        Self { grant, refused: Arc::default() }
-    }
-
+impl RequestCredentials {
     async fn load(&self) -> ProviderResult {
         let mut access = self.grant.access();
-        if self.refused.load(Ordering::Acquire) > access.generation() {
+        if self.refused.load(Ordering::Acquire) == access.generation() + 1 {
             access = self.grant.renew(&access).await.map_err(CredentialsError::provider_error)?;
         }
+        self.used.store(access.generation(), Ordering::Release);
         to_aws(&access)
     }
 }
@@ -129,7 +125,7 @@ fn to_aws(access: &Access) -> ProviderResult {
     Ok(AwsCredentials::new(key_id.expose(), secret_key.expose(), token, None, "Snowflake stage"))
 }
 
-impl ProvideCredentials for GrantedCredentials {
+impl ProvideCredentials for RequestCredentials {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -138,7 +134,7 @@ impl ProvideCredentials for GrantedCredentials {
     }
 }
 
-impl ClassifyRetry for GrantedCredentials {
+impl ClassifyRetry for RequestCredentials {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         let is_refused = context.response().is_some_and(|response| {
             response.status().is_client_error() && response.body().bytes().is_some_and(says_expired)
@@ -146,14 +142,7 @@ impl ClassifyRetry for GrantedCredentials {
         if !is_refused {
             return RetryAction::NoActionIndicated;
         }
-        // Signed with older credentials than the newest: those have not been refused.
-        let access = self.grant.access();
-        let signed_by = context.request().and_then(|request| request.headers().get("authorization"));
-        if let (Credentials::Aws { key_id, .. }, Some(signed_by)) = (&access.credentials, signed_by)
-            && signed_by.contains(&format!("Credential={}/", key_id.expose()))
-        {
-            self.refused.fetch_max(access.generation() + 1, Ordering::AcqRel);
-        }
+        self.refused.store(self.used.load(Ordering::Acquire) + 1, Ordering::Release);
         RetryAction::transient_error()
     }
 
@@ -163,13 +152,9 @@ impl ClassifyRetry for GrantedCredentials {
 }
 
 fn says_expired(body: &[u8]) -> bool {
-    [
-        b"<Code>ExpiredToken</Code>".as_slice(),
-        b"<Code>TokenRefreshRequired</Code>",
-        b"<Code>InvalidToken</Code>",
-    ]
-    .iter()
-    .any(|code| body.windows(code.len()).any(|window| window == *code))
+    [b"<Code>ExpiredToken</Code>".as_slice(), b"<Code>TokenRefreshRequired</Code>", b"<Code>InvalidToken</Code>"]
+        .iter()
+        .any(|code| body.windows(code.len()).any(|window| window == *code))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 pub use self::client::S3Clients;
-use self::client::{GrantedCredentials, under};
+use self::client::under;
 use self::failure::Failure;
 use super::{Found, Metadata, StagedFile, Storage};
 use crate::fault::{Fault, FaultKind};
@@ -50,7 +50,7 @@ pub(super) struct S3Storage(Arc<Bucket>);
 
 struct Bucket {
     client: Client,
-    credentials: GrantedCredentials,
+    grant: Arc<Grant>,
     place: Place,
 }
 
@@ -71,7 +71,7 @@ struct State {
 
 impl S3Storage {
     pub(super) fn new(client: Client, grant: Arc<Grant>, place: Place) -> Self {
-        Self(Arc::new(Bucket { client, credentials: GrantedCredentials::new(grant), place }))
+        Self(Arc::new(Bucket { client, grant, place }))
     }
 }
 
@@ -86,7 +86,7 @@ impl Bucket {
 
     async fn head(&self, key: &str) -> Result<Option<(Found, HashMap<String, String>)>, Failure> {
         let request = self.client.head_object().bucket(self.name()).key(key).customize();
-        let request = request.config_override(under(&self.credentials, Duration::ZERO)).send();
+        let request = request.config_override(under(&self.grant, Duration::ZERO)).send();
         match Box::pin(request).await.map_err(Failure::of) {
             Ok(answer) => {
                 let metadata = answer.metadata.unwrap_or_default();
@@ -99,10 +99,8 @@ impl Bucket {
 
     async fn abort(&self, key: &str, upload_id: &str) {
         for _ in 0..ABORT_ROUNDS {
-            let request =
-                self.client.abort_multipart_upload().bucket(self.name()).key(key).upload_id(upload_id);
-            let request =
-                request.customize().config_override(under(&self.credentials, Duration::ZERO)).send();
+            let request = self.client.abort_multipart_upload().bucket(self.name()).key(key).upload_id(upload_id);
+            let request = request.customize().config_override(under(&self.grant, Duration::ZERO)).send();
             match Box::pin(request).await.map_err(Failure::of) {
                 // Asking again shows whether a late part has come after it.
                 Ok(_) => {}
@@ -110,8 +108,7 @@ impl Bucket {
                 Err(failure) => {
                     let fault = failure.fault("abort an upload to the storage of the stage");
                     tracing::warn!(
-                        upload.id = upload_id,
-                        error = fault.chain(),
+                        upload.id = upload_id, error = fault.chain(),
                         "an unfinished upload is left on the storage of the stage; nobody sees it, and \
                          Snowflake's own rules remove it"
                     );
@@ -133,7 +130,7 @@ impl Bucket {
                 .set_key_marker(after.0.clone())
                 .set_upload_id_marker(after.1.clone())
                 .customize()
-                .config_override(under(&self.credentials, Duration::ZERO))
+                .config_override(under(&self.grant, Duration::ZERO))
                 .send();
             let page = Box::pin(request).await.map_err(Failure::of)?;
             uploads.extend(
@@ -180,38 +177,27 @@ impl Storage for S3Storage {
         }
     }
 
-    async fn read(
-        &self,
-        file_name: &str,
-    ) -> Result<(Found, BoxStream<'static, Result<Bytes, Fault>>), Fault> {
+    async fn read(&self, file_name: &str) -> Result<(Found, BoxStream<'static, Result<Bytes, Fault>>), Fault> {
         let action = format!("read `{file_name}` on the storage of the stage");
         let request = self.0.client.get_object().bucket(self.0.name()).key(self.0.key(file_name)).customize();
-        let request = request.config_override(under(&self.0.credentials, Duration::ZERO)).send();
+        let request = request.config_override(under(&self.0.grant, Duration::ZERO)).send();
         let answer = Box::pin(request).await.map_err(|error| Failure::of(error).fault(action.clone()))?;
         let found = found(&answer.metadata.unwrap_or_default(), answer.content_length);
-        let body =
-            futures::stream::unfold(answer.body, |mut body| async move { Some((body.next().await?, body)) });
+        let body = futures::stream::unfold(answer.body, |mut body| async move { Some((body.next().await?, body)) });
         let body = body.map(move |chunk| {
             chunk.map_err(|error| Fault::new(FaultKind::Transient, action.clone()).because(error))
         });
         Ok((found, body.boxed()))
     }
 
-    async fn discard_earlier(
-        &self,
-        prefix: &str,
-        is_chosen: &(dyn for<'n> Fn(&'n str) -> bool + Sync),
-    ) -> bool {
+    async fn discard_earlier(&self, prefix: &str, is_chosen: &(dyn for<'n> Fn(&'n str) -> bool + Sync)) -> bool {
         let directory = &self.0.place.prefix;
         let uploads = match self.0.unfinished(&format!("{directory}{prefix}")).await {
             Ok(uploads) => uploads,
             Err(failure) => {
                 // The credentials of a stage need not allow it, and nobody sees what is left.
                 let fault = failure.fault("list the unfinished uploads of a stage");
-                tracing::debug!(
-                    error = fault.chain(),
-                    "cannot look for unfinished uploads of an earlier attempt"
-                );
+                tracing::debug!(error = fault.chain(), "cannot look for unfinished uploads of an earlier attempt");
                 return false;
             }
         };
@@ -236,9 +222,7 @@ impl S3File {
 
     fn upload_id(&self) -> Result<String, Fault> {
         let id = self.state().upload_id.clone();
-        id.ok_or_else(|| {
-            Fault::new(FaultKind::Bug, self.action("write")).because("it was not begun, or discarded")
-        })
+        id.ok_or_else(|| Fault::new(FaultKind::Bug, self.action("write")).because("it was not begun, or discarded"))
     }
 
     /// True when the visible object came from this upload.
@@ -271,10 +255,8 @@ impl StagedFile for S3File {
                 .metadata(VECTOR, &key.initialization_vector)
                 .metadata(DESCRIPTION, &key.material_description);
         }
-        let request =
-            request.customize().config_override(under(&self.bucket.credentials, Duration::ZERO)).send();
-        let answer =
-            Box::pin(request).await.map_err(|error| Failure::of(error).fault(self.action("create")))?;
+        let request = request.customize().config_override(under(&self.bucket.grant, Duration::ZERO)).send();
+        let answer = Box::pin(request).await.map_err(|error| Failure::of(error).fault(self.action("create")))?;
         let upload_id = answer.upload_id.filter(|id| !id.is_empty());
         let upload_id = upload_id.ok_or_else(|| {
             Fault::new(FaultKind::Transient, self.action("create")).because("the storage gave no upload id")
@@ -295,10 +277,7 @@ impl StagedFile for S3File {
         let upload_id = self.upload_id()?;
         if number > MAX_PARTS {
             return Err(Fault::new(FaultKind::Request, self.action("write"))
-                .because(format!(
-                    "a file on S3 has at most {MAX_PARTS} blocks, of {} bytes here",
-                    block.len()
-                ))
+                .because(format!("a file on S3 has at most {MAX_PARTS} blocks, of {} bytes here", block.len()))
                 .remedy("Set a smaller `max_file_size`."));
         }
         let extra = Duration::from_secs(block.len() as u64 / SLOWEST_BYTES_PER_SECOND);
@@ -314,7 +293,7 @@ impl StagedFile for S3File {
             .checksum_algorithm(ChecksumAlgorithm::Crc32C)
             .body(ByteStream::from(block))
             .customize()
-            .config_override(under(&self.bucket.credentials, extra))
+            .config_override(under(&self.bucket.grant, extra))
             .disable_payload_signing()
             .send();
         let answer = Box::pin(request)
@@ -344,7 +323,7 @@ impl StagedFile for S3File {
             .upload_id(upload_id)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
             .customize()
-            .config_override(under(&self.bucket.credentials, extra))
+            .config_override(under(&self.bucket.grant, extra))
             .send();
         match Box::pin(request).await.map_err(Failure::of) {
             Ok(_) => {}
