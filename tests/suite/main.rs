@@ -6,6 +6,7 @@ mod agent_control;
 mod agent_crash;
 mod agent_faults;
 mod agent_load;
+mod agent_snowflake_load;
 mod agent_start;
 mod agent_stop;
 mod agent_transfer;

@@ -3,7 +3,7 @@
 //!
 //! What it adds: a request that is sent again under its own id gets the first answer and does not run
 //! again; COPY with FILES; temporary tables with a full name; options of CSV that fakesnow does not
-//! know; REMOVE; a session that ends rolls its transaction back.
+//! know; MERGE in a transaction; REMOVE; a session that ends rolls its transaction back.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,6 +17,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+
+use super::agent::PATIENCE;
 
 /// What happens to one statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +97,8 @@ impl Relay {
 
     /// Waits until a statement is held.
     pub(crate) async fn held(&self) {
-        self.shared.held.acquire().await.expect("the semaphore is never closed").forget();
+        let held = tokio::time::timeout(PATIENCE, self.shared.held.acquire()).await;
+        held.expect("a statement is held").expect("the semaphore is never closed").forget();
     }
 
     /// What the server does about the sessions of a dead agent, sooner or later.
@@ -185,6 +188,25 @@ async fn relay(State(shared): State<Arc<Shared>>, request: Request) -> Response 
             StatusCode::OK,
             success(json!({"rowtype": [], "rowset": [], "total": 0, "queryResultFormat": "json"})),
         )
+    } else if let Some(statements) = split_merge(&sql) {
+        let mut counts = Vec::new();
+        let mut last = (StatusCode::OK, Bytes::new());
+        for sql in statements {
+            statement["sqlText"] = json!(sql);
+            let body = statement.to_string().into();
+            last = shared.send(&path, parts.headers.clone(), parts.method.clone(), body).await;
+            let answer: Value = serde_json::from_slice(&last.1).unwrap_or_default();
+            counts.push(answer["data"]["rowset"][0][0].clone());
+        }
+        match counts.as_slice() {
+            [updated, inserted] if updated.is_string() && inserted.is_string() => {
+                let column = |name: &str| json!({"name": name, "type": "fixed", "precision": 38, "scale": 0, "nullable": false});
+                let rowtype = [column("number of rows inserted"), column("number of rows updated")];
+                let data = json!({"rowtype": rowtype, "rowset": [[inserted, updated]], "total": 1, "queryResultFormat": "json"});
+                (StatusCode::OK, success(data))
+            }
+            _ => last,
+        }
     } else {
         statement["sqlText"] = json!(adapt(&sql));
         let body = statement.to_string().into();
@@ -222,6 +244,24 @@ fn success(data: Value) -> Bytes {
 
 fn json_answer(status: StatusCode, body: Bytes) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// An UPDATE and an INSERT that do what the MERGE of a load does. fakesnow has MERGE, and not inside a
+/// transaction.
+fn split_merge(sql: &str) -> Option<[String; 2]> {
+    let (table, rest) = sql.strip_prefix("MERGE INTO ")?.split_once(" AS t USING ")?;
+    let (rows, rest) = rest.split_once(" AS s ON ")?;
+    let (on, rest) = rest.split_once(" WHEN MATCHED THEN UPDATE SET ")?;
+    let (set, rest) = rest.split_once(" WHEN NOT MATCHED THEN INSERT (")?;
+    let (columns, values) = rest.split_once(") VALUES (")?;
+    let values = values.strip_suffix(')')?;
+    Some([
+        format!("UPDATE {table} AS t SET {set} FROM {rows} AS s WHERE {on}"),
+        format!(
+            "INSERT INTO {table} ({columns}) SELECT {values} FROM {rows} AS s \
+             WHERE NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {on})"
+        ),
+    ])
 }
 
 /// Writes a statement so that fakesnow does the same with it as Snowflake.
