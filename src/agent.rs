@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, ApiState};
+use crate::api::{self, Access, ApiState};
 use crate::catalog::{Catalog, SourceInfo};
 use crate::config::{Config, SourceConnection, TargetConnection, TransferSettings};
 use crate::destination::Destination;
@@ -91,6 +91,7 @@ impl Agent {
             shutdown: shutdown.clone(),
             default_format: config.transfer.format,
             max_body_bytes: config.server.max_body_bytes,
+            access: Access::new(&config.server),
         });
         let close_api = CancellationToken::new();
         let api =

@@ -5,15 +5,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use futures::future::join_all;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
+use super::authentication::Caller;
 use super::{Api, ApiState};
 use crate::catalog::Catalog;
 use crate::fault::Fault;
@@ -87,7 +88,8 @@ pub(super) struct Ready {
     pub reason: Option<String>,
 }
 
-/// Shows the state of the agent, its queue, its workers and its connections.
+/// Shows the state of the agent, its queue, its workers and its connections; those only to callers
+/// with an API key, where there are keys.
 #[utoipa::path(
     get, path = "/health", tag = "operation", operation_id = "health",
     responses(
@@ -95,9 +97,19 @@ pub(super) struct Ready {
         (status = 503, description = "The queue or the worker pool is broken", body = Health),
     )
 )]
-pub(super) async fn health(State(api): State<Api>) -> (StatusCode, Json<Health>) {
+pub(super) async fn health(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+) -> (StatusCode, Json<Health>) {
     let agent = &api.agent;
-    let (queue, connections) = tokio::join!(queue_state(agent), api.connections.get(&agent.catalog));
+    let connections = async {
+        match caller {
+            Caller::Known => api.connections.get(&agent.catalog).await,
+            // The names of databases are nothing for strangers.
+            Caller::Stranger => Arc::default(),
+        }
+    };
+    let (queue, connections) = tokio::join!(queue_state(agent), connections);
     let (workers_state, workers_whole) = match (agent.pool.is_whole(), agent.shutdown.is_draining()) {
         (_, true) => ("stopping", true),
         (true, false) => ("ok", true),

@@ -292,19 +292,20 @@ impl DestinationRequest {
         let (path, stage) = match kind {
             Some(DestinationKind::SnowflakeStage) => {
                 if object.get("path").is_some() {
-                    let detail = "a Snowflake stage has its path in `stage`";
-                    findings.add(object.pointer_to("path"), detail);
+                    findings.add(object.pointer_to("path"), "a Snowflake stage has its path in `stage`");
                 }
                 let what = "a stage with a path on it, such as `@db.schema.stage/path/`";
-                (None, Some(object.required("stage", what, findings, stage)?))
+                (None, object.required("stage", what, findings, stage))
             }
             Some(DestinationKind::Local | DestinationKind::S3) => {
                 if object.get("stage").is_some() {
                     findings.add(object.pointer_to("stage"), "only a `snowflake_stage` has this field");
                 }
-                (Some(object.required("path", what, findings, path)?), None)
+                (object.required("path", what, findings, path), None)
             }
-            None => (None, None),
+            // Whatever was meant, it needs one of them.
+            None if object.get("stage").is_some() => (None, object.optional("stage", findings, stage)),
+            None => (object.required("path", what, findings, path), None),
         };
         let connection = object.optional("connection", findings, connection);
         let formats = [FileFormat::Parquet, FileFormat::Csv].map(|format| (format.as_str(), format));
@@ -323,6 +324,9 @@ impl DestinationRequest {
             }
             TableLoadRequest::read(load, &pointer, findings)
         });
+        if path.is_none() && stage.is_none() {
+            return None;
+        }
         Some(Self { kind: kind?, path, stage, connection, format, compression, max_file_size, load })
     }
 }

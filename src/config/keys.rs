@@ -79,8 +79,24 @@ pub(super) const SERVER: &[Key] = &[
         "allow_unauthenticated",
         "boolean",
         "false",
-        "Has to be true before `host` may be an address that other machines reach, \
-         because the API asks nobody for a name.",
+        "Has to be true before `host` may be an address that other machines reach while there is no API key.",
+    ),
+    key(
+        "allowed_hosts",
+        "names, separated by commas",
+        "",
+        "Host names by which callers may reach an agent without API keys, besides addresses and `localhost`.",
+    ),
+    key("api_keys", "table", "", "API keys, by name."),
+];
+
+pub(super) const API_KEY: &[Key] = &[
+    key("key", "secret, at least 16 characters", REQUIRED, "What callers send."),
+    key(
+        "scopes",
+        "of `read`, `submit`, `operate`, separated by commas",
+        "\"read, submit, operate\"",
+        "What its holder may do: see; submit, cancel and retry tasks; start and stop the handling of tasks.",
     ),
 ];
 

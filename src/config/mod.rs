@@ -5,6 +5,7 @@
 //! real environment.
 
 mod address;
+mod api_key;
 mod discover;
 mod environment;
 mod keys;
@@ -26,6 +27,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use address::{source_from_url, target_from_url};
+pub use api_key::{ApiKey, KeyDigest, Scope};
 pub use environment::Environment;
 pub use model::{
     Application, Config, LocalTarget, NumericPolicy, PostgresSource, S3Encryption, S3Target, Server,

@@ -6,7 +6,7 @@ use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Secret;
+use super::{ApiKey, Secret};
 use crate::snowflake::connection::Connection;
 use crate::snowflake::load::TableName;
 use crate::task::{Compression, DestinationKind, FileFormat};
@@ -56,9 +56,13 @@ pub struct Server {
     pub port: u16,
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
-    /// The operator knows that the API asks nobody for a name. Invariant: `host` is a loopback
-    /// address, or this is true.
+    /// Who may do what. Invariant: `host` is a loopback address, or there is a key, or
+    /// `allow_unauthenticated` is true.
+    pub api_keys: Vec<ApiKey>,
+    /// The operator knows that the API asks nobody for a key.
     pub allow_unauthenticated: bool,
+    /// Host names by which callers may reach the agent, besides addresses and `localhost`.
+    pub allowed_hosts: Vec<String>,
 }
 
 /// `[transfer]`: defaults for tasks that do not say.

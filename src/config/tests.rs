@@ -172,7 +172,9 @@ fn nothing_at_all_is_the_defaults() {
                 host: [127, 0, 0, 1].into(),
                 port: 5001,
                 max_body_bytes: 1 << 20,
+                api_keys: Vec::new(),
                 allow_unauthenticated: false,
+                allowed_hosts: Vec::new(),
             },
             transfer: TransferSettings::default(),
             sources: [].into(),
@@ -420,7 +422,7 @@ configuration.toml:4: application.workers is 0; expected an integer from 1 to 10
 configuration.toml:5: application.task_fetch_interval is the string \"5\"; expected a duration from 1s to 1d, in seconds or as a text like \"90s\", \"5m\", \"2h\"
 configuration.toml:6: application.debug_mode is the string \"yes\"; expected true or false
 configuration.toml:7: application.wokers is not a known key. Did you mean workers?
-configuration.toml:10: server.host is 0.0.0.0, which other machines reach; nothing listens on a network without authentication. Use \"127.0.0.1\", or set server.allow_unauthenticated = true when something in front of the agent keeps strangers out.
+configuration.toml:10: server.host is 0.0.0.0, which other machines reach; nothing listens on a network without authentication. Add an API key: [server.api_keys.orchestrator] with key = \"${env:AGENT_API_KEY}\". Or use \"127.0.0.1\", or set server.allow_unauthenticated = true when something in front of the agent keeps strangers out.
 configuration.toml:11: server.port is 70000; expected an integer from 0 to 65535
 configuration.toml:14: connections.source.sales.kind is \"postgres\"; expected \"postgresql\" or \"sqlite\". Did you mean \"postgresql\"?
 configuration.toml:16: connections.source.postgresql.database is missing. Add database to the section.
@@ -1126,6 +1128,7 @@ fn example_environment() -> Environment {
     Environment::of([
         ("SALES_PASSWORD", "a"),
         ("STORE_SECRET", "b"),
+        ("AGENT_API_KEY", "0123456789abcdef"),
         ("SNOWFLAKE_KEY_PASSPHRASE", "c"),
         ("SNOWFLAKE_HOST", "snowflake.example.com"),
         ("SNOWFLAKE_ACCOUNT", "AB12345"),
@@ -1156,6 +1159,7 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("", keys::TOP, ""),
         ("application", keys::APPLICATION, ""),
         ("server", keys::SERVER, ""),
+        ("server.api_keys.orchestrator", keys::API_KEY, "key = \"0123456789abcdef\"\n"),
         ("transfer", keys::TRANSFER, ""),
         ("task_source", keys::TASK_SOURCE, ""),
         ("task_source.api", keys::TASK_SOURCE_API, ""),
@@ -1365,5 +1369,34 @@ proptest! {
         let url = format!("{scheme}{rest}");
         let _ = source_from_url(&url, &environment());
         let _ = target_from_url(&url, &environment());
+    }
+}
+
+#[test]
+fn api_keys_are_proven_and_kept_as_hashes() {
+    let keys = |lines: &str| good(lines).server.api_keys;
+    let all = keys(
+        "[server.api_keys.b]\nkey = \"0123456789abcdef\"\n[server.api_keys.a]\nkey = \"fedcba9876543210\"\nscopes = \"read,submit\"",
+    );
+    let scopes: Vec<_> = all.iter().map(|key| (key.name(), key.scopes().len())).collect();
+    assert_eq!(scopes, [("a", 2), ("b", 3)]);
+    assert!(all[1].is(&KeyDigest::of(b"0123456789abcdef")));
+    assert!(!format!("{all:?}").contains("0123456789abcdef"));
+
+    // A key opens the network.
+    good("[server]\nhost = \"0.0.0.0\"\n[server.api_keys.a]\nkey = \"0123456789abcdef\"");
+    for (lines, expected) in [
+        ("key = \"short\"", "shorter than 16 characters"),
+        ("key = \"0123456789abcdef\"\nscopes = \"read, write\"", "read, submit and operate"),
+        ("key = \"0123456789abcdef\"\nscopes = \" \"", "scopes"),
+        ("scopes = \"read\"", "key is missing"),
+        (
+            "key = \"0123456789abcdef\"\n[server.api_keys.b]\nkey = \"0123456789abcdef\"",
+            "is the same as that of server.api_keys.a",
+        ),
+    ] {
+        let problems = bad(&format!("[server.api_keys.a]\n{lines}"));
+        assert!(problems.contains(expected), "{lines}: {problems}");
+        assert!(!problems.contains("0123456789abcdef"), "{problems}");
     }
 }

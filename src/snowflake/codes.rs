@@ -97,7 +97,7 @@ fn meaning(code: Option<u32>, sql_state: Option<&str>) -> Meaning {
             Names,
         ),
         603 | 625 => known(Transient, None, Quotes),
-        606 | 607 | 608 => known(Request, Some(WAREHOUSE), Names),
+        606..=608 => known(Request, Some(WAREHOUSE), Names),
         612 | 709 => {
             known(Request, Some("The result of the query is not kept any more: run it again."), Names)
         }

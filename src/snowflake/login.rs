@@ -4,7 +4,7 @@
 //! wrong passwords: for some minutes everybody gets the same error without another request.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -15,7 +15,8 @@ use super::connection::{Connection, LoginParts};
 use super::envelope::{self, Envelope};
 use super::error::Error;
 use super::http::{Accept, Call};
-use super::session::{Door, Tokens, tokens};
+use super::session::{Door, Tokens};
+use crate::config::Secret;
 use crate::fault::FaultKind;
 use crate::retry::Backoff;
 
@@ -41,18 +42,6 @@ pub(super) async fn log_in(door: &Door, generation: u64) -> Result<Tokens, Error
     {
         return Err(error);
     }
-    let result = try_until_verdict(door, generation).await;
-    let mut refused = door.refused.lock().unwrap_or_else(PoisonError::into_inner);
-    *refused = match &result {
-        Err(error) if error.kind() == FaultKind::Credentials && error.code().is_some() => {
-            Some((error.clone(), Instant::now() + PAUSE_AFTER_REFUSAL))
-        }
-        Ok(_) | Err(_) => None,
-    };
-    result
-}
-
-async fn try_until_verdict(door: &Door, generation: u64) -> Result<Tokens, Error> {
     let limit = door.connection.login_timeout;
     let started = Instant::now();
     let mut has_new_token = false;
@@ -61,16 +50,25 @@ async fn try_until_verdict(door: &Door, generation: u64) -> Result<Tokens, Error
         let remaining = limit.saturating_sub(started.elapsed());
         let attempt = tokio::time::timeout(remaining, attempt(door, remaining.min(ATTEMPT_LIMIT)));
         let error = match attempt.await {
-            Ok(Ok(data)) => return opened(&door.connection, &data, generation),
+            Ok(Ok(Verdict::Accepted(data))) => return opened(&door.connection, &data, generation),
+            Ok(Ok(Verdict::Refused(error))) => {
+                let is_old_token = error.code().is_some_and(|code| codes::TOKEN_REFUSED.contains(&code));
+                if is_old_token && !has_new_token && door.connection.authentication.forget_token() {
+                    has_new_token = true;
+                    continue;
+                }
+                // Nobody is locked out for an old token, and a new one may be in its file soon.
+                if error.kind() == FaultKind::Credentials && !is_old_token {
+                    let until = Instant::now() + PAUSE_AFTER_REFUSAL;
+                    let mut refused = door.refused.lock().unwrap_or_else(PoisonError::into_inner);
+                    *refused = Some((error.clone(), until));
+                }
+                error
+            }
             Ok(Err(error)) => error,
             Err(_) => Error::new(FaultKind::Transient, ACTION)
                 .message(format!("no answer within the login timeout of {limit:?}")),
         };
-        let token_refused = error.code().is_some_and(|code| codes::TOKEN_REFUSED.contains(&code));
-        if token_refused && !has_new_token && door.connection.authentication.forget_token() {
-            has_new_token = true;
-            continue;
-        }
         failures += 1;
         let wait = BACKOFF.wait(failures);
         if !error.kind().is_retryable() || started.elapsed() + wait >= limit {
@@ -81,8 +79,15 @@ async fn try_until_verdict(door: &Door, generation: u64) -> Result<Tokens, Error
     }
 }
 
+/// What the server says about credentials.
+enum Verdict {
+    /// `data` of the answer.
+    Accepted(Value),
+    Refused(Error),
+}
+
 /// One attempt, with credentials made for it: signed tokens live for a minute.
-async fn attempt(door: &Door, limit: Duration) -> Result<Value, Error> {
+async fn attempt(door: &Door, limit: Duration) -> Result<Verdict, Error> {
     let connection = &door.connection;
     let parts = connection.authentication.login_parts(connection, door.http.client()).await?;
     let body = body(connection, parts);
@@ -106,9 +111,12 @@ async fn attempt(door: &Door, limit: Duration) -> Result<Value, Error> {
     };
     let envelope = door.http.send(&call, None).await?;
     if let Some(error) = wants_a_person(&envelope) {
-        return Err(error);
+        return Ok(Verdict::Refused(error));
     }
-    envelope.into_data(ACTION)
+    Ok(match envelope.into_data(ACTION) {
+        Ok(data) => Verdict::Accepted(data),
+        Err(error) => Verdict::Refused(error),
+    })
 }
 
 fn body(connection: &Connection, parts: LoginParts) -> Value {
@@ -176,13 +184,13 @@ fn opened(connection: &Connection, data: &Value, generation: u64) -> Result<Toke
     );
     warn_of_what_is_missing(connection, data);
     let validity = envelope::count(data, "masterValidityInSeconds").filter(|seconds| *seconds > 0);
-    Ok(tokens(
-        token,
-        envelope::text(data, "masterToken"),
-        validity.map_or(MASTER_VALIDITY, Duration::from_secs),
+    Ok(Tokens {
+        session: Secret::new(token),
+        master: envelope::text(data, "masterToken").map(Secret::new),
+        master_validity: validity.map_or(MASTER_VALIDITY, Duration::from_secs),
         generation,
-        parameters,
-    ))
+        parameters: Arc::new(parameters),
+    })
 }
 
 /// The server gives no error for a role, warehouse, database or schema that the user may not use: it

@@ -18,6 +18,7 @@ pub mod connection;
 pub mod connection_files;
 mod envelope;
 mod error;
+mod heartbeat;
 mod http;
 pub mod load;
 mod login;

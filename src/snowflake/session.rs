@@ -1,4 +1,4 @@
-//! A session on the server: its tokens, their renewal, heartbeats, and the end.
+//! A session on the server: its tokens, their renewal, and the end.
 //!
 //! One request at a time changes the tokens, and everybody else waits for it: a hundred statements
 //! whose token has expired cause one renewal. It runs in a task of its own, because a caller that
@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -17,6 +17,7 @@ use super::codes;
 use super::connection::Connection;
 use super::envelope::{self, Envelope};
 use super::error::Error;
+use super::heartbeat;
 use super::http::{Accept, Call, Http};
 use super::login;
 use super::query_context::QueryContext;
@@ -28,8 +29,6 @@ use crate::shutdown::Shutdown;
 const RENEWAL_LIMIT: Duration = Duration::from_secs(120);
 /// The end of a session is a courtesy to the server.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
-/// A heartbeat that gets no answer is followed by the next one.
-const HEARTBEAT_LIMIT: Duration = Duration::from_secs(60);
 /// Renewals and logins for one request, before its failure is reported.
 pub(super) const RECOVERIES: u32 = 3;
 
@@ -56,11 +55,15 @@ pub(super) struct Session {
     pub(super) door: Arc<Door>,
     lifetime: Lifetime,
     state: tokio::sync::Mutex<State>,
+    /// The last login or renewal that failed, and when it did.
+    failure: Mutex<Option<(Instant, Error)>>,
     sequence: AtomicU64,
+    /// Logins and renewals so far.
+    generations: AtomicU64,
     pub(super) context: Mutex<QueryContext>,
     has_heart: AtomicBool,
     /// Ends the heartbeat.
-    ended: CancellationToken,
+    pub(super) ended: CancellationToken,
 }
 
 enum State {
@@ -79,13 +82,13 @@ pub(super) struct Tokens {
     /// How long the master token holds.
     pub(super) master_validity: Duration,
     /// Counts logins and renewals, so that an old token is known as old.
-    generation: u64,
+    pub(super) generation: u64,
     pub(super) parameters: Arc<BTreeMap<String, Value>>,
 }
 
 /// What the tokens are to be replaced for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Need {
+pub(super) enum Need {
     /// There has to be a token.
     Token,
     /// The token of this generation has expired.
@@ -101,7 +104,9 @@ impl Session {
             door,
             lifetime,
             state: tokio::sync::Mutex::new(State::LoggedOut),
+            failure: Mutex::new(None),
             sequence: AtomicU64::new(0),
+            generations: AtomicU64::new(0),
             context: Mutex::new(QueryContext::default()),
             has_heart: AtomicBool::new(false),
             ended,
@@ -148,16 +153,17 @@ impl Session {
     }
 
     /// Replaces the tokens in a task of its own, whatever becomes of the caller.
-    async fn establish(self: &Arc<Self>, need: Need) -> Result<Arc<Tokens>, Error> {
+    pub(super) async fn establish(self: &Arc<Self>, need: Need) -> Result<Arc<Tokens>, Error> {
         let session = Arc::clone(self);
-        let task = self.door.shutdown.spawn(async move { session.replace(need).await });
+        let asked = Instant::now();
+        let task = self.door.shutdown.spawn(async move { session.replace(need, asked).await });
         match task.await {
             Ok(result) => result,
             Err(error) => Err(Error::new(FaultKind::Bug, "open a Snowflake session").because(error)),
         }
     }
 
-    async fn replace(self: &Arc<Self>, need: Need) -> Result<Arc<Tokens>, Error> {
+    async fn replace(self: &Arc<Self>, need: Need, asked: Instant) -> Result<Arc<Tokens>, Error> {
         let mut state = self.state.lock().await;
         let current = match &*state {
             State::Open(tokens) => Some(Arc::clone(tokens)),
@@ -167,30 +173,48 @@ impl Session {
                 return Err(Error::new(FaultKind::Transient, "use a Snowflake session that was closed"));
             }
         };
-        let tokens = match (current, need) {
+        match (&current, need) {
             // Somebody else was faster.
-            (Some(tokens), Need::Token) => return Ok(tokens),
+            (Some(tokens), Need::Token) => return Ok(Arc::clone(tokens)),
             (Some(tokens), Need::Renewal(old) | Need::Login(old)) if tokens.generation > old => {
-                return Ok(tokens);
+                return Ok(Arc::clone(tokens));
             }
-            (Some(tokens), Need::Renewal(_)) => match self.renew(&tokens).await? {
-                Some(tokens) => tokens,
-                None => self.log_in_again(&mut state, tokens.generation + 1).await?,
+            (Some(_) | None, _) => {}
+        }
+        // What failed while this one waited would fail again, and everybody would wait in a row for it.
+        if let Some((when, error)) = &*self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+            && *when >= asked
+        {
+            return Err(error.clone());
+        }
+        let replaced = match (current, need) {
+            (Some(tokens), Need::Renewal(_)) => match self.renew(&tokens).await {
+                Ok(Some(tokens)) => Ok(tokens),
+                Ok(None) => self.log_in_again(&mut state).await,
+                Err(error) => Err(error),
             },
-            (Some(tokens), Need::Login(_)) => self.log_in_again(&mut state, tokens.generation + 1).await?,
-            (None, Need::Token) => login::log_in(&self.door, 1).await?,
-            (None, Need::Renewal(old) | Need::Login(old)) => self.log_in_again(&mut state, old + 1).await?,
+            (None, Need::Token) => login::log_in(&self.door, self.next_generation()).await,
+            (Some(_) | None, _) => self.log_in_again(&mut state).await,
         };
-        let tokens = Arc::new(tokens);
+        let tokens = replaced.map(Arc::new).inspect_err(|error| {
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            *failure = Some((Instant::now(), error.clone()));
+        })?;
         let capacity = tokens.parameters.get("QUERY_CONTEXT_CACHE_SIZE").and_then(Value::as_u64);
         self.context.lock().unwrap_or_else(PoisonError::into_inner).set_capacity(capacity);
         *state = State::Open(Arc::clone(&tokens));
         drop(state);
-        self.start_heart(&tokens);
+        if !self.has_heart.swap(true, Ordering::Relaxed) {
+            heartbeat::start(self, &tokens);
+        }
         Ok(tokens)
     }
 
-    async fn log_in_again(&self, state: &mut State, generation: u64) -> Result<Tokens, Error> {
+    fn next_generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    async fn log_in_again(&self, state: &mut State) -> Result<Tokens, Error> {
         if self.lifetime == Lifetime::Own {
             *state = State::Lost;
             self.ended.cancel();
@@ -200,7 +224,16 @@ impl Session {
         *state = State::LoggedOut;
         // What the server knew about the session is of no use to the next one.
         *self.context.lock().unwrap_or_else(PoisonError::into_inner) = QueryContext::default();
-        login::log_in(&self.door, generation).await
+        login::log_in(&self.door, self.next_generation()).await
+    }
+
+    /// The tokens, without a login when there are none; `None` once the session has ended.
+    pub(super) async fn tokens_if_open(&self) -> Option<Option<Arc<Tokens>>> {
+        match &*self.state.lock().await {
+            State::Open(tokens) => Some(Some(Arc::clone(tokens))),
+            State::LoggedOut => Some(None),
+            State::Lost | State::Closed => None,
+        }
     }
 
     /// New tokens for old ones; `None` when only a login helps.
@@ -235,32 +268,9 @@ impl Session {
             // Keeping the old one would end the session with it.
             master: envelope::text(&data, "masterToken").map(Secret::new).or_else(|| tokens.master.clone()),
             master_validity: validity.map_or(tokens.master_validity, Duration::from_secs),
-            generation: tokens.generation + 1,
+            generation: self.next_generation(),
             parameters: Arc::clone(&tokens.parameters),
         }))
-    }
-
-    /// Starts the heartbeat of this session, once.
-    fn start_heart(self: &Arc<Self>, tokens: &Tokens) {
-        let Some(interval) = heartbeat_interval(&self.door.connection, tokens) else { return };
-        if self.has_heart.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let session = Arc::downgrade(self);
-        let (ended, shutdown) = (self.ended.clone(), self.door.shutdown.clone());
-        self.door.shutdown.spawn(async move {
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(interval) => {}
-                    () = ended.cancelled() => return,
-                    // The rest of a drain is shorter than any token lives.
-                    () = shutdown.draining() => return,
-                }
-                if !beat(&session).await {
-                    return;
-                }
-            }
-        });
     }
 
     /// Ends the session on the server. Later statements fail.
@@ -292,85 +302,8 @@ impl Drop for Session {
     }
 }
 
-/// One heartbeat; false when there is nothing to keep alive any more.
-async fn beat(session: &Weak<Session>) -> bool {
-    let Some(session) = session.upgrade() else { return false };
-    // Not through `tokens`: a heartbeat is no reason to log in.
-    let mut tokens = match &*session.state.lock().await {
-        State::Open(tokens) => Arc::clone(tokens),
-        State::LoggedOut => return true,
-        State::Lost | State::Closed => return false,
-    };
-    let body = json!({});
-    for _ in 0..2 {
-        let request_id = uuid::Uuid::new_v4().to_string();
-        let call = Call {
-            action: "keep the Snowflake session alive",
-            method: Method::POST,
-            path: "/session/heartbeat",
-            query: &[("requestId", &request_id)],
-            body: Some(&body),
-            accept: Accept::Json,
-            policy: session.door.http.brief(HEARTBEAT_LIMIT),
-        };
-        match session.door.http.send(&call, Some(&tokens.session)).await {
-            Ok(envelope) if envelope.number() == Some(codes::SESSION_EXPIRED) => {
-                match session.establish(Need::Renewal(tokens.generation)).await {
-                    Ok(renewed) => tokens = renewed,
-                    Err(error) => {
-                        tracing::warn!(%error, "the Snowflake session could not be kept alive");
-                        return true;
-                    }
-                }
-            }
-            Ok(envelope) if envelope.success => return true,
-            Ok(envelope) => {
-                tracing::debug!(code = envelope.code, "Snowflake refused a heartbeat");
-                return true;
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a heartbeat got no answer");
-                return true;
-            }
-        }
-    }
-    true
-}
-
-/// Time between two heartbeats: what is configured or what the server says, within a sixteenth and a
-/// quarter of the life of the master token. `None` when the session is not kept alive.
-fn heartbeat_interval(connection: &Connection, tokens: &Tokens) -> Option<Duration> {
-    const DEFAULT: Duration = Duration::from_secs(3600);
-
-    if !connection.keep_alive {
-        return None;
-    }
-    let says = tokens.parameters.get("CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY");
-    let says = says.and_then(Value::as_u64).map(Duration::from_secs);
-    let wanted = connection.heartbeat_interval.or(says).unwrap_or(DEFAULT);
-    let validity = tokens.master_validity.max(Duration::from_secs(1));
-    Some(wanted.clamp(validity / 16, validity / 4))
-}
-
 fn lost() -> Error {
     Error::new(FaultKind::Transient, "use a Snowflake session of its own")
         .message("the server has ended the session; its transaction was rolled back")
         .of_lost_session()
-}
-
-/// Makes tokens of a login's answer; used by [`login`].
-pub(super) fn tokens(
-    session: String,
-    master: Option<String>,
-    master_validity: Duration,
-    generation: u64,
-    parameters: BTreeMap<String, Value>,
-) -> Tokens {
-    Tokens {
-        session: Secret::new(session),
-        master: master.map(Secret::new),
-        master_validity,
-        generation,
-        parameters: Arc::new(parameters),
-    }
 }

@@ -11,6 +11,7 @@ mod agent_start;
 mod agent_stop;
 mod agent_transfer;
 mod destinations;
+mod docker;
 mod local_destination;
 mod postgres_faults;
 mod postgres_login;

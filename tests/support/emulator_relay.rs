@@ -3,7 +3,7 @@
 //!
 //! What it adds: a request that is sent again under its own id gets the first answer and does not run
 //! again; COPY with FILES; temporary tables with a full name; options of CSV that fakesnow does not
-//! know; MERGE in a transaction; REMOVE; a session that ends rolls its transaction back.
+//! know; MERGE in a transaction; LIST with a path; REMOVE; a session that ends rolls its transaction back.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -266,6 +266,10 @@ fn split_merge(sql: &str) -> Option<[String; 2]> {
 
 /// Writes a statement so that fakesnow does the same with it as Snowflake.
 fn adapt(sql: &str) -> String {
+    if let Some((list, _path)) = sql.split_once('/').filter(|_| sql.starts_with("LIST @")) {
+        // All files of the stage: the agent looks at their names itself.
+        return list.to_owned();
+    }
     let mut sql = sql.replace("CREATE TEMPORARY TABLE", "CREATE TABLE").replace(" BINARY_FORMAT=HEX", "");
     for delimiter in [" RECORD_DELIMITER='\\n'", " RECORD_DELIMITER='\\r\\n'"] {
         sql = sql.replace(delimiter, "");

@@ -49,6 +49,13 @@ pub(crate) fn address_if_installed() -> Option<SocketAddr> {
     running.as_ref().map(|(_, address)| *address)
 }
 
+/// The Python that has fakesnow, and with it Snowflake's own connector.
+pub(crate) fn python_if_installed() -> Option<String> {
+    let python = setting("TEST_FAKESNOW");
+    assert!(python.is_some() || setting("REQUIRE_SERVERS").is_none(), "TEST_FAKESNOW is not set");
+    python
+}
+
 #[expect(clippy::disallowed_methods, reason = "tests/run.sh says where the server is installed")]
 fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

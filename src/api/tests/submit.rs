@@ -232,11 +232,13 @@ async fn every_wrong_field_of_the_nested_form_is_named() {
 #[tokio::test]
 async fn a_stage_is_named_with_its_path_in_both_forms() {
     let agent = Agent::start().await;
-    let on = |stage: &str| with(nested("1"), "/destination_config", json!({"type": "snowflake_stage", "stage": stage}));
+    let on = |stage: &str| {
+        with(nested("1"), "/destination_config", json!({"type": "snowflake_stage", "stage": stage}))
+    };
     let answer = agent.submit(&on("@db.schema.\"My Stage\"/a b/")).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
     let shown = agent.get("/tasks/1").await;
-    let destination = &shown.body["task"]["destination_config"];
+    let destination = &shown.body["request"]["destination_config"];
     assert_eq!(destination["stage"], "@db.schema.\"My Stage\"/a b/", "{}", shown.text);
     assert_eq!(destination.get("path"), None);
 

@@ -175,7 +175,9 @@ fn config(directory: &Path, database: &Path, output: &Path) -> Config {
             host: std::net::Ipv4Addr::LOCALHOST.into(),
             port: 0,
             max_body_bytes: 1 << 20,
+            api_keys: Vec::new(),
             allow_unauthenticated: false,
+            allowed_hosts: Vec::new(),
         },
         transfer: TransferSettings::default(),
         sources: [("sample".to_owned(), SourceConnection::Sqlite(SqliteSource { path: database.into() }))]

@@ -103,8 +103,8 @@ fn the_service_of_a_container_takes_what_it_is_told_besides() {
 fn what_is_wrong_is_said_where_it_stands() {
     for (lines, expected) in [
         (
-            "connection_name = \"prd\"",
-            "3: connection_name cannot be used: there is no Snowflake connection `prd` in the environment variable \
+            "connection_name = \"pro\"",
+            "3: connection_name cannot be used: there is no Snowflake connection `pro` in the environment variable \
              SNOWFLAKE_CONNECTIONS; known: `bare`, `prod`. Did you mean `prod`?",
         ),
         (
@@ -132,7 +132,10 @@ fn what_is_wrong_is_said_where_it_stands() {
             "5: password refers to the environment variable GONE, which is not set. Set GONE, or write the value here.",
         ),
         ("account = 1\ntoken = \"t\"", "3: account is an integer; expected a string"),
-        ("account = \"a\"\ntoken = \"t\"\nacount = 1", "5: acount is not a known key. Did you mean account?"),
+        (
+            "account = \"a\"\ntoken = \"t\"\naccounts = 1",
+            "5: accounts is not a known key. Did you mean account?",
+        ),
         (
             "account = \"a\"\ntoken = \"t\"\nsession_parameters = { x = [1] }",
             "5: session_parameters.x is an array; expected a text, a number or a boolean",
@@ -154,7 +157,7 @@ fn sections_of_1_2_0_have_requirements_of_their_own() {
     );
     assert_eq!(wrong("snowflake_external_browser", "account = \"a\""), "1: user is missing. Add user.");
     assert!(wrong("snowflake_password", "account = \"a\"\nuser = \"u\"").contains("password is missing"));
-    assert!(wrong("snowflake_passwort", "").contains("expected \"local\" or \"s3\" or \"snowflake\""));
+    assert!(wrong("snowflake_passwords", "").contains("expected \"local\" or \"s3\" or \"snowflake\""));
 }
 
 #[test]

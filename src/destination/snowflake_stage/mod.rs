@@ -58,16 +58,15 @@ struct Shared {
 impl SnowflakeStageDestination {
     /// Sends nothing. Blocks are sent by tasks of `shutdown`.
     pub fn new(client: Client, shutdown: &Shutdown) -> Result<Self, Fault> {
-        let Connection { protocol, host, .. } = client.connection();
+        let Connection { protocol, host, socket_timeout, .. } = client.connection();
         let is_this_machine = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
         // Without TLS, so that no server of Snowflake's can ask for it.
         let allows_directory = *protocol == Protocol::Http && is_this_machine;
-        let connections = Connections { http: Http::new()?, s3: S3Clients::default(), allows_directory };
+        let (http, s3) = (Http::new(*socket_timeout)?, S3Clients::new(*socket_timeout));
+        let connections = Connections { http, s3, allows_directory };
         Ok(Self { shared: Shared { client, connections, shutdown: shutdown.clone() }, control_table: None })
     }
-}
 
-impl SnowflakeStageDestination {
     /// Notes loads in this table, and not in the one beside each table that is loaded.
     #[must_use]
     pub fn with_control_table(self, control_table: Option<TableName>) -> Self {

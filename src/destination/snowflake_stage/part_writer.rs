@@ -119,7 +119,9 @@ impl StagePartWriter {
                     Err(Fault::new(FaultKind::Bug, "encrypt a block"))
                 }
             },
-            Sealing::Failed => Err(Fault::new(FaultKind::Bug, format!("write `{}` after a failure", self.name))),
+            Sealing::Failed => {
+                Err(Fault::new(FaultKind::Bug, format!("write `{}` after a failure", self.name)))
+            }
         }
     }
 }

@@ -83,8 +83,8 @@ fn a_name_that_nobody_knows_comes_with_those_that_are_known() {
     let environment =
         Environment::of([("SNOWFLAKE_CONNECTIONS", table("production", "a") + &table("test", "b"))]);
     assert_eq!(
-        account("prodction", &environment),
-        "there is no Snowflake connection `prodction` in the environment variable SNOWFLAKE_CONNECTIONS; known: \
+        account("produktion", &environment),
+        "there is no Snowflake connection `produktion` in the environment variable SNOWFLAKE_CONNECTIONS; known: \
          `production`, `test` | Did you mean `production`?"
     );
     let environment = Environment::of([("SNOWFLAKE_CONNECTIONS", "\n")]);
@@ -238,7 +238,7 @@ fn mistakes_are_said_with_their_place_and_without_a_value() {
             "authenticator is \"OAUTH_AUTHORIZATION_CODE\", where a person has to agree in a browser",
         ),
         (
-            "[one]\naccount = 'a'\nauthenticator = 'snowflake_jwd'",
+            "[one]\naccount = 'a'\nauthenticator = 'snowflake_jw'",
             "authenticator is no way to log in that this agent knows. Did you mean \"SNOWFLAKE_JWT\"?",
         ),
         (

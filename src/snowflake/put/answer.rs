@@ -162,7 +162,14 @@ impl Answer {
             _ => encryption(data.get("encryptionMaterial"))?,
         };
         let presigned_urls = strings(data.get("presignedUrls")).into_iter().map(Secret::new).collect();
-        Ok(Self { command, store, credentials, encryption, files: strings(data.get("src_locations")), presigned_urls })
+        Ok(Self {
+            command,
+            store,
+            credentials,
+            encryption,
+            files: strings(data.get("src_locations")),
+            presigned_urls,
+        })
     }
 }
 
@@ -335,10 +342,7 @@ mod tests {
         let answer = Answer::read(&s3()).expect("a good answer");
         let place = Place { container: "sfc-bucket".into(), prefix: "tables/1/".into() };
         assert_eq!(answer.store, StageStore::S3 { place, region: Some("us-west-2".into()), endpoint: None });
-        assert_eq!(
-            answer.encryption[0].description(),
-            r#"{"queryId":"q","smkId":"17","keySize":"128"}"#
-        );
+        assert_eq!(answer.encryption[0].description(), r#"{"queryId":"q","smkId":"17","keySize":"128"}"#);
         let shown = format!("{answer:?}");
         for secret in ["\"secret\"", "\"token\"", KEY] {
             assert!(!shown.contains(secret), "{shown}");
@@ -361,7 +365,11 @@ mod tests {
     #[test]
     fn an_answer_that_would_lose_data_is_refused_by_the_name_of_the_member() {
         for (pointer, value, expected) in [
-            ("/command", json!("REMOVE"), "`command` is \"REMOVE\", which this version of the agent does not know"),
+            (
+                "/command",
+                json!("REMOVE"),
+                "`command` is \"REMOVE\", which this version of the agent does not know",
+            ),
             ("/stageInfo", json!([]), "`stageInfo` is missing"),
             ("/stageInfo/location", json!(""), "`stageInfo.location` is missing"),
             (
@@ -413,9 +421,23 @@ mod tests {
         ];
         leaf.prop_recursive(3, 40, 6, |inner| {
             let names = prop::sample::select(vec![
-                "command", "stageInfo", "locationType", "location", "creds", "AWS_KEY_ID", "AWS_SECRET_KEY",
-                "AZURE_SAS_TOKEN", "GCS_ACCESS_TOKEN", "storageAccount", "endPoint", "presignedUrl",
-                "encryptionMaterial", "queryStageMasterKey", "queryId", "smkId", "src_locations",
+                "command",
+                "stageInfo",
+                "locationType",
+                "location",
+                "creds",
+                "AWS_KEY_ID",
+                "AWS_SECRET_KEY",
+                "AZURE_SAS_TOKEN",
+                "GCS_ACCESS_TOKEN",
+                "storageAccount",
+                "endPoint",
+                "presignedUrl",
+                "encryptionMaterial",
+                "queryStageMasterKey",
+                "queryId",
+                "smkId",
+                "src_locations",
             ]);
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),

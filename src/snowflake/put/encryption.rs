@@ -214,7 +214,8 @@ mod tests {
 
     fn material(master_key: &str) -> EncryptionMaterial {
         EncryptionMaterial {
-            master_key: MasterKey::new(STANDARD.decode(master_key).expect("base64")).expect("a length of AES"),
+            master_key: MasterKey::new(STANDARD.decode(master_key).expect("base64"))
+                .expect("a length of AES"),
             query_id: "01b2".to_owned(),
             smk_id: "92019681909886".to_owned(),
         }
@@ -262,11 +263,14 @@ mod tests {
             let material = material(master_key);
             let length = material.master_key.0.len();
             let file_key: Vec<u8> = (0x40..).take(length).collect();
-            let vector: [u8; BLOCK_BYTES] = std::array::from_fn(|index| 0x80 + u8::try_from(index).expect("small"));
-            let (encryptor, metadata) = Encryptor::with_key(&material, &file_key, vector).expect("a legal key");
+            let vector: [u8; BLOCK_BYTES] =
+                std::array::from_fn(|index| 0x80 + u8::try_from(index).expect("small"));
+            let (encryptor, metadata) =
+                Encryptor::with_key(&material, &file_key, vector).expect("a legal key");
             assert_eq!(metadata.wrapped_key, wrapped_key);
             assert_eq!(metadata.initialization_vector, "gIGCg4SFhoeIiYqLjI2Ojw==");
-            let description = format!(r#"{{"queryId":"01b2","smkId":"92019681909886","keySize":"{key_size}"}}"#);
+            let description =
+                format!(r#"{{"queryId":"01b2","smkId":"92019681909886","keySize":"{key_size}"}}"#);
             assert_eq!(metadata.material_description, description);
             assert_eq!(STANDARD.encode(encrypt(encryptor, PLAIN, 4096)), ciphertext);
         }
@@ -312,7 +316,9 @@ mod tests {
     fn broken_metadata_are_refused() {
         let (_, metadata) = Encryptor::new(&random_material(16)).expect("a legal key");
         let other = random_material(16);
-        for (key, vector) in [("", ""), ("!", "gIGCg4SFhoeIiYqLjI2Ojw=="), (metadata.wrapped_key.as_str(), "AAAA")] {
+        for (key, vector) in
+            [("", ""), ("!", "gIGCg4SFhoeIiYqLjI2Ojw=="), (metadata.wrapped_key.as_str(), "AAAA")]
+        {
             let fault = Decryptor::new(&other.master_key, key, vector).expect_err("broken metadata");
             assert_eq!(fault.kind(), FaultKind::Data);
         }

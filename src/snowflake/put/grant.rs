@@ -105,8 +105,7 @@ impl Grant {
                 .because("the stage has moved to another place meanwhile"));
         }
         tracing::debug!(generation = refused.generation + 1, "the credentials of a stage were renewed");
-        let access =
-            Arc::new(Access { credentials: answer.credentials, generation: refused.generation + 1 });
+        let access = Arc::new(Access { credentials: answer.credentials, generation: refused.generation + 1 });
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&access);
         Ok(access)
     }

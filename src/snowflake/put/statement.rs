@@ -60,13 +60,12 @@ impl StageLocation {
             return Err(StageNameError("a control character cannot be in the name of a stage or its path"));
         }
         let Some(rest) = rest.strip_prefix('@') else {
-            return Err(StageNameError("expected a stage, which begins with `@`, such as `@db.schema.stage/path/`"));
+            return Err(StageNameError(
+                "expected a stage, which begins with `@`, such as `@db.schema.stage/path/`",
+            ));
         };
-        let (stage, path) = if let Some(path) = rest.strip_prefix('~') {
-            (Stage::User, path)
-        } else {
-            named_stage(rest)?
-        };
+        let (stage, path) =
+            if let Some(path) = rest.strip_prefix('~') { (Stage::User, path) } else { named_stage(rest)? };
         if !path.is_empty() && !path.starts_with('/') {
             return Err(StageNameError(match stage {
                 Stage::User => "after `@~` comes `/` and a path, or nothing",
@@ -323,14 +322,22 @@ mod tests {
             ("@stage/", "@stage/", "@stage/"),
             ("  @Stage/a//b  ", "@Stage/a/b/", "@Stage/a/b/"),
             ("@db.schema.stage/path/", "@db.schema.stage/path/", "@db.schema.stage/path/"),
-            ("@schema.stage$1/dt=2026-01-01", "@schema.stage$1/dt=2026-01-01/", "@schema.stage$1/dt=2026-01-01/"),
+            (
+                "@schema.stage$1/dt=2026-01-01",
+                "@schema.stage$1/dt=2026-01-01/",
+                "@schema.stage$1/dt=2026-01-01/",
+            ),
             ("@~", "@~/", "@~/"),
             ("@~/a/b", "@~/a/b/", "@~/a/b/"),
             ("@%orders/x", "@%orders/x/", "@%orders/x/"),
             ("@db.schema.%orders", "@db.schema.%orders/", "@db.schema.%orders/"),
             ("@\"my stage\"/p", "@\"my stage\"/p/", "'@\"my stage\"/p/'"),
             ("'@\"my stage\"/p'", "@\"my stage\"/p/", "'@\"my stage\"/p/'"),
-            ("@db.\"a.b\".\"c\"\"d/e\"/p q", "@db.\"a.b\".\"c\"\"d/e\"/p q/", "'@db.\"a.b\".\"c\"\"d/e\"/p q/'"),
+            (
+                "@db.\"a.b\".\"c\"\"d/e\"/p q",
+                "@db.\"a.b\".\"c\"\"d/e\"/p q/",
+                "'@db.\"a.b\".\"c\"\"d/e\"/p q/'",
+            ),
             ("@%\"Orders 2026\"", "@%\"Orders 2026\"/", "'@%\"Orders 2026\"/'"),
             ("@stage/it's/100%\\", "@stage/it's/100%\\/", "'@stage/it\\'s/100%\\\\/'"),
             ("'@stage/it''s'", "@stage/it's/", "'@stage/it\\'s/'"),

@@ -4,6 +4,7 @@
 //! structures carry timestamps. The width of integers can differ from chunk to chunk.
 
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::types::{Decimal128Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type};
 use arrow::array::{Array, AsArray, RecordBatch, StructArray};
@@ -12,7 +13,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use super::{ACTION, Column, Row, text};
+use super::{ACTION, Column, Row, frames, text};
 use crate::fault::FaultKind;
 use crate::snowflake::error::Error;
 use crate::snowflake::statement::{OFFSET_BASE, hexadecimal};
@@ -27,10 +28,18 @@ type Cells = Vec<Option<String>>;
 
 /// The rows of one stream.
 pub(super) fn rows(stream: Vec<u8>, columns: &[Column]) -> Result<Vec<Row>, Error> {
-    let reader = StreamReader::try_new(Cursor::new(stream), None).map_err(unreadable)?;
+    frames::check(&stream).map_err(|problem| unreadable(ArrowError::ParseError(problem.to_owned())))?;
+    // The library's reader panics on a schema that is broken in certain ways. Nothing of it is left
+    // behind then.
+    let batches = catch_unwind(AssertUnwindSafe(|| {
+        StreamReader::try_new(Cursor::new(stream), None)?.collect::<Result<Vec<_>, _>>()
+    }));
+    let batches = batches
+        .unwrap_or_else(|_| Err(ArrowError::ParseError("its messages contradict each other".to_owned())))
+        .map_err(unreadable)?;
     let mut rows = Vec::new();
-    for batch in reader {
-        append(&batch.map_err(unreadable)?, columns, &mut rows)?;
+    for batch in &batches {
+        append(batch, columns, &mut rows)?;
     }
     Ok(rows)
 }

@@ -7,6 +7,7 @@
 mod answer;
 mod arrow;
 mod chunks;
+mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod json;

@@ -184,6 +184,7 @@ fn rows_of_another_width_are_refused() {
     assert!(answer.is_err_and(|error| error.to_string().contains("parquet")));
 }
 
+/// What the fuzzer begins with. The first byte of each says what the rest is.
 fn seeds() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/snowflake_answer");
     let files = fs::read_dir(folder).expect("the seeds are part of the repository");
@@ -288,9 +289,9 @@ proptest! {
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         end in any::<prop::sample::Index>(),
     ) {
-        let mut body = seed.get(&seeds()).clone();
+        let seeds: Vec<_> = seeds().into_iter().filter(|seed| seed.len() > 1).collect();
+        let mut body = seed.get(&seeds).clone();
         for (place, byte) in changes {
-            // The first byte says what the rest is.
             let place = 1 + place.index(body.len() - 1);
             body[place] = byte;
         }

@@ -4,6 +4,7 @@
 //! One server with a state for each part: [`session`] knows who is logged in, [`query`] runs
 //! statements by asking the handlers of the test. It counts what it sees and makes faults on request.
 
+pub(crate) mod front;
 pub(crate) mod query;
 pub(crate) mod session;
 pub(crate) mod stage;
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     /// Wakes statements that are held.
     pub(crate) changed: tokio::sync::Notify,
     faults: Mutex<VecDeque<(String, Fault)>>,
+    /// Requests whose path begins so are neither carried out nor answered for now.
+    held_paths: Mutex<Vec<String>>,
     seen: Mutex<Vec<Seen>>,
 }
 
@@ -90,6 +93,7 @@ impl SnowflakeDouble {
             queries: Mutex::default(),
             changed: tokio::sync::Notify::new(),
             faults: Mutex::default(),
+            held_paths: Mutex::default(),
             seen: Mutex::default(),
         });
         let router = Router::new().fallback(serve).with_state(Arc::clone(&state));
@@ -118,10 +122,37 @@ impl SnowflakeDouble {
         }
     }
 
+    /// Requests whose path begins with `path` wait for [`Self::release_requests`].
+    pub(crate) fn hold_requests(&self, path: &str) {
+        lock(&self.state.held_paths).push(path.to_owned());
+    }
+
+    /// Lets every held request go on.
+    pub(crate) fn release_requests(&self) {
+        lock(&self.state.held_paths).clear();
+        self.state.changed.notify_waiters();
+    }
+
     /// The requests so far whose path begins with `path`.
     pub(crate) fn seen(&self, path: &str) -> Vec<Seen> {
         let seen = lock(&self.state.seen);
         seen.iter().filter(|request| request.path.starts_with(path)).cloned().collect()
+    }
+}
+
+impl Shared {
+    /// Waits until `is_held` says no.
+    pub(crate) async fn wait_while(&self, is_held: impl Fn() -> bool) {
+        loop {
+            // Registered before the look, so that no release is missed.
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if !is_held() {
+                return;
+            }
+            changed.await;
+        }
     }
 }
 
@@ -144,6 +175,9 @@ async fn serve(State(state): State<Arc<Shared>>, request: Request) -> Response {
         body: serde_json::from_slice(&body).unwrap_or(Value::Null),
     };
     lock(&state.seen).push(seen.clone());
+    state
+        .wait_while(|| lock(&state.held_paths).iter().any(|path| seen.path.starts_with(path.as_str())))
+        .await;
     let fault = {
         let mut faults = lock(&state.faults);
         let place = faults.iter().position(|(path, _)| seen.path.starts_with(path.as_str()));

@@ -167,7 +167,7 @@ impl SnowflakeDouble {
 pub(super) async fn run(state: &Arc<Shared>, seen: &Seen) -> Response {
     let session = match authenticate(state, seen) {
         Ok(session) => session,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.answer(),
     };
     let Some(request_id) = seen.query.get("requestId") else {
         return (StatusCode::BAD_REQUEST, "no requestId").into_response();
@@ -178,20 +178,12 @@ pub(super) async fn run(state: &Arc<Shared>, seen: &Seen) -> Response {
         None => execute(state, seen, &session, request_id),
     };
     let sql = seen.body["sqlText"].as_str().unwrap_or_default();
-    loop {
-        // Registered before the look, so that no release is missed.
-        let changed = state.changed.notified();
-        tokio::pin!(changed);
-        changed.as_mut().enable();
-        {
-            let queries = lock(&state.queries);
-            let is_aborted = queries.queries.get(&query_id).is_some_and(|query| query.is_aborted);
-            if is_aborted || !queries.held.iter().any(|text| sql.contains(text.as_str())) {
-                break;
-            }
-        }
-        changed.await;
-    }
+    let is_held = || {
+        let queries = lock(&state.queries);
+        let is_aborted = queries.queries.get(&query_id).is_some_and(|query| query.is_aborted);
+        !is_aborted && queries.held.iter().any(|text| sql.contains(text.as_str()))
+    };
+    state.wait_while(is_held).await;
     let is_detached = seen.body["asyncExec"] == json!(true);
     if is_detached { in_progress(&query_id, "333334") } else { look(state, &query_id, "333333") }
 }
@@ -257,13 +249,13 @@ fn in_progress(query_id: &str, code: &str) -> Response {
 pub(super) fn result(state: &Arc<Shared>, seen: &Seen, query_id: &str) -> Response {
     match authenticate(state, seen) {
         Ok(_) => look(state, query_id, "333334"),
-        Err(refusal) => refusal,
+        Err(refusal) => refusal.answer(),
     }
 }
 
 pub(super) fn monitor(state: &Arc<Shared>, seen: &Seen, query_id: &str) -> Response {
     if let Err(refusal) = authenticate(state, seen) {
-        return refusal;
+        return refusal.answer();
     }
     let queries = lock(&state.queries);
     let entries: Vec<_> = queries
@@ -283,7 +275,7 @@ pub(super) fn monitor(state: &Arc<Shared>, seen: &Seen, query_id: &str) -> Respo
 
 pub(super) fn abort(state: &Arc<Shared>, seen: &Seen) -> Response {
     if let Err(refusal) = authenticate(state, seen) {
-        return refusal;
+        return refusal.answer();
     }
     let wanted = seen.body["requestId"].as_str().unwrap_or_default();
     let mut queries = lock(&state.queries);

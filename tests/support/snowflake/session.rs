@@ -162,7 +162,7 @@ pub(super) fn renew(state: &Arc<Shared>, seen: &Seen) -> Response {
 pub(super) fn heartbeat(state: &Arc<Shared>, seen: &Seen) -> Response {
     match authenticate(state, seen) {
         Ok(_) => succeeded(Value::Null),
-        Err(refusal) => refusal,
+        Err(refusal) => refusal.answer(),
     }
 }
 
@@ -174,21 +174,30 @@ pub(super) fn close(state: &Arc<Shared>, seen: &Seen) -> Response {
             sessions.closed.push(session.number);
             succeeded(Value::Null)
         }
-        Err(refusal) => refusal,
+        Err(refusal) => refusal.answer(),
     }
 }
 
-/// The session of a request, or the answer that it gets without one.
-pub(super) fn authenticate(state: &Arc<Shared>, seen: &Seen) -> Result<Session, Response> {
+/// Code and message of the answer to a request without a session.
+pub(super) struct Refusal(&'static str, &'static str);
+
+impl Refusal {
+    pub(super) fn answer(&self) -> Response {
+        failed(self.0, "08001", self.1)
+    }
+}
+
+/// The session of a request, or what it is answered without one.
+pub(super) fn authenticate(state: &Arc<Shared>, seen: &Seen) -> Result<Session, Refusal> {
     let mut sessions = lock(&state.sessions);
     let uses = sessions.uses;
-    let Some(token) = token(seen) else { return Err(failed("390103", "08001", "token missing")) };
+    let Some(token) = token(seen) else { return Err(Refusal("390103", "token missing")) };
     let Some(session) = sessions.open.values_mut().find(|session| token_is_of(&token, session)) else {
-        return Err(failed("390111", "08001", "Session no longer exists. New login required."));
+        return Err(Refusal("390111", "Session no longer exists. New login required."));
     };
     if session.token() != token || session.expired {
         let code = if session.master_expired { "390114" } else { "390112" };
-        return Err(failed(code, "08001", "Your session has expired. Please login again."));
+        return Err(Refusal(code, "Your session has expired. Please login again."));
     }
     session.uses += 1;
     session.expired = uses.is_some_and(|uses| session.uses >= uses);

@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use aws_lc_rs::cipher::{
-    AES_128, AES_256, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey,
-};
+use aws_lc_rs::cipher::{AES_128, AES_256, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -28,11 +26,13 @@ pub(crate) struct Issued {
     /// How often the credentials of each number have been used.
     uses: Mutex<Vec<usize>>,
     limit: AtomicUsize,
+    /// Of these many that are issued next, none is good for anything.
+    expired: AtomicUsize,
 }
 
 impl Default for Issued {
     fn default() -> Self {
-        Self { uses: Mutex::default(), limit: AtomicUsize::new(usize::MAX) }
+        Self { uses: Mutex::default(), limit: AtomicUsize::new(usize::MAX), expired: AtomicUsize::new(0) }
     }
 }
 
@@ -42,10 +42,17 @@ impl Issued {
         self.limit.store(requests, Ordering::SeqCst);
     }
 
+    /// Lets the credentials that are issued next expire at once.
+    pub(crate) fn expire_first(&self, count: usize) {
+        self.expired.store(count, Ordering::SeqCst);
+    }
+
     /// The number of the next credentials.
     pub(crate) fn issue(&self) -> usize {
         let mut uses = self.uses.lock().expect("no holder panics");
-        uses.push(0);
+        let is_expired =
+            self.expired.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        uses.push(if is_expired { usize::MAX - 1 } else { 0 });
         uses.len() - 1
     }
 
@@ -236,7 +243,8 @@ fn table(query_id: &str, columns: &[&str], rows: Vec<Vec<String>>) -> Value {
 /// The path below the stage.
 fn relative(location: &str) -> Result<String, Refusal> {
     let rest = location.strip_prefix(STAGE).and_then(|rest| rest.strip_prefix('/'));
-    let missing = || ("002003", format!("SQL compilation error: Stage '{location}' does not exist or not authorized."));
+    let missing =
+        || ("002003", format!("SQL compilation error: Stage '{location}' does not exist or not authorized."));
     rest.map(str::to_owned).ok_or_else(missing)
 }
 

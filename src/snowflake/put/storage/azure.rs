@@ -85,8 +85,11 @@ impl Container {
         self.http
             .send(call, |client, credentials| {
                 let Credentials::AzureSas(signature) = credentials else {
-                    return Err(Fault::new(FaultKind::Transient, "use the credentials of the stage's storage")
-                        .because("the stage is not on Azure any more"));
+                    return Err(Fault::new(
+                        FaultKind::Transient,
+                        "use the credentials of the stage's storage",
+                    )
+                    .because("the stage is not on Azure any more"));
                 };
                 let between = if query.is_empty() { "" } else { "&" };
                 let name = key::encoded(file_name);
@@ -100,7 +103,9 @@ impl Container {
 fn refusal(response: &Response) -> Refusal {
     let code = response.headers().get(CODE).and_then(|code| code.to_str().ok());
     match (response.status(), code) {
-        (StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, None | Some("AuthenticationFailed")) => Refusal::Expired,
+        (StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, None | Some("AuthenticationFailed")) => {
+            Refusal::Expired
+        }
         _ => Refusal::Other,
     }
 }
@@ -153,12 +158,17 @@ impl Storage for AzureStorage {
     async fn look(&self, file_name: &str) -> Result<Option<Found>, Fault> {
         match self.0.send(file_name, "look at", 0, "", |client, url| client.head(url)).await {
             Ok(response) => Ok(Some(found(&response))),
-            Err(refused) if matches!(refused.status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN) => Ok(None),
+            Err(refused) if matches!(refused.status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN) => {
+                Ok(None)
+            }
             Err(refused) => Err(refused.into()),
         }
     }
 
-    async fn read(&self, file_name: &str) -> Result<(Found, BoxStream<'static, Result<Bytes, Fault>>), Fault> {
+    async fn read(
+        &self,
+        file_name: &str,
+    ) -> Result<(Found, BoxStream<'static, Result<Bytes, Fault>>), Fault> {
         let response = self.0.send(file_name, "read", 0, "", |client, url| client.get(url)).await?;
         Ok((found(&response), body(response)))
     }
@@ -192,9 +202,15 @@ impl AzureFile {
 impl StagedFile for AzureFile {
     async fn store(&self, number: u32, block: Bytes) -> Result<(), Fault> {
         if number > MAX_BLOCKS {
-            return Err(Fault::new(FaultKind::Request, format!("write `{}` on the storage of the stage", self.name))
-                .because(format!("a file on Azure has at most {MAX_BLOCKS} blocks, of {} bytes here", block.len()))
-                .remedy("Set a smaller `max_file_size`."));
+            return Err(Fault::new(
+                FaultKind::Request,
+                format!("write `{}` on the storage of the stage", self.name),
+            )
+            .because(format!(
+                "a file on Azure has at most {MAX_BLOCKS} blocks, of {} bytes here",
+                block.len()
+            ))
+            .remedy("Set a smaller `max_file_size`."));
         }
         // Azure takes no empty block; a file without blocks is empty, which is what is meant.
         if !block.is_empty() {

@@ -23,8 +23,9 @@ pub(super) fn refuse_unless(is_allowed: bool, directory: &str) -> Result<(), Fau
     if is_allowed && is_plain {
         return Ok(());
     }
-    Err(Fault::new(FaultKind::Request, "use the storage of the stage")
-        .because("the server named a directory of this machine, which only an emulator on this machine may do"))
+    Err(Fault::new(FaultKind::Request, "use the storage of the stage").because(
+        "the server named a directory of this machine, which only an emulator on this machine may do",
+    ))
 }
 
 pub(super) struct DirectoryStorage(PathBuf);
@@ -66,7 +67,10 @@ impl Storage for DirectoryStorage {
         }
     }
 
-    async fn read(&self, file_name: &str) -> Result<(Found, BoxStream<'static, Result<Bytes, Fault>>), Fault> {
+    async fn read(
+        &self,
+        file_name: &str,
+    ) -> Result<(Found, BoxStream<'static, Result<Bytes, Fault>>), Fault> {
         let path = self.0.join(file_name);
         let file = tokio::fs::File::open(&path).await.map_err(|error| failed("open", &path, error))?;
         let chunks = futures::stream::try_unfold((file, path), |(mut file, path)| async move {
@@ -104,7 +108,9 @@ impl StagedFile for DirectoryFile {
             tokio::fs::create_dir_all(&self.directory).await?;
             let mut file = tokio::fs::File::create_new(&temporary).await?;
             let mut content = std::pin::pin!(spool.read(bytes));
-            while let Some(chunk) = content.try_next().await.map_err(|fault| std::io::Error::other(fault.chain()))? {
+            while let Some(chunk) =
+                content.try_next().await.map_err(|fault| std::io::Error::other(fault.chain()))?
+            {
                 file.write_all(&chunk).await?;
             }
             file.sync_all().await?;

@@ -163,19 +163,26 @@ impl Storage for GcsStorage {
     async fn look(&self, file_name: &str) -> Result<Option<Found>, Fault> {
         let grant = &self.0.grant;
         // A URL that is signed for an upload cannot be used for anything else.
-        if matches!(grant.access().credentials, Credentials::Presigned(_)) && grant.answer().command == Command::Upload
+        if matches!(grant.access().credentials, Credentials::Presigned(_))
+            && grant.answer().command == Command::Upload
         {
             return Ok(None);
         }
         match self.0.send(grant, file_name, "look at", 0, |client, url| client.head(url)).await {
             Ok(response) => Ok(Some(found(&response))),
-            Err(refused) if matches!(refused.status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN) => Ok(None),
+            Err(refused) if matches!(refused.status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN) => {
+                Ok(None)
+            }
             Err(refused) => Err(refused.into()),
         }
     }
 
-    async fn read(&self, file_name: &str) -> Result<(Found, BoxStream<'static, Result<Bytes, Fault>>), Fault> {
-        let response = self.0.send(&self.0.grant, file_name, "read", 0, |client, url| client.get(url)).await?;
+    async fn read(
+        &self,
+        file_name: &str,
+    ) -> Result<(Found, BoxStream<'static, Result<Bytes, Fault>>), Fault> {
+        let response =
+            self.0.send(&self.0.grant, file_name, "read", 0, |client, url| client.get(url)).await?;
         Ok((found(&response), body(response)))
     }
 

@@ -16,8 +16,6 @@ const MAX_ATTEMPTS: u32 = 6;
 const MAX_RENEWALS: u32 = 4;
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(16) };
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time for one attempt at a request, without what its body needs.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// A body may take one second more for each of these many bytes.
 const SLOWEST_BYTES_PER_SECOND: u64 = 256 * 1024;
 const REACH: &str = "Check that the storage of the stage can be reached from here: \
@@ -25,7 +23,10 @@ const REACH: &str = "Check that the storage of the stage can be reached from her
 
 /// Connections to stores; clones share them.
 #[derive(Clone, Debug)]
-pub struct Http(reqwest::Client);
+pub struct Http {
+    client: reqwest::Client,
+    timeout: Duration,
+}
 
 /// What kind of refusal an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,15 +64,15 @@ impl From<Refused> for Fault {
 }
 
 impl Http {
-    /// Opens nothing yet.
-    pub fn new() -> Result<Self, Fault> {
+    /// Opens nothing yet. An attempt at a request may take `timeout`, and what its body needs.
+    pub fn new(timeout: Duration) -> Result<Self, Fault> {
         let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT.min(timeout))
             // A redirect would carry the content to another host.
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| Fault::new(FaultKind::Bug, "prepare HTTP connections").because(error))?;
-        Ok(Self(client))
+        Ok(Self { client, timeout })
     }
 
     /// Sends what `build` makes of the newest credentials until the store takes it, or refuses it
@@ -81,11 +82,11 @@ impl Http {
         call: Call<'_>,
         build: impl Fn(&reqwest::Client, &Credentials) -> Result<RequestBuilder, Fault> + Send,
     ) -> Result<Response, Refused> {
-        let limit = REQUEST_TIMEOUT + Duration::from_secs(call.bytes / SLOWEST_BYTES_PER_SECOND);
+        let limit = self.timeout + Duration::from_secs(call.bytes / SLOWEST_BYTES_PER_SECOND);
         let mut access = call.grant.access();
         let (mut attempt, mut renewals) = (1, 0);
         loop {
-            let request = build(&self.0, &access.credentials).map_err(|fault| call.local(fault))?;
+            let request = build(&self.client, &access.credentials).map_err(|fault| call.local(fault))?;
             let refused = match request.timeout(limit).send().await {
                 Ok(response) if response.status().is_success() => return Ok(response),
                 Ok(response) if renewals < MAX_RENEWALS && (call.refusal)(&response) == Refusal::Expired => {
@@ -96,12 +97,16 @@ impl Http {
                 Ok(response) => call.judge(&response),
                 Err(error) => call.without_answer(error),
             };
-            let is_repeatable =
-                matches!(refused.fault.kind(), FaultKind::Transient | FaultKind::Throttled) && attempt < MAX_ATTEMPTS;
+            let is_repeatable = matches!(refused.fault.kind(), FaultKind::Transient | FaultKind::Throttled)
+                && attempt < MAX_ATTEMPTS;
             if !is_repeatable || refused.status == StatusCode::PRECONDITION_FAILED {
                 return Err(refused);
             }
-            tracing::debug!(attempt, error = refused.fault.chain(), "a request to the storage of a stage is repeated");
+            tracing::debug!(
+                attempt,
+                error = refused.fault.chain(),
+                "a request to the storage of a stage is repeated"
+            );
             tokio::time::sleep(BACKOFF.wait(attempt)).await;
             attempt += 1;
         }

@@ -76,12 +76,17 @@ pub trait Storage: Send + Sync {
     async fn look(&self, file_name: &str) -> Result<Option<Found>, Fault>;
 
     /// The content of a visible file, as stored.
-    async fn read(&self, file_name: &str) -> Result<(Found, BoxStream<'static, Result<Bytes, Fault>>), Fault>;
+    async fn read(&self, file_name: &str)
+    -> Result<(Found, BoxStream<'static, Result<Bytes, Fault>>), Fault>;
 
     /// Removes blocks of files that were begun earlier and never published: those whose name begins
     /// with `prefix` and for which `is_chosen` says yes. True when the store lets them be removed,
     /// so that an attempt that is overtaken by a newer one fails when it publishes.
-    async fn discard_earlier(&self, prefix: &str, is_chosen: &(dyn for<'n> Fn(&'n str) -> bool + Sync)) -> bool;
+    async fn discard_earlier(
+        &self,
+        prefix: &str,
+        is_chosen: &(dyn for<'n> Fn(&'n str) -> bool + Sync),
+    ) -> bool;
 }
 
 /// One file on its way.
@@ -109,14 +114,15 @@ pub fn open(grant: Arc<Grant>, connections: &Connections) -> Result<Arc<dyn Stor
     Ok(match grant.answer().store.clone() {
         StageStore::S3 { place, region, endpoint } => {
             let client = connections.s3.client(region.as_deref(), endpoint.as_deref())?;
-            Arc::new(s3::S3Storage::new(client, grant, place))
+            Arc::new(s3::S3Storage::new(client, grant, place, connections.s3.timeout()))
         }
         StageStore::Azure { place, account, endpoint } => {
             let base = azure::base_url(&place, &account, endpoint.as_deref())?;
             Arc::new(azure::AzureStorage::new(connections.http.clone(), grant, base))
         }
         StageStore::Gcs { place, region, endpoint, is_virtual, is_regional } => {
-            let base = gcs::base_url(&place, region.as_deref(), endpoint.as_deref(), is_virtual, is_regional)?;
+            let base =
+                gcs::base_url(&place, region.as_deref(), endpoint.as_deref(), is_virtual, is_regional)?;
             Arc::new(gcs::GcsStorage::new(connections.http.clone(), grant, base))
         }
         StageStore::LocalDirectory(directory) => {

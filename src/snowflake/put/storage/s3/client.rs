@@ -12,8 +12,8 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::InterceptorContext;
 use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction, RetryConfig};
 use aws_sdk_s3::config::{
-    BehaviorVersion, Builder, Credentials as AwsCredentials, IdentityCache, Region, RequestChecksumCalculation,
-    ResponseChecksumValidation,
+    BehaviorVersion, Builder, Credentials as AwsCredentials, IdentityCache, Region,
+    RequestChecksumCalculation, ResponseChecksumValidation,
 };
 use url::Url;
 
@@ -26,23 +26,37 @@ use crate::snowflake::put::grant::{Access, Grant};
 const MAX_ATTEMPTS: u32 = 6;
 /// Longest time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time for one attempt at a request, without what its body needs.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Clients by region and endpoint. A client is a set of connections; credentials come with each
 /// request, so that all stages of a deployment share it.
-#[derive(Clone, Debug, Default)]
-pub struct S3Clients(Arc<Mutex<HashMap<(String, Option<Endpoint>), Client>>>);
+#[derive(Clone, Debug)]
+pub struct S3Clients {
+    clients: Arc<Mutex<HashMap<(String, Option<Endpoint>), Client>>>,
+    timeout: Duration,
+}
 
 type Endpoint = (String, bool);
 
 impl S3Clients {
+    /// Opens nothing yet. An attempt at a request may take `timeout`, and what its body needs.
+    #[must_use]
+    pub fn new(timeout: Duration) -> Self {
+        Self { clients: Arc::default(), timeout }
+    }
+
+    pub(in super::super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The client for a place that the server named.
-    pub(in super::super) fn client(&self, region: Option<&str>, endpoint: Option<&str>) -> Result<Client, Fault> {
+    pub(in super::super) fn client(
+        &self,
+        region: Option<&str>,
+        endpoint: Option<&str>,
+    ) -> Result<Client, Fault> {
         // A signature names a region even where the endpoint has none.
         let region = region.unwrap_or("us-east-1").to_owned();
         let endpoint = endpoint.map(endpoint_url).transpose()?;
-        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let client = clients
             .entry((region, endpoint))
             .or_insert_with_key(|(region, endpoint)| connect(region.clone(), endpoint.as_ref()));
@@ -55,7 +69,7 @@ fn connect(region: String, endpoint: Option<&Endpoint>) -> Client {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region))
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
-        .timeout_config(timeouts(Duration::ZERO))
+        .timeout_config(timeouts(CONNECT_TIMEOUT))
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     if let Some((url, is_path_style)) = endpoint {
@@ -76,22 +90,23 @@ fn endpoint_url(endpoint: &str) -> Result<Endpoint, Fault> {
     }
 }
 
-/// The limits of a request whose body may take `extra`, without its retries.
-pub(super) fn timeouts(extra: Duration) -> TimeoutConfig {
+/// The limits of a request that may take `attempt`, without its retries.
+fn timeouts(attempt: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(REQUEST_TIMEOUT + extra)
+        .connect_timeout(CONNECT_TIMEOUT.min(attempt))
+        .operation_attempt_timeout(attempt)
         .build()
 }
 
-/// What makes a request one of this grant.
-pub(super) fn under(grant: &Arc<Grant>, extra: Duration) -> Builder {
-    let credentials = RequestCredentials { grant: Arc::clone(grant), used: Arc::default(), refused: Arc::default() };
+/// What makes a request one of this grant, which may take `attempt`.
+pub(super) fn under(grant: &Arc<Grant>, attempt: Duration) -> Builder {
+    let credentials =
+        RequestCredentials { grant: Arc::clone(grant), used: Arc::default(), refused: Arc::default() };
     Builder::new()
         .identity_cache(IdentityCache::no_cache())
         .credentials_provider(credentials.clone())
         .retry_classifier(credentials)
-        .timeout_config(timeouts(extra))
+        .timeout_config(timeouts(attempt))
 }
 
 /// The credentials of one request, renewed when S3 says that they have expired.
@@ -152,9 +167,13 @@ impl ClassifyRetry for RequestCredentials {
 }
 
 fn says_expired(body: &[u8]) -> bool {
-    [b"<Code>ExpiredToken</Code>".as_slice(), b"<Code>TokenRefreshRequired</Code>", b"<Code>InvalidToken</Code>"]
-        .iter()
-        .any(|code| body.windows(code.len()).any(|window| window == *code))
+    [
+        b"<Code>ExpiredToken</Code>".as_slice(),
+        b"<Code>TokenRefreshRequired</Code>",
+        b"<Code>InvalidToken</Code>",
+    ]
+    .iter()
+    .any(|code| body.windows(code.len()).any(|window| window == *code))
 }
 
 #[cfg(test)]

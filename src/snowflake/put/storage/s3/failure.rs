@@ -31,14 +31,22 @@ impl Failure {
         let status = refusal.raw().status().as_u16();
         let code = refusal.err().code();
         let mut cause = format!("the storage answered {status}");
-        for (before, text) in [(" ", code), (": ", refusal.err().message()), (", request id ", error.request_id())] {
+        for (before, text) in
+            [(" ", code), (": ", refusal.err().message()), (", request id ", error.request_id())]
+        {
             if let Some(text) = text.filter(|text| !text.is_empty()) {
                 cause.push_str(before);
                 cause.extend(text.chars().take(500));
             }
         }
         let (kind, remedy) = judge(code.unwrap_or_default(), status);
-        Self { kind, code: code.map(str::to_owned), status: Some(status), remedy: remedy.map(str::to_owned), cause }
+        Self {
+            kind,
+            code: code.map(str::to_owned),
+            status: Some(status),
+            remedy: remedy.map(str::to_owned),
+            cause,
+        }
     }
 
     fn without_answer(error: &(dyn Error + 'static)) -> Self {
@@ -121,9 +129,8 @@ fn judge(code: &str, status: u16) -> (FaultKind, Option<&'static str>) {
             ),
         ),
         ("NoSuchBucket", _) => (Request, Some("The storage that Snowflake named is not there.")),
-        ("RequestTimeout" | "InternalError" | "OperationAborted" | "BadDigest", _) | (_, 200..=299 | 408 | 409 | 500..) => {
-            (Transient, None)
-        }
+        ("RequestTimeout" | "InternalError" | "OperationAborted" | "BadDigest", _)
+        | (_, 200..=299 | 408 | 409 | 500..) => (Transient, None),
         _ => (Request, None),
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
@@ -52,6 +53,7 @@ struct Bucket {
     client: Client,
     grant: Arc<Grant>,
     place: Place,
+    timeout: Duration,
 }
 
 struct S3File {
@@ -70,8 +72,8 @@ struct State {
 }
 
 impl S3Storage {
-    pub(super) fn new(client: Client, grant: Arc<Grant>, place: Place) -> Self {
-        Self(Arc::new(Bucket { client, grant, place }))
+    pub(super) fn new(client: Client, grant: Arc<Grant>, place: Place, timeout: Duration) -> Self {
+        Self(Arc::new(Bucket { client, grant, place, timeout }))
     }
 }
 
@@ -84,9 +86,14 @@ impl Bucket {
         &self.place.container
     }
 
+    /// Makes a request one of the grant; `extra` is what its body may take.
+    fn granted(&self, extra: Duration) -> Builder {
+        under(&self.grant, self.timeout + extra)
+    }
+
     async fn head(&self, key: &str) -> Result<Option<(Found, HashMap<String, String>)>, Failure> {
         let request = self.client.head_object().bucket(self.name()).key(key).customize();
-        let request = request.config_override(under(&self.grant, Duration::ZERO)).send();
+        let request = request.config_override(self.granted(Duration::ZERO)).send();
         match Box::pin(request).await.map_err(Failure::of) {
             Ok(answer) => {
                 let metadata = answer.metadata.unwrap_or_default();
@@ -99,8 +106,9 @@ impl Bucket {
 
     async fn abort(&self, key: &str, upload_id: &str) {
         for _ in 0..ABORT_ROUNDS {
-            let request = self.client.abort_multipart_upload().bucket(self.name()).key(key).upload_id(upload_id);
-            let request = request.customize().config_override(under(&self.grant, Duration::ZERO)).send();
+            let request =
+                self.client.abort_multipart_upload().bucket(self.name()).key(key).upload_id(upload_id);
+            let request = request.customize().config_override(self.granted(Duration::ZERO)).send();
             match Box::pin(request).await.map_err(Failure::of) {
                 // Asking again shows whether a late part has come after it.
                 Ok(_) => {}
@@ -108,7 +116,8 @@ impl Bucket {
                 Err(failure) => {
                     let fault = failure.fault("abort an upload to the storage of the stage");
                     tracing::warn!(
-                        upload.id = upload_id, error = fault.chain(),
+                        upload.id = upload_id,
+                        error = fault.chain(),
                         "an unfinished upload is left on the storage of the stage; nobody sees it, and \
                          Snowflake's own rules remove it"
                     );
@@ -130,7 +139,7 @@ impl Bucket {
                 .set_key_marker(after.0.clone())
                 .set_upload_id_marker(after.1.clone())
                 .customize()
-                .config_override(under(&self.grant, Duration::ZERO))
+                .config_override(self.granted(Duration::ZERO))
                 .send();
             let page = Box::pin(request).await.map_err(Failure::of)?;
             uploads.extend(
@@ -177,27 +186,38 @@ impl Storage for S3Storage {
         }
     }
 
-    async fn read(&self, file_name: &str) -> Result<(Found, BoxStream<'static, Result<Bytes, Fault>>), Fault> {
+    async fn read(
+        &self,
+        file_name: &str,
+    ) -> Result<(Found, BoxStream<'static, Result<Bytes, Fault>>), Fault> {
         let action = format!("read `{file_name}` on the storage of the stage");
         let request = self.0.client.get_object().bucket(self.0.name()).key(self.0.key(file_name)).customize();
-        let request = request.config_override(under(&self.0.grant, Duration::ZERO)).send();
+        let request = request.config_override(self.0.granted(Duration::ZERO)).send();
         let answer = Box::pin(request).await.map_err(|error| Failure::of(error).fault(action.clone()))?;
         let found = found(&answer.metadata.unwrap_or_default(), answer.content_length);
-        let body = futures::stream::unfold(answer.body, |mut body| async move { Some((body.next().await?, body)) });
+        let body =
+            futures::stream::unfold(answer.body, |mut body| async move { Some((body.next().await?, body)) });
         let body = body.map(move |chunk| {
             chunk.map_err(|error| Fault::new(FaultKind::Transient, action.clone()).because(error))
         });
         Ok((found, body.boxed()))
     }
 
-    async fn discard_earlier(&self, prefix: &str, is_chosen: &(dyn for<'n> Fn(&'n str) -> bool + Sync)) -> bool {
+    async fn discard_earlier(
+        &self,
+        prefix: &str,
+        is_chosen: &(dyn for<'n> Fn(&'n str) -> bool + Sync),
+    ) -> bool {
         let directory = &self.0.place.prefix;
         let uploads = match self.0.unfinished(&format!("{directory}{prefix}")).await {
             Ok(uploads) => uploads,
             Err(failure) => {
                 // The credentials of a stage need not allow it, and nobody sees what is left.
                 let fault = failure.fault("list the unfinished uploads of a stage");
-                tracing::debug!(error = fault.chain(), "cannot look for unfinished uploads of an earlier attempt");
+                tracing::debug!(
+                    error = fault.chain(),
+                    "cannot look for unfinished uploads of an earlier attempt"
+                );
                 return false;
             }
         };
@@ -222,7 +242,9 @@ impl S3File {
 
     fn upload_id(&self) -> Result<String, Fault> {
         let id = self.state().upload_id.clone();
-        id.ok_or_else(|| Fault::new(FaultKind::Bug, self.action("write")).because("it was not begun, or discarded"))
+        id.ok_or_else(|| {
+            Fault::new(FaultKind::Bug, self.action("write")).because("it was not begun, or discarded")
+        })
     }
 
     /// True when the visible object came from this upload.
@@ -255,8 +277,9 @@ impl StagedFile for S3File {
                 .metadata(VECTOR, &key.initialization_vector)
                 .metadata(DESCRIPTION, &key.material_description);
         }
-        let request = request.customize().config_override(under(&self.bucket.grant, Duration::ZERO)).send();
-        let answer = Box::pin(request).await.map_err(|error| Failure::of(error).fault(self.action("create")))?;
+        let request = request.customize().config_override(self.bucket.granted(Duration::ZERO)).send();
+        let answer =
+            Box::pin(request).await.map_err(|error| Failure::of(error).fault(self.action("create")))?;
         let upload_id = answer.upload_id.filter(|id| !id.is_empty());
         let upload_id = upload_id.ok_or_else(|| {
             Fault::new(FaultKind::Transient, self.action("create")).because("the storage gave no upload id")
@@ -277,7 +300,10 @@ impl StagedFile for S3File {
         let upload_id = self.upload_id()?;
         if number > MAX_PARTS {
             return Err(Fault::new(FaultKind::Request, self.action("write"))
-                .because(format!("a file on S3 has at most {MAX_PARTS} blocks, of {} bytes here", block.len()))
+                .because(format!(
+                    "a file on S3 has at most {MAX_PARTS} blocks, of {} bytes here",
+                    block.len()
+                ))
                 .remedy("Set a smaller `max_file_size`."));
         }
         let extra = Duration::from_secs(block.len() as u64 / SLOWEST_BYTES_PER_SECOND);
@@ -293,7 +319,7 @@ impl StagedFile for S3File {
             .checksum_algorithm(ChecksumAlgorithm::Crc32C)
             .body(ByteStream::from(block))
             .customize()
-            .config_override(under(&self.bucket.grant, extra))
+            .config_override(self.bucket.granted(extra))
             .disable_payload_signing()
             .send();
         let answer = Box::pin(request)
@@ -323,7 +349,7 @@ impl StagedFile for S3File {
             .upload_id(upload_id)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
             .customize()
-            .config_override(under(&self.bucket.grant, extra))
+            .config_override(self.bucket.granted(extra))
             .send();
         match Box::pin(request).await.map_err(Failure::of) {
             Ok(_) => {}
