@@ -92,9 +92,9 @@ impl Way {
     fn task(id: &str, load: Value) -> Value {
         json!({
             "id": id,
-            "source_config": {"database": "sales", "table": "lines", "slices": 2},
+            "source_config": {"database": "sales", "table": "lines", "batch_size": 500},
             "destination_config": {"type": "snowflake_stage", "stage": format!("@STG/{id}/"),
-                "max_file_size": "64KiB", "load": load},
+                "max_file_size": "16KiB", "load": load},
         })
     }
 

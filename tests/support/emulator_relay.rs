@@ -71,7 +71,8 @@ impl Relay {
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             server,
-            http: reqwest::Client::new(),
+            // fakesnow closes idle connections, which a new request can meet.
+            http: reqwest::Client::builder().pool_max_idle_per_host(0).build().expect("a client"),
             state: Mutex::default(),
             held: Semaphore::new(0),
         });
