@@ -3,7 +3,7 @@
 //!
 //! What it adds: a request that is sent again under its own id gets the first answer and does not run
 //! again; COPY with FILES; temporary tables with a full name; options of CSV that fakesnow does not
-//! know; MERGE in a transaction; LIST with a path; REMOVE; a session that ends rolls its transaction back.
+//! know; MERGE in a transaction; LIST with a path; REMOVE; statements of one session at the same time; a session that ends rolls its transaction back.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -61,6 +61,8 @@ struct Relayed {
     /// The token of the session of every held or lost statement.
     ended: Vec<String>,
     answers: HashMap<String, Bytes>,
+    /// One for each session: fakesnow refuses a statement while another one of its session runs.
+    turns: HashMap<String, Arc<tokio::sync::Mutex<()>>>,
 }
 
 impl Relay {
@@ -184,6 +186,8 @@ async fn relay(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         Treatment::LoseBefore => return lost(&shared).await,
         Treatment::Forward | Treatment::HoldAfter | Treatment::LoseAfter | Treatment::CutAnswer => {}
     }
+    let turn = Arc::clone(shared.state().turns.entry(token.unwrap_or_default()).or_default());
+    let turn = turn.lock().await;
     let (status, answer) = if sql.starts_with("REMOVE ") {
         (
             StatusCode::OK,
@@ -213,6 +217,7 @@ async fn relay(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         let body = statement.to_string().into();
         shared.send(&path, parts.headers, parts.method, body).await
     };
+    drop(turn);
     shared.state().answers.insert(id, answer.clone());
     match treatment {
         Treatment::HoldAfter => hold(&shared).await,

@@ -258,7 +258,10 @@ impl Load<'_> {
             updated: number("ROWS_UPDATED"),
             deleted: number("ROWS_DELETED"),
         };
-        tracing::info!(task.id = %self.job.task, table = %key.table, rows = counts.loaded, "loaded before");
+        tracing::warn!(
+            task.id = %self.job.task, table = %key.table, rows = counts.loaded,
+            "a load of this task is on record already; nothing is loaded again"
+        );
         Ok(Some(self.receipt(key.table, counts, true)))
     }
 
