@@ -3,7 +3,8 @@
 //!
 //! What it adds: a request that is sent again under its own id gets the first answer and does not run
 //! again; COPY with FILES; temporary tables with a full name; options of CSV that fakesnow does not
-//! know; MERGE in a transaction; LIST with a path; REMOVE; statements of one session at the same time; a session that ends rolls its transaction back.
+//! know; MERGE in a transaction; LIST with a path; REMOVE; statements of one session at the same time;
+//! a session that ends rolls its transaction back.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};

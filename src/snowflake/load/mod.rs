@@ -21,6 +21,7 @@ mod control;
 mod copy;
 mod merge;
 mod name;
+mod prepare;
 mod run;
 mod table;
 mod types;

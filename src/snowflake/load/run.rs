@@ -3,11 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::control::{self, Counts, LoadKey};
-use super::copy::{self, Loaded};
-use super::merge;
+use super::copy::Loaded;
 use super::name::QualifiedName;
-use super::table::{self, Mapping, TableColumn};
-use super::types::{ColumnType, Conversion};
 use super::{LoadJob, TableName, table_name};
 use crate::fault::{Fault, FaultKind};
 use crate::retry::Backoff;
@@ -69,7 +66,7 @@ fn tag(job: &LoadJob<'_>) -> QueryTag {
 }
 
 /// Why a session's work on a load ended without a receipt.
-enum Failure {
+pub(super) enum Failure {
     /// The session is gone, or an answer: whether the load was committed is not known here.
     Lost(Fault),
     /// The load failed, and nothing of it was committed.
@@ -83,7 +80,7 @@ impl From<Fault> for Failure {
 }
 
 impl Failure {
-    fn of(error: Error, action: String) -> Self {
+    pub(super) fn of(error: Error, action: String) -> Self {
         let lost = error.is_session_lost() || error.is_outcome_unknown();
         let fault = Fault::from(error).while_doing(action);
         if lost { Self::Lost(fault) } else { Self::Refused(fault) }
@@ -97,20 +94,20 @@ struct Names {
 }
 
 /// What is in the transaction of a load, besides the control row.
-struct Change {
-    delete: Option<String>,
+pub(super) struct Change {
+    pub(super) delete: Option<String>,
     /// COPY statements whose rows are counted; or one statement that moves the staged rows.
-    write: Write,
+    pub(super) write: Write,
 }
 
-enum Write {
+pub(super) enum Write {
     Copy(Vec<String>),
     Staged(String),
 }
 
-struct Load<'a> {
+pub(super) struct Load<'a> {
     session: &'a OwnSession,
-    job: &'a LoadJob<'a>,
+    pub(super) job: &'a LoadJob<'a>,
 }
 
 impl Load<'_> {
@@ -265,120 +262,8 @@ impl Load<'_> {
         Ok(Some(self.receipt(key.table, counts, true)))
     }
 
-    /// Makes the table and changes it, as far as the task allows, and says how columns meet.
-    async fn prepare_table(&self, name: &QualifiedName) -> Result<Mapping, Failure> {
-        let request = self.job.request;
-        let spec = &request.spec;
-        let columns = match self.describe(name).await {
-            Ok(columns) => columns,
-            Err(error) if error.is_missing_object() && spec.create => {
-                let sql = table::create_sql(name, &table::new_columns(&request.schema)?);
-                self.execute(Statement::new(sql), || format!("create table {name}")).await?;
-                // Somebody else may have made another one.
-                self.described(name).await?
-            }
-            Err(error) if error.is_missing_object() => {
-                let fault = Fault::from(error).while_doing(format!("load into table {name}"));
-                return Err(Failure::Refused(fault.remedy(
-                    "Create the table and grant SELECT and INSERT on it, or set `create` of the load.",
-                )));
-            }
-            Err(error) => return Err(Failure::of(error, format!("describe table {name}"))),
-        };
-        let mut mapping = table::map(&request.schema, name, &columns, spec.evolve)?;
-        if !mapping.changes.is_empty() {
-            for change in &mapping.changes {
-                self.execute(Statement::new(change.sql(name)), || format!("change table {name}")).await?;
-            }
-            // What is there now counts, not what was asked for.
-            mapping = table::map(&request.schema, name, &self.described(name).await?, false)?;
-        }
-        let converted_key = mapping
-            .pairs
-            .iter()
-            .find(|pair| pair.conversion != Conversion::Direct && spec.keys.contains(&pair.source));
-        if let Some(pair) = converted_key {
-            let action =
-                format!("merge into table {name}: its column `{}` has no values to compare", pair.table);
-            return Err(Fault::new(FaultKind::Request, action)
-                .remedy("Choose other `keys`: JSON is no key.")
-                .into());
-        }
-        Ok(mapping)
-    }
-
-    async fn described(&self, name: &QualifiedName) -> Result<Vec<TableColumn>, Failure> {
-        let described = self.describe(name).await;
-        described.map_err(|error| Failure::of(error, format!("describe table {name}")))
-    }
-
-    async fn describe(&self, name: &QualifiedName) -> Result<Vec<TableColumn>, Error> {
-        let described = self.try_execute(Statement::new(format!("DESCRIBE TABLE {name}"))).await?;
-        let column = |row| {
-            // Columns that are computed take no values.
-            let is_stored = described.value(row, "kind").is_none_or(|kind| kind == "COLUMN");
-            let name = described.value(row, "name").filter(|_name| is_stored)?;
-            Some(TableColumn {
-                name: name.to_owned(),
-                column_type: ColumnType::parse(described.value(row, "type").unwrap_or_default()),
-                nullable: described.value(row, "null?") != Some("N"),
-            })
-        };
-        Ok(described.rows.iter().filter_map(column).collect())
-    }
-
-    /// Everything before the transaction that the transaction needs.
-    async fn prepare_change(&self, name: &QualifiedName, mapping: &Mapping) -> Result<Change, Failure> {
-        let job = self.job;
-        let (spec, layout) = (&job.request.spec, &job.request.layout);
-        let delete = match spec.mode {
-            // Not TRUNCATE, which also makes Snowflake forget the files it has loaded.
-            LoadMode::Replace => Some(format!("DELETE FROM {name}")),
-            LoadMode::Append | LoadMode::Merge => None,
-        };
-        if spec.mode != LoadMode::Merge && mapping.is_direct() {
-            let statements = copy::statements(name, &mapping.pairs, job.stage, &job.files, layout);
-            return Ok(Change { delete, write: Write::Copy(statements) });
-        }
-        let staging = name.sibling(format!("DATA_EXCHANGE_AGENT_STAGING_{}", uuid::Uuid::new_v4().simple()));
-        let create = Statement::new(table::create_staging_sql(&staging, &mapping.pairs));
-        self.execute(create, || format!("create a staging table for {name}")).await?;
-        let statements = copy::statements(&staging, &mapping.pairs, job.stage, &job.files, layout);
-        self.copy(&staging, &statements).await?;
-        let sql = match spec.mode {
-            LoadMode::Append | LoadMode::Replace => merge::insert_sql(name, &staging, &mapping.pairs),
-            LoadMode::Merge => {
-                self.check_keys(name, &staging, mapping).await?;
-                merge::merge_sql(name, &staging, &mapping.pairs, &spec.keys)
-            }
-        };
-        Ok(Change { delete, write: Write::Staged(sql) })
-    }
-
-    async fn check_keys(
-        &self,
-        name: &QualifiedName,
-        staging: &QualifiedName,
-        mapping: &Mapping,
-    ) -> Result<(), Failure> {
-        let keys = &self.job.request.spec.keys;
-        let action = || format!("count the keys of the rows for table {name}");
-        let counted =
-            self.execute(Statement::new(merge::keys_sql(staging, &mapping.pairs, keys)), action).await?;
-        let (nulls, doubles) = (count(&counted, "NULL_KEYS"), count(&counted, "DOUBLE_KEYS"));
-        if nulls == 0 && doubles == 0 {
-            return Ok(());
-        }
-        let list = keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
-        let action = format!("merge into table {name} by {list}");
-        Err(Fault::new(FaultKind::Data, action)
-            .because(format!("{nulls} rows have NULL in a key, and {doubles} keys have several rows"))
-            .remedy("Leave one row for each key in the task's query (GROUP BY, DISTINCT ON), and none without one.")
-            .into())
-    }
-
     /// Runs COPY statements and compares the rows with those that were written. Returns them.
-    async fn copy(&self, into: &QualifiedName, statements: &[String]) -> Result<u64, Failure> {
+    pub(super) async fn copy(&self, into: &QualifiedName, statements: &[String]) -> Result<u64, Failure> {
         let mut loaded = Loaded::default();
         for sql in statements {
             let answer = self.execute(plain_inputs(sql), || format!("copy files into table {into}")).await?;
@@ -420,11 +305,15 @@ impl Load<'_> {
         }
     }
 
-    async fn execute(&self, statement: Statement, action: impl FnOnce() -> String) -> Result<Table, Failure> {
+    pub(super) async fn execute(
+        &self,
+        statement: Statement,
+        action: impl FnOnce() -> String,
+    ) -> Result<Table, Failure> {
         self.try_execute(statement).await.map_err(|error| Failure::of(error, action()))
     }
 
-    async fn try_execute(&self, statement: Statement) -> Result<Table, Error> {
+    pub(super) async fn try_execute(&self, statement: Statement) -> Result<Table, Error> {
         // The zone in which moments get an offset, where a column keeps one.
         self.session.run(&statement.query_tag(&tag(self.job)).parameter("TIMEZONE", "UTC")).await
     }
@@ -455,7 +344,7 @@ fn plain_inputs(sql: &str) -> Statement {
 }
 
 /// A number of the first row; 0 where the statement has no such column.
-fn count(table: &Table, name: &str) -> u64 {
+pub(super) fn count(table: &Table, name: &str) -> u64 {
     let row = table.rows.first();
     row.and_then(|row| table.value(row, name)).and_then(|text| text.parse().ok()).unwrap_or_default()
 }
