@@ -408,7 +408,7 @@ async fn die_at(
     let bench = Bench::start().await?;
     let first =
         bench.stage("first", spec(LoadMode::Append), &[vec![(2, "0.00", "old"), (8, "8.00", "old")]]).await;
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         // Every other time the table and the control table are there already.
         bench.load(&first).await.unwrap();
     } else {
