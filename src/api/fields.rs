@@ -48,10 +48,11 @@ impl Findings {
         self.errors.len() + self.more
     }
 
-    /// What is wrong, as far as an answer lists it.
-    #[cfg(test)]
-    pub(super) fn errors(&self) -> &[FieldError] {
-        &self.errors
+    /// Everything that is wrong, as pointer and detail; what was only counted comes last.
+    pub(super) fn into_pairs(self) -> Vec<(String, String)> {
+        let more = (self.more > 0).then(|| (String::new(), format!("{} more fields are wrong", self.more)));
+        let pair = |error: FieldError| (error.pointer.unwrap_or_default(), error.detail);
+        self.errors.into_iter().map(pair).chain(more).collect()
     }
 
     /// Passes `value` on when nothing is wrong.

@@ -124,9 +124,9 @@ mod tests {
     fn read(value: Value) -> Result<TableLoadRequest, Value> {
         let mut findings = Findings::default();
         let request = TableLoadRequest::read(&value, "/load", &mut findings);
-        match findings.errors() {
+        match findings.into_pairs().as_slice() {
             [] => Ok(request.expect("nothing was found to be wrong")),
-            errors => Err(json!({"errors": errors})),
+            pairs => Err(json!(pairs)),
         }
     }
 
@@ -172,11 +172,10 @@ mod tests {
             (json!({"table": "t", "overwrite": true}), "/load/overwrite", "unknown field"),
         ] {
             let problem = read(value.clone()).expect_err("wrong");
-            let error = &problem["errors"][0];
-            assert_eq!(error["pointer"], pointer, "{value}: {problem}");
-            assert!(error["detail"].as_str().unwrap().contains(detail), "{value}: {problem}");
+            assert_eq!(problem[0][0], pointer, "{value}: {problem}");
+            assert!(problem[0][1].as_str().unwrap().contains(detail), "{value}: {problem}");
         }
         let empty = read(json!({"table": "t", "mode": "merge", "keys": []})).expect_err("wrong");
-        assert_eq!(empty["errors"][0]["pointer"], "/load/keys");
+        assert_eq!(empty[0][0], "/load/keys");
     }
 }

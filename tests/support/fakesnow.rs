@@ -25,11 +25,11 @@ pub(crate) fn address_if_installed() -> Option<SocketAddr> {
             assert!(setting("REQUIRE_SERVERS").is_none(), "TEST_FAKESNOW is not set; run tests/run.sh");
             return None;
         };
-        // The files of its stages go into the folder of the server, which is removed with it. The
-        // emulator takes no file below a folder whose name is not absolute.
+        // The files of its stages go into the folder of the server, which is removed with it. It
+        // takes none when that is not absolute.
         let program = Path::new("sh");
-        let start = "TMPDIR=$PWD exec \"$0\" -m fakesnow -s --host 127.0.0.1";
-        let arguments = ["-c", start, &python];
+        let script = "TMPDIR=$PWD exec \"$0\" -m fakesnow -s --host 127.0.0.1";
+        let arguments = ["-c", script, &python];
         for _ in 0..STARTS {
             let server = Server::start(program, &arguments);
             let address = server.wait_for("address of fakesnow", |server| {

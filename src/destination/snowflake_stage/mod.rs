@@ -60,10 +60,11 @@ impl SnowflakeStageDestination {
     pub fn new(client: Client, shutdown: &Shutdown) -> Result<Self, Fault> {
         let Connection { protocol, host, socket_timeout, .. } = client.connection();
         let is_this_machine = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
-        // Without TLS, so that no server of Snowflake's can ask for it.
-        let allows_directory = *protocol == Protocol::Http && is_this_machine;
+        // No server of Snowflake's own is spoken to without TLS, so none of them can ask for these.
+        let allows_plain = *protocol == Protocol::Http;
+        let allows_directory = allows_plain && is_this_machine;
         let (http, s3) = (Http::new(*socket_timeout)?, S3Clients::new(*socket_timeout));
-        let connections = Connections { http, s3, allows_directory };
+        let connections = Connections { http, s3, allows_plain, allows_directory };
         Ok(Self { shared: Shared { client, connections, shutdown: shutdown.clone() }, control_table: None })
     }
 

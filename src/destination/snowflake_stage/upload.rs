@@ -77,9 +77,7 @@ impl StageUpload {
                 .because("the server did not answer with an upload"));
         }
         let storage = storage::open(Arc::clone(&grant), &shared.connections)?;
-        let task = files.task.clone();
-        let is_own = move |name: &str| PartName::belongs_to(name, &task);
-        let before = match storage.discard_earlier(&prefix, &is_own).await {
+        let before = match discard_earlier(&*storage, &files.task).await {
             true => None,
             false => Some(files.list().await?),
         };
@@ -92,6 +90,14 @@ impl StageUpload {
     pub(super) fn with_load(self, load: Option<LoadRequest>, control_table: Option<TableName>) -> Self {
         Self { load, control_table, ..self }
     }
+}
+
+/// Discards what is not visible of a task; see [`Storage::discard_earlier`].
+async fn discard_earlier(storage: &dyn Storage, task: &TaskId) -> bool {
+    let prefix = PartName::prefix(task);
+    let task = task.clone();
+    let is_own = move |name: &str| PartName::belongs_to(name, &task);
+    storage.discard_earlier(&prefix, &is_own).await
 }
 
 impl Attempt {
@@ -211,6 +217,10 @@ impl Upload for StageUpload {
         // After an error, what is not visible yet; after success, what was begun and is not among
         // `parts`, or was there already.
         self.attempt.discard().await;
+        if result.is_ok() {
+            // An attempt that lost its lease may have begun files since this one began.
+            discard_earlier(&*self.attempt.storage, &self.attempt.files.task).await;
+        }
         result
     }
 

@@ -156,12 +156,17 @@ impl Answer {
         let info = data.get("stageInfo").filter(|info| info.is_object());
         let info = info.ok_or(AnswerError::Missing("stageInfo"))?;
         let store = store(info)?;
-        let credentials = credentials(&store, info, command)?;
+        let presigned_urls: Vec<Secret> =
+            strings(data.get("presignedUrls")).into_iter().map(Secret::new).collect();
+        let credentials = match credentials(&store, info, command)? {
+            // What is signed for one file stands in the list.
+            Credentials::Presigned(Some(_)) if !presigned_urls.is_empty() => Credentials::Presigned(None),
+            credentials => credentials,
+        };
         let encryption = match info.get("isClientSideEncrypted") {
             Some(Value::Bool(false)) => Vec::new(),
             _ => encryption(data.get("encryptionMaterial"))?,
         };
-        let presigned_urls = strings(data.get("presignedUrls")).into_iter().map(Secret::new).collect();
         Ok(Self {
             command,
             store,

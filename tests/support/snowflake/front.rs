@@ -1,6 +1,8 @@
-//! Stands before the emulator and works around what it does not know: LIST with a path.
+//! Stands before the emulator and works around what it cannot do: LIST with a path, and two
+//! statements of one session at the same time.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -8,22 +10,33 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
+use tokio::sync::Mutex;
 
-/// Starts a server that passes every request on to `emulator`, and LIST without its path, so that
-/// the whole stage is listed. It ends with the runtime of the test.
+#[derive(Clone)]
+struct Front {
+    client: reqwest::Client,
+    emulator: SocketAddr,
+    one_at_a_time: Arc<Mutex<()>>,
+}
+
+/// Starts a server that passes requests on to `emulator` one after the other, and LIST without its
+/// path, so that the whole stage is listed. It ends with the runtime of the test.
 #[expect(clippy::disallowed_methods, reason = "it is no part of the agent, no stop waits for it")]
 pub(crate) async fn start(emulator: SocketAddr) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let address = listener.local_addr().expect("a bound socket has an address");
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-    let router =
-        Router::new().fallback(pass_on).layer(DefaultBodyLimit::disable()).with_state((client, emulator));
+    let router = Router::new().fallback(pass_on).layer(DefaultBodyLimit::disable()).with_state(Front {
+        client,
+        emulator,
+        one_at_a_time: Arc::default(),
+    });
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
 }
 
 async fn pass_on(
-    State((client, emulator)): State<(reqwest::Client, SocketAddr)>,
+    State(Front { client, emulator, one_at_a_time }): State<Front>,
     request: Request,
 ) -> Response {
     let (head, body) = request.into_parts();
@@ -34,6 +47,7 @@ async fn pass_on(
         headers.remove(name);
     }
     let request = client.request(head.method, format!("http://{emulator}{target}")).headers(headers);
+    let _turn = one_at_a_time.lock().await;
     let Ok(answer) = request.body(without_path(body)).send().await else {
         return StatusCode::BAD_GATEWAY.into_response();
     };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::super::azurite::{self, Container};
+use super::super::folder::Folder;
 use super::super::gcs::GcsServer;
 use super::super::proxy::{Proxy, Treatment};
 use super::super::s3::{Bucket, server_address};
@@ -53,6 +55,10 @@ pub(crate) enum Backend {
         /// URLs for single files in place of a token.
         is_presigned: bool,
     },
+    Directory {
+        folder: Folder,
+        issued: Issued,
+    },
 }
 
 impl Backend {
@@ -91,8 +97,14 @@ impl Backend {
         Self::Gcs { server: GcsServer::start(Arc::clone(&issued)).await, issued, is_presigned }
     }
 
+    /// A directory of this machine.
+    pub(crate) fn directory() -> Self {
+        Self::Directory { folder: Folder::new(), issued: Issued::default() }
+    }
+
     pub(crate) fn issued(&self) -> &Issued {
         match self {
+            Self::Directory { issued, .. } => issued,
             Self::S3 { issued, .. } | Self::Azure { issued, .. } | Self::Gcs { issued, .. } => issued,
         }
     }
@@ -100,6 +112,10 @@ impl Backend {
     /// The `stageInfo` of an answer about a directory.
     pub(super) fn stage_info(&self, directory: &str, file_name: &str) -> Value {
         match self {
+            Self::Directory { folder, .. } => json!({
+                "locationType": "LOCAL_FS",
+                "location": format!("{}/{PREFIX}{directory}", folder.path().display()), "creds": {},
+            }),
             Self::S3 { bucket, proxy, issued } => {
                 let number = issued.issue();
                 json!({
@@ -141,7 +157,7 @@ impl Backend {
             Self::Gcs { server, is_presigned: true, .. } => {
                 json!([server.sign(Method::GET, &signed_path(path))])
             }
-            Self::S3 { .. } | Self::Azure { .. } | Self::Gcs { .. } => Value::Null,
+            Self::S3 { .. } | Self::Azure { .. } | Self::Gcs { .. } | Self::Directory { .. } => Value::Null,
         }
     }
 
@@ -150,6 +166,15 @@ impl Backend {
     pub(crate) async fn list(&self, prefix: &str) -> Vec<(String, u64, String)> {
         let prefix = format!("{PREFIX}{prefix}");
         let listed = match self {
+            Self::Directory { folder, .. } => {
+                let files = files_below(folder.path(), "");
+                let listed = files.into_iter().filter(|name| name.starts_with(&prefix)).map(|name| {
+                    let content = std::fs::read(folder.path().join(&name)).expect("it was just seen");
+                    let digest = format!("{:x?}", Sha256::digest(&content));
+                    (name, content.len() as u64, digest)
+                });
+                listed.collect()
+            }
             Self::S3 { bucket, .. } => bucket.list(&prefix).await,
             Self::Azure { container, .. } => container.list(&prefix).await,
             Self::Gcs { server, .. } => {
@@ -167,12 +192,16 @@ impl Backend {
     pub(crate) async fn get(&self, name: &str) -> Option<Object> {
         let name = format!("{PREFIX}{name}");
         let (content, metadata) = match self {
+            Self::Directory { folder, .. } => {
+                (std::fs::read(folder.path().join(&name)).ok()?, HashMap::new())
+            }
             Self::S3 { bucket, .. } => bucket.get(&name).await?,
             Self::Azure { container, .. } => container.get(&name).await?,
             Self::Gcs { server, .. } => server.objects().remove(&format!("{GCS_BUCKET}/{name}"))?,
         };
         let entry = |name: &str| metadata.get(name).cloned();
         let (digest, key, vector, description) = match self {
+            Self::Directory { .. } => (None, None, None, None),
             Self::S3 { .. } => {
                 (entry("sfc-digest"), entry("x-amz-key"), entry("x-amz-iv"), entry("x-amz-matdesc"))
             }
@@ -191,6 +220,9 @@ impl Backend {
     pub(super) async fn delete(&self, name: &str) {
         let name = format!("{PREFIX}{name}");
         match self {
+            Self::Directory { folder, .. } => {
+                std::fs::remove_file(folder.path().join(name)).expect("it is there")
+            }
             Self::S3 { bucket, .. } => bucket.delete(&name).await,
             Self::Azure { container, .. } => container.delete(&name).await,
             Self::Gcs { server, .. } => server.delete(&format!("{GCS_BUCKET}/{name}")),
@@ -202,7 +234,7 @@ impl Backend {
         match self {
             Self::S3 { bucket, .. } => bucket.unfinished_uploads().await,
             // Uncommitted blocks cannot be deleted; Azure forgets them.
-            Self::Azure { .. } | Self::Gcs { .. } => Vec::new(),
+            Self::Azure { .. } | Self::Gcs { .. } | Self::Directory { .. } => Vec::new(),
         }
     }
 
@@ -212,6 +244,23 @@ impl Backend {
         let listed = self.list(&folder).await.into_iter().map(|(name, ..)| name[folder.len()..].to_owned());
         listed.filter(|name| !name.contains('/')).collect()
     }
+}
+
+/// Names of all files below `folder`, with `/` between folders.
+fn files_below(folder: &Path, before: &str) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.expect("a folder can be read");
+        let name = format!("{before}{}", entry.file_name().to_str().expect("UTF-8"));
+        if entry.path().is_dir() {
+            names.extend(files_below(&entry.path(), &format!("{name}/")));
+        } else {
+            names.push(name);
+        }
+    }
+    names.sort();
+    names
 }
 
 fn key_and_vector(data: Option<String>) -> (Option<String>, Option<String>) {

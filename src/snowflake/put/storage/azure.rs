@@ -99,13 +99,15 @@ impl Container {
     }
 }
 
-/// A signature that has ended is refused with 403 and the code of one that is wrong.
+/// A signature that has ended is refused with 403 and the code of one that is wrong; which of the
+/// two codes it is depends on the implementation. New credentials show what was meant.
 fn refusal(response: &Response) -> Refusal {
     let code = response.headers().get(CODE).and_then(|code| code.to_str().ok());
     match (response.status(), code) {
-        (StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, None | Some("AuthenticationFailed")) => {
-            Refusal::Expired
-        }
+        (
+            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED,
+            None | Some("AuthenticationFailed" | "AuthorizationFailure"),
+        ) => Refusal::Expired,
         _ => Refusal::Other,
     }
 }

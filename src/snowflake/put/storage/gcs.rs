@@ -58,6 +58,7 @@ struct Bucket {
     http: Http,
     grant: Arc<Grant>,
     base: String,
+    allows_plain: bool,
 }
 
 struct GcsFile {
@@ -68,8 +69,8 @@ struct GcsFile {
 }
 
 impl GcsStorage {
-    pub(super) fn new(http: Http, grant: Arc<Grant>, base: String) -> Self {
-        Self(Arc::new(Bucket { http, grant, base }))
+    pub(super) fn new(http: Http, grant: Arc<Grant>, base: String, allows_plain: bool) -> Self {
+        Self(Arc::new(Bucket { http, grant, base, allows_plain }))
     }
 }
 
@@ -210,6 +211,10 @@ impl StagedFile for GcsFile {
         let mut grant = &*self.bucket.grant;
         if matches!(grant.access().credentials, Credentials::Presigned(_)) {
             own = grant.for_file(&self.name).await?;
+            if !self.bucket.allows_plain && super::is_plain(own.answer()) {
+                return Err(Fault::new(FaultKind::Request, format!("store `{}` on the stage", self.name))
+                    .because("the server named a place that would be spoken to without TLS"));
+            }
             grant = &own;
         }
         self.bucket

@@ -12,8 +12,8 @@ use crate::snowflake::put::grant::Grant;
 
 /// Attempts for one request, the first included; with the back-off this bridges half a minute.
 const MAX_ATTEMPTS: u32 = 6;
-/// Renewals for one request: credentials that end this often are refused for another reason.
-const MAX_RENEWALS: u32 = 4;
+/// Renewals for one request: credentials that are refused this often are refused for another reason.
+const MAX_RENEWALS: u32 = 3;
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(16) };
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A body may take one second more for each of these many bytes.
@@ -99,7 +99,7 @@ impl Http {
             };
             let is_repeatable = matches!(refused.fault.kind(), FaultKind::Transient | FaultKind::Throttled)
                 && attempt < MAX_ATTEMPTS;
-            if !is_repeatable || refused.status == StatusCode::PRECONDITION_FAILED {
+            if !is_repeatable {
                 return Err(refused);
             }
             tracing::debug!(

@@ -19,11 +19,12 @@ use futures::stream::BoxStream;
 
 pub use self::http::Http;
 pub use self::s3::S3Clients;
-use super::answer::StageStore;
+use super::answer::{Answer, Credentials, StageStore, is_url};
 use super::digest::ContentDigest;
 use super::encryption::KeyMetadata;
 use super::grant::Grant;
-use crate::fault::Fault;
+use crate::config::Secret;
+use crate::fault::{Fault, FaultKind};
 
 /// What all transfers share: connections to stores.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct Connections {
     pub http: Http,
     /// To S3.
     pub s3: S3Clients,
+    /// Whether the server may name storage without TLS: where it has none itself.
+    pub allows_plain: bool,
     /// Whether the server may name a directory of this machine: emulators on this machine only.
     pub allows_directory: bool,
 }
@@ -111,6 +114,10 @@ pub trait StagedFile: Send + Sync {
 
 /// Opens the storage that a grant is for.
 pub fn open(grant: Arc<Grant>, connections: &Connections) -> Result<Arc<dyn Storage>, Fault> {
+    if !connections.allows_plain && is_plain(grant.answer()) {
+        return Err(Fault::new(FaultKind::Request, "use the storage of the stage")
+            .because("the server named a place that would be spoken to without TLS"));
+    }
     Ok(match grant.answer().store.clone() {
         StageStore::S3 { place, region, endpoint } => {
             let client = connections.s3.client(region.as_deref(), endpoint.as_deref())?;
@@ -123,11 +130,56 @@ pub fn open(grant: Arc<Grant>, connections: &Connections) -> Result<Arc<dyn Stor
         StageStore::Gcs { place, region, endpoint, is_virtual, is_regional } => {
             let base =
                 gcs::base_url(&place, region.as_deref(), endpoint.as_deref(), is_virtual, is_regional)?;
-            Arc::new(gcs::GcsStorage::new(connections.http.clone(), grant, base))
+            Arc::new(gcs::GcsStorage::new(connections.http.clone(), grant, base, connections.allows_plain))
         }
         StageStore::LocalDirectory(directory) => {
             directory::refuse_unless(connections.allows_directory, &directory)?;
+            if !grant.answer().encryption.is_empty() {
+                return Err(Fault::new(FaultKind::Request, "use the storage of the stage")
+                    .because("a directory keeps no metadata, so nobody could decrypt the files"));
+            }
             Arc::new(directory::DirectoryStorage::new(directory.into()))
         }
     })
+}
+
+/// True when something of an answer is a URL without TLS.
+fn is_plain(answer: &Answer) -> bool {
+    let endpoint = match &answer.store {
+        StageStore::S3 { endpoint, .. }
+        | StageStore::Azure { endpoint, .. }
+        | StageStore::Gcs { endpoint, .. } => endpoint.as_deref(),
+        StageStore::LocalDirectory(_) => None,
+    };
+    let signed = match &answer.credentials {
+        Credentials::Presigned(url) => url.as_ref(),
+        Credentials::Aws { .. } | Credentials::AzureSas(_) | Credentials::GcsToken(_) | Credentials::None => {
+            None
+        }
+    };
+    let urls = signed.into_iter().chain(&answer.presigned_urls).map(Secret::expose);
+    urls.chain(endpoint.filter(|endpoint| is_url(endpoint))).any(|url| !url.starts_with("https://"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_url_without_tls_is_seen_wherever_it_stands() {
+        let answer = |endpoint: &str, signed: &str, list: &[&str]| {
+            let answer = json!({
+                "command": "DOWNLOAD", "presignedUrls": list,
+                "stageInfo": {"locationType": "GCS", "location": "b/", "endPoint": endpoint, "presignedUrl": signed},
+            });
+            Answer::read(&answer).expect("a good answer")
+        };
+        assert!(!is_plain(&answer("", "https://host/x", &[])));
+        assert!(!is_plain(&answer("storage.example", "", &["https://host/x"])));
+        assert!(is_plain(&answer("http://host", "https://host/x", &[])));
+        assert!(is_plain(&answer("", "http://host/x", &[])));
+        assert!(is_plain(&answer("", "", &["https://host/x", "http://host/y"])));
+    }
 }
