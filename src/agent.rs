@@ -234,7 +234,8 @@ pub async fn destination(
         TargetConnection::S3(config) => Arc::new(S3Destination::new(config, shutdown).await?),
         TargetConnection::Snowflake(config) => {
             let client = Client::new(config.connection.clone(), shutdown)?;
-            Arc::new(SnowflakeStageDestination::new(client, shutdown)?)
+            let control_table = config.load_control_table.clone();
+            Arc::new(SnowflakeStageDestination::new(client, shutdown)?.with_control_table(control_table))
         }
     })
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod azurite;
+pub(crate) mod emulator_relay;
 pub(crate) mod extraction;
 pub(crate) mod fakesnow;
 pub(crate) mod folder;
