@@ -31,7 +31,7 @@ const CHECK_LIFETIME: Duration = Duration::from_secs(10);
     "service": "data_exchange_agent",
     "version": "0.1.0",
     "queue": "ok",
-    "workers": {"total": 4, "busy": 1, "state": "ok"},
+    "workers": {"total": 4, "busy": 1, "state": "ok", "running": {"local": 1}},
     "handling_tasks": true,
     "database_connections": {"sales": "connected", "teradata": "this version cannot read from it"},
     "destination_connections": {"local": "connected"}
@@ -69,6 +69,10 @@ pub(super) struct WorkersHealth {
     pub busy: usize,
     /// `ok`, `stopping`, or what is broken.
     pub state: &'static str,
+    /// Attempts that run, by task source; `/tasks` lists those of `local` only.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(required = false)]
+    pub running: BTreeMap<&'static str, usize>,
 }
 
 /// The process answers.
@@ -125,6 +129,7 @@ pub(super) async fn health(
             total: agent.pool.workers().get(),
             busy: agent.pool.running().count(),
             state: workers_state,
+            running: running_by_source(agent),
         },
         handling_tasks: agent.pool.is_handling(),
         database_connections: connections.sources.clone(),
@@ -160,6 +165,14 @@ pub(super) async fn ready(State(api): State<Api>) -> (StatusCode, Json<Ready>) {
     };
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Ready { ready: reason.is_none(), reason }))
+}
+
+fn running_by_source(agent: &ApiState) -> BTreeMap<&'static str, usize> {
+    let mut running = BTreeMap::new();
+    for (source, _, _) in agent.pool.running().all() {
+        *running.entry(source).or_default() += 1;
+    }
+    running
 }
 
 async fn queue_state(agent: &ApiState) -> Result<(), String> {

@@ -45,6 +45,7 @@ use utoipa_axum::routes;
 pub use self::authentication::Access;
 pub use self::openapi::openapi;
 pub use self::server::serve;
+pub use self::submission::read_task;
 use crate::catalog::Catalog;
 use crate::shutdown::Shutdown;
 use crate::task::FileFormat;

@@ -30,9 +30,9 @@ pub use address::{source_from_url, target_from_url};
 pub use api_key::{ApiKey, KeyDigest, Scope};
 pub use environment::Environment;
 pub use model::{
-    Application, Config, LocalTarget, NumericPolicy, PostgresSource, S3Encryption, S3Target, Server,
-    SnowflakeTarget, SourceConnection, SpecialValues, SqliteSource, SslMode, TargetConnection,
-    TransferSettings, UnavailableConnection,
+    Application, Config, LocalTarget, NumericPolicy, PostgresSource, RemoteApiSettings, S3Encryption,
+    S3Target, Server, SnowflakeQueueSettings, SnowflakeTarget, SourceConnection, SpecialValues, SqliteSource,
+    SslMode, TargetConnection, TaskSources, TransferSettings, UnavailableConnection,
 };
 pub use problem::{Place, Problem, Problems, Warning};
 pub use secret::Secret;

@@ -19,6 +19,8 @@ pub struct Config {
     pub server: Server,
     /// `[transfer]`.
     pub transfer: TransferSettings,
+    /// `[task_source]`: what runs beside the local queue.
+    pub task_sources: TaskSources,
     /// `[connections.source.<name>]`.
     pub sources: BTreeMap<String, SourceConnection>,
     /// `[connections.target.<name>]`.
@@ -108,6 +110,43 @@ impl Default for TransferSettings {
             csv_header: true,
         }
     }
+}
+
+/// Task sources that run beside the local queue.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskSources {
+    /// `[task_source.api]` with a `base_url`.
+    pub api: Option<RemoteApiSettings>,
+    /// `selected_task_source = "snowflake_stored_procedure"`.
+    pub snowflake: Option<SnowflakeQueueSettings>,
+}
+
+/// `[task_source.api]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteApiSettings {
+    /// `http` or `https`, without user, query and fragment; no slash at its end.
+    pub base_url: String,
+    /// Sent as a bearer token.
+    pub key: Option<Secret>,
+    /// Name of this agent; a new one at each start when `None`.
+    pub agent_id: Option<String>,
+    /// Longest time to connect.
+    pub connect_timeout: Duration,
+    /// Longest time for an answer.
+    pub read_timeout: Duration,
+}
+
+/// `[task_source.snowflake_stored_procedure]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SnowflakeQueueSettings {
+    /// Where the queue is, and as whom it is asked.
+    pub connection: Connection,
+    /// Database of the procedures, as SQL spells it: bare, or in double quotes.
+    pub database: String,
+    /// Schema of the procedures, likewise.
+    pub schema: String,
+    /// Name of this agent; a new one at each start when `None`.
+    pub agent_id: Option<String>,
 }
 
 /// A source, by kind.

@@ -177,6 +177,7 @@ fn nothing_at_all_is_the_defaults() {
                 allowed_hosts: Vec::new(),
             },
             transfer: TransferSettings::default(),
+            task_sources: TaskSources::default(),
             sources: [].into(),
             targets: [].into(),
             unavailable: Vec::new(),
@@ -394,7 +395,7 @@ fn a_byte_order_mark_and_windows_line_ends_are_no_problem() {
 
 #[test]
 fn ten_mistakes_are_ten_lines_in_the_order_of_the_file() {
-    let problems = bad(r#"selected_task_source = "snowflake_stored_procedure"
+    let problems = bad(r#"selected_task_source = "snowflake"
 
 [application]
 workers = 0
@@ -417,7 +418,7 @@ password = "${env:NOT_SET}"
 bucket_name = "s3://lake"
 "#);
     let expected = "\
-configuration.toml:1: selected_task_source is \"snowflake_stored_procedure\", which this version cannot serve yet. Use \"api\": tasks then come from POST /tasks.
+configuration.toml:1: selected_task_source is the string \"snowflake\"; expected one of \"api\", \"snowflake_stored_procedure\"
 configuration.toml:4: application.workers is 0; expected an integer from 1 to 100
 configuration.toml:5: application.task_fetch_interval is the string \"5\"; expected a duration from 1s to 1d, in seconds or as a text like \"90s\", \"5m\", \"2h\"
 configuration.toml:6: application.debug_mode is the string \"yes\"; expected true or false
@@ -623,8 +624,8 @@ fn the_sample_of_1_2_0_works_unchanged() {
     assert_eq!(texts.len(), 5, "{texts:#?}");
     assert_eq!(
         texts[0],
-        "configuration.toml:11: task_source.api.key is not used by this version. \
-         It can stay for a later version."
+        "configuration.toml:11: task_source.api.key is not used without base_url. Add base_url when a \
+         remote API hands out tasks; without it they come from POST /tasks."
     );
     assert_eq!(
         texts[1],
@@ -1126,9 +1127,10 @@ fn enabled(example: &str) -> String {
 
 fn example_environment() -> Environment {
     Environment::of([
+        ("AGENT_API_KEY", "0123456789abcdef"),
         ("SALES_PASSWORD", "a"),
         ("STORE_SECRET", "b"),
-        ("AGENT_API_KEY", "0123456789abcdef"),
+        ("TASK_API_KEY", "c"),
         ("SNOWFLAKE_KEY_PASSPHRASE", "c"),
         ("SNOWFLAKE_HOST", "snowflake.example.com"),
         ("SNOWFLAKE_ACCOUNT", "AB12345"),
@@ -1227,9 +1229,7 @@ fn documented_defaults_are_the_real_ones() {
 #[test]
 fn every_key_is_read_and_its_type_is_proven() {
     // These belong to version 1.2.0, and nobody reads them.
-    const UNREAD: [&str; 3] =
-        ["application.lease_refresh_interval", "task_source.api.key", UNREAD_CONNECTION_NAME];
-    const UNREAD_CONNECTION_NAME: &str = "task_source.snowflake_stored_procedure.connection_name";
+    const UNREAD: [&str; 1] = ["application.lease_refresh_interval"];
     for (section, list, needed) in lists() {
         for key in list {
             let path = raw::join(section, key.name);

@@ -128,6 +128,7 @@ impl Agent {
         let settings = PoolSettings {
             workers: NonZeroUsize::from(NonZeroU16::new(2).unwrap()),
             interval: Duration::from_millis(50),
+            once: false,
         };
         let source: Arc<dyn TaskSource> = Arc::new(queue.clone());
         let pool = Pool::start(settings, vec![source], &runner, &shutdown);

@@ -1,4 +1,4 @@
-//! `[application]`, `[server]`, `[transfer]` and the task sources.
+//! `[application]`, `[server]` and `[transfer]`.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
@@ -22,31 +22,6 @@ const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-pub(super) fn prove_selected_task_source(top: &mut Section<'_, '_>) {
-    const KEY: &str = "selected_task_source";
-    let choices = [("api", true), ("snowflake_stored_procedure", false)];
-    if top.choice(KEY, &choices) == Some(false) {
-        top.problem(
-            KEY,
-            "is \"snowflake_stored_procedure\", which this version cannot serve yet",
-            Some("Use \"api\": tasks then come from POST /tasks."),
-        );
-    }
-}
-
-pub(super) fn prove_task_source(report: &mut Report<'_>, value: Option<Value>) {
-    let mut section = Section::open(report, "task_source", value, Known::exactly(keys::TASK_SOURCE));
-    let [api, snowflake] = ["api", "snowflake_stored_procedure"].map(|name| section.value(name));
-    let mut section = Section::open(report, "task_source.api", api, Known::exactly(keys::TASK_SOURCE_API));
-    if section.skip("key") {
-        let remedy = "It can stay for a later version.";
-        report.warning("task_source.api.key", "is not used by this version", Some(remedy.into()));
-    }
-    let path = "task_source.snowflake_stored_procedure";
-    Section::open(report, path, snowflake, Known::exactly(keys::TASK_SOURCE_SNOWFLAKE))
-        .skip("connection_name");
-}
 
 pub(super) fn prove_application(report: &mut Report<'_>, value: Option<Value>) -> Application {
     let mut section = Section::open(report, "application", value, Known::exactly(keys::APPLICATION));

@@ -6,6 +6,8 @@
 
 pub(crate) mod front;
 pub(crate) mod query;
+pub(crate) mod queue;
+pub(crate) mod queue_server;
 pub(crate) mod session;
 pub(crate) mod stage;
 pub(crate) mod stage_storage;
