@@ -20,8 +20,10 @@ use crate::config::{Config, SourceConnection, TargetConnection, TransferSettings
 use crate::destination::Destination;
 use crate::destination::local::LocalDestination;
 use crate::destination::s3::S3Destination;
-use crate::fault::{Fault, FaultKind};
+use crate::destination::snowflake_stage::SnowflakeStageDestination;
+use crate::fault::Fault;
 use crate::shutdown::Shutdown;
+use crate::snowflake::Client;
 use crate::source::Source;
 use crate::source::postgres::Postgres;
 use crate::source::read_only::SqlDialect;
@@ -186,7 +188,7 @@ impl Agent {
 }
 
 /// Every configured connection, by name.
-async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
+pub(crate) async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
     let mut catalog = Catalog::new();
     for (name, connection) in &config.sources {
         let source = source(connection.clone(), shutdown).map_err(explained);
@@ -230,9 +232,9 @@ pub async fn destination(
     Ok(match connection {
         TargetConnection::Local(config) => Arc::new(LocalDestination::new(config)),
         TargetConnection::S3(config) => Arc::new(S3Destination::new(config, shutdown).await?),
-        TargetConnection::Snowflake(_) => {
-            return Err(Fault::new(FaultKind::Request, "this version cannot write to Snowflake stages yet")
-                .remedy("Remove the connection from the configuration."));
+        TargetConnection::Snowflake(config) => {
+            let client = Client::new(config.connection.clone(), shutdown)?;
+            Arc::new(SnowflakeStageDestination::new(client, shutdown)?)
         }
     })
 }
@@ -260,9 +262,9 @@ fn remote_task_sources(
     Ok(sources)
 }
 
-/// Compares the memory equation with the configured limit.
-fn check_memory(config: &Config, catalog: &Catalog) -> anyhow::Result<()> {
-    let Some(limit) = config.application.memory_limit else { return Ok(()) };
+/// Compares the memory equation with the configured limit. Returns the bytes that the tasks plan
+/// with at most.
+pub(crate) fn check_memory(config: &Config, catalog: &Catalog) -> anyhow::Result<u64> {
     let part_buffer =
         catalog.destinations().map(|(_, _, destination)| destination.part_buffer_bytes()).max().unwrap_or(0);
     let TransferSettings { slices, .. } = config.transfer;
@@ -272,13 +274,14 @@ fn check_memory(config: &Config, catalog: &Catalog) -> anyhow::Result<()> {
         &config.transfer,
         part_buffer,
     );
+    let Some(limit) = config.application.memory_limit else { return Ok(ceiling) };
     ensure!(
         ceiling <= limit.get(),
         "application.memory_limit is {limit} bytes and {workers} workers with {slices} slices can take {ceiling}. \
          Lower application.workers, transfer.slices, transfer.batch_bytes or transfer.row_group_bytes, or raise the limit.",
         workers = config.application.workers,
     );
-    Ok(())
+    Ok(ceiling)
 }
 
 /// A fault with its remedy, for a person at a terminal.

@@ -23,6 +23,7 @@ mod http;
 mod login;
 mod private_file;
 pub(crate) mod proof;
+pub mod put;
 mod query;
 mod query_context;
 mod redact;

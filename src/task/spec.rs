@@ -75,7 +75,8 @@ pub struct DestinationSpec {
     /// Name of a configured target connection; the one named like the kind when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
-    /// Directory or key prefix below the connection's root.
+    /// Directory or key prefix below the connection's root; for a Snowflake stage, the stage with
+    /// its path, as the task gave it.
     pub path: String,
     /// File format.
     pub format: FileFormat,

@@ -1,6 +1,7 @@
 //! All integration tests, as one binary.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, with the line where it stopped")]
 
+mod agent_check;
 mod agent_command_line;
 mod agent_control;
 mod agent_crash;
@@ -28,5 +29,6 @@ mod snowflake_client;
 mod snowflake_queue;
 mod snowflake_queue_agents;
 mod snowflake_sql;
+mod snowflake_stage;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,20 +1,31 @@
 //! The Snowflake client: against an emulator for SQL and its results, and against a double of the
 //! protocol for what goes wrong.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use data_exchange_agent::fault::{Fault as AgentFault, FaultKind};
 use data_exchange_agent::shutdown::Shutdown;
+use data_exchange_agent::snowflake::connection::Protocol;
 use data_exchange_agent::snowflake::{
     Binding, Client, Connection, Error, QueryStatus, QueryTag, Statement, Table,
 };
 use futures::future::join_all;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::support::agent::eventually;
 use crate::support::fakesnow;
+use crate::support::folder::Folder;
 use crate::support::snowflake::query::{Answer, ChunkReply};
-use crate::support::snowflake::{Fault, SnowflakeDouble};
+use crate::support::snowflake::{Fault, SnowflakeDouble, connection_to};
 
 const QUERY: &str = "/queries/v1/query-request";
 const LOGIN: &str = "/session/v1/login-request";
@@ -560,6 +571,53 @@ async fn expired_chunks_are_signed_anew() {
     assert!(error.to_string().contains("HTTP status 403"), "{error}");
     let looks = double.seen("/queries/").iter().filter(|seen| seen.path.ends_with("/result")).count();
     assert_eq!(looks, 2, "each result was asked for once more");
+}
+
+/// A server with a certificate that nobody has signed but itself, and how often it was connected to.
+#[expect(clippy::disallowed_methods, reason = "the server is no part of the agent, no stop waits for it")]
+async fn untrusted_server() -> (SocketAddr, Arc<AtomicUsize>) {
+    let folder = Folder::new();
+    let file = |name: &str| folder.path().join(name);
+    let made = std::process::Command::new("openssl")
+        .args("req -x509 -days 2 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes".split(' '))
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
+        .arg(file("key.pem"))
+        .arg("-out")
+        .arg(file("certificate.pem"))
+        .output()
+        .expect("openssl is installed");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let certificate = CertificateDer::from_pem_file(file("certificate.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(file("key.pem")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            // The client ends the handshake.
+            let _ = acceptor.accept(stream).await;
+        }
+    });
+    (address, connections)
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_trusted_is_not_tried_again() {
+    let (address, connections) = untrusted_server().await;
+    let client = client_of(Connection { protocol: Protocol::Https, ..connection_to(address) });
+    let fault = AgentFault::from(client.run(&select()).await.unwrap_err());
+    assert_eq!(fault.kind(), FaultKind::Request, "{}", fault.chain());
+    assert!(fault.hint().unwrap().contains("certificate"), "{}", fault.chain());
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

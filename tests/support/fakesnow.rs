@@ -25,9 +25,11 @@ pub(crate) fn address_if_installed() -> Option<SocketAddr> {
             assert!(setting("REQUIRE_SERVERS").is_none(), "TEST_FAKESNOW is not set; run tests/run.sh");
             return None;
         };
-        // The files of its stages go into the folder of the server, which is removed with it.
-        let program = Path::new("env");
-        let arguments = ["TMPDIR=.", &python, "-m", "fakesnow", "-s", "--host", "127.0.0.1"];
+        // The files of its stages go into the folder of the server, which is removed with it. It
+        // takes none when that is not absolute.
+        let program = Path::new("sh");
+        let script = "TMPDIR=$PWD exec \"$0\" -m fakesnow -s --host 127.0.0.1";
+        let arguments = ["-c", script, &python];
         for _ in 0..STARTS {
             let server = Server::start(program, &arguments);
             let address = server.wait_for("address of fakesnow", |server| {
@@ -45,6 +47,13 @@ pub(crate) fn address_if_installed() -> Option<SocketAddr> {
         panic!("fakesnow found no free port in {STARTS} starts");
     });
     running.as_ref().map(|(_, address)| *address)
+}
+
+/// The Python that has fakesnow, and with it Snowflake's own connector.
+pub(crate) fn python_if_installed() -> Option<String> {
+    let python = setting("TEST_FAKESNOW");
+    assert!(python.is_some() || setting("REQUIRE_SERVERS").is_none(), "TEST_FAKESNOW is not set");
+    python
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests/run.sh says where the server is installed")]

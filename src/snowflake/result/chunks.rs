@@ -203,8 +203,8 @@ impl Source<'_> {
     }
 }
 
-/// Chunks are packed whether or not a header says so.
-pub(super) fn unpacked(body: Vec<u8>) -> Result<Vec<u8>, Error> {
+/// Bodies are packed whether or not a header says so.
+pub(in crate::snowflake) fn unpacked(body: Vec<u8>) -> Result<Vec<u8>, Error> {
     const GZIP: [u8; 2] = [0x1f, 0x8b];
 
     if !body.starts_with(&GZIP) {
@@ -213,11 +213,12 @@ pub(super) fn unpacked(body: Vec<u8>) -> Result<Vec<u8>, Error> {
     let mut unpacked = Vec::new();
     let mut reader = MultiGzDecoder::new(body.as_slice()).take(LARGEST_CHUNK as u64 + 1);
     reader.read_to_end(&mut unpacked).map_err(|error| {
-        Error::new(FaultKind::Transient, ACTION).message("a chunk cannot be unpacked").because(error)
+        Error::new(FaultKind::Transient, ACTION).message("a body cannot be unpacked").because(error)
     })?;
     if unpacked.len() > LARGEST_CHUNK { Err(too_large()) } else { Ok(unpacked) }
 }
 
 fn too_large() -> Error {
-    Error::new(FaultKind::Request, ACTION).message(format!("a chunk is larger than {LARGEST_CHUNK} bytes"))
+    Error::new(FaultKind::Request, ACTION)
+        .message(format!("a part of the result is larger than {LARGEST_CHUNK} bytes"))
 }

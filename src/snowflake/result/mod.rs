@@ -20,6 +20,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use self::answer::Answer;
+pub(super) use self::chunks::unpacked;
 use super::error::Error;
 use super::query;
 use super::session::Session;

@@ -4,10 +4,13 @@
 //! One server with a state for each part: [`session`] knows who is logged in, [`query`] runs
 //! statements by asking the handlers of the test. It counts what it sees and makes faults on request.
 
+pub(crate) mod front;
 pub(crate) mod query;
 pub(crate) mod queue;
 pub(crate) mod queue_server;
 pub(crate) mod session;
+pub(crate) mod stage;
+pub(crate) mod stage_storage;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
