@@ -205,6 +205,37 @@ prepare_python() {
 print("moto", moto.__version__, "pyarrow", pyarrow.__version__, "duckdb", duckdb.__version__)'
 }
 
+# ---- Azurite: a service of Azure Blob Storage ----------------------------------------------------
+
+azurite_version=3.37.0
+
+prepare_azurite() {
+    say "Azurite"
+    if [[ -n ${TEST_AZURITE:-} ]]; then
+        printf 'given: %s\n' "$TEST_AZURITE"
+        return
+    fi
+    if ! have npm || ! have node; then
+        lacks "npm and node, which fetch and run Azurite: tests against Azure Blob Storage"
+        return
+    fi
+    local folder=$cache/azurite-$azurite_version
+    local program=$folder/node_modules/.bin/azurite-blob
+    if [[ ! -e $folder/.complete ]]; then
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        if ! npm install --prefix "$folder" --ignore-scripts --no-save --no-audit --no-fund --loglevel=error \
+            "azurite@$azurite_version" >"$cache/npm.log" 2>&1 || ! "$program" --version >/dev/null 2>&1; then
+            tail -n 3 "$cache/npm.log" >&2 || true
+            lacks "Azurite (azurite@$azurite_version of npm): tests against Azure Blob Storage"
+            return
+        fi
+        touch "$folder/.complete"
+    fi
+    export TEST_AZURITE=$program
+    printf 'Azurite %s\n' "$azurite_version"
+}
+
 # ---- Rust ---------------------------------------------------------------------------------------
 
 prepare_rust() {
@@ -238,13 +269,14 @@ prepare_pgbouncer
 prepare_matrix
 settle_postgres
 prepare_python
+prepare_azurite
 
 # In CI a server that is missing fails its tests; for people it skips them, and the summary says so.
 if [[ ${CI:-} == true ]]; then export REQUIRE_SERVERS=1; fi
 
 if [[ $only_prepare == yes ]]; then
     summary
-    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_PYTHON TEST_MOTO_SERVER; do
+    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_PYTHON TEST_MOTO_SERVER TEST_AZURITE; do
         if [[ -n ${!variable:-} ]]; then printf 'export %s=%q\n' "$variable" "${!variable}"; fi
     done
     exit 0

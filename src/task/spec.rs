@@ -103,11 +103,13 @@ pub enum DestinationKind {
     Local,
     /// Amazon S3, or a store that speaks its protocol.
     S3,
+    /// Azure Blob Storage.
+    Blob,
 }
 
 impl DestinationKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Local, Self::S3];
+    pub const ALL: [Self; 3] = [Self::Local, Self::S3, Self::Blob];
 
     /// The name in tasks and configuration.
     #[must_use]
@@ -115,6 +117,7 @@ impl DestinationKind {
         match self {
             Self::Local => "local",
             Self::S3 => "s3",
+            Self::Blob => "blob",
         }
     }
 }

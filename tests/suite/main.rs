@@ -9,6 +9,7 @@ mod agent_load;
 mod agent_start;
 mod agent_stop;
 mod agent_transfer;
+mod azure_destination;
 mod destinations;
 mod local_destination;
 mod postgres_faults;

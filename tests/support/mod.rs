@@ -1,6 +1,7 @@
 //! What the tests need around the agent: foreign servers, faults, places to write.
 
 pub(crate) mod agent;
+pub(crate) mod azurite;
 pub(crate) mod extraction;
 pub(crate) mod folder;
 pub(crate) mod foreign_reader;

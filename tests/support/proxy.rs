@@ -31,7 +31,7 @@ pub(crate) enum Treatment {
     Delay(Duration),
 }
 
-/// The requests of S3 that tests tell apart.
+/// The requests of S3, and those of Azure and Google that are their counterparts, that tests tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Create,
@@ -40,6 +40,8 @@ pub(crate) enum Operation {
     Abort,
     ListUploads,
     ListObjects,
+    Head,
+    Delete,
     Other,
 }
 
@@ -180,7 +182,7 @@ async fn serve(
                 "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>made by a test</Message></Error>"
             );
             let answer = format!(
-                "HTTP/1.1 {status} Refused\r\ncontent-type: application/xml\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                "HTTP/1.1 {status} Refused\r\ncontent-type: application/xml\r\nx-ms-error-code: {code}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
                 body.len()
             );
             answering.write_all(answer.as_bytes()).await?;
@@ -219,7 +221,13 @@ fn operation(first_line: &str) -> Operation {
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let query = target.split_once('?').map_or("", |(_, query)| query);
     let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
+    let is = |pair: &str| query.split('&').any(|other| other == pair);
     match method {
+        "PUT" if is("comp=block") => Operation::UploadPart,
+        "PUT" if is("comp=blocklist") => Operation::Complete,
+        "GET" if is("comp=list") => Operation::ListObjects,
+        "HEAD" => Operation::Head,
+        "DELETE" if query.is_empty() => Operation::Delete,
         "POST" if has("uploads") => Operation::Create,
         "POST" if has("uploadId") => Operation::Complete,
         "PUT" if has("partNumber") => Operation::UploadPart,

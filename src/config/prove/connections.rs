@@ -10,21 +10,20 @@ use super::super::raw::join;
 use super::super::report::Report;
 use super::super::section::{Section, type_name};
 use super::super::{keys, reference};
-use super::{prove_postgresql, prove_s3, prove_sqlite};
+use super::{prove_azure_blob, prove_postgresql, prove_s3, prove_sqlite};
 use crate::nearest;
 
 type Sources = BTreeMap<String, SourceConnection>;
 type Targets = BTreeMap<String, TargetConnection>;
 
 const SOURCE_KINDS: &[&str] = &["postgresql", "sqlite"];
-const TARGET_KINDS: &[&str] = &["local", "s3"];
+const TARGET_KINDS: &[&str] = &["local", "s3", "blob"];
 
 /// What version 1.2.0 knows and this version does not serve.
 fn unavailable_reason(kind: &str) -> Option<&'static str> {
     match kind {
         "sqlserver" => Some("this version cannot read from SQL Server"),
         "teradata" => Some("this version cannot read from Teradata"),
-        "blob" => Some("this version cannot write to Azure Blob Storage"),
         kind if kind.starts_with("snowflake") => Some("this version cannot write to Snowflake stages"),
         _ => None,
     }
@@ -35,7 +34,7 @@ fn is_unavailable_source(kind: &str) -> bool {
 }
 
 fn is_unavailable_target(kind: &str) -> bool {
-    kind == "blob" || kind.starts_with("snowflake")
+    kind.starts_with("snowflake")
 }
 
 pub(super) fn prove_connections(
@@ -68,6 +67,7 @@ pub(super) fn prove_connections(
         let connection = match kind.as_str() {
             "local" => prove_local(report, &path, value).map(TargetConnection::Local),
             "s3" => prove_s3(report, &path, value).map(TargetConnection::S3),
+            "blob" => prove_azure_blob(report, &path, value).map(TargetConnection::AzureBlob),
             kind => {
                 refuse(report, &path, kind, unavailable);
                 None

@@ -1,5 +1,6 @@
 //! From the raw tree to the proven configuration, one file a section.
 
+mod azure_blob;
 mod connections;
 mod general;
 mod postgresql;
@@ -12,6 +13,7 @@ use super::raw::Table;
 use super::report::Report;
 use super::section::Section;
 
+pub(super) use azure_blob::prove_azure_blob;
 pub(super) use postgresql::prove_postgresql;
 pub(super) use stores::{prove_s3, prove_sqlite};
 

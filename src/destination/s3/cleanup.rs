@@ -3,9 +3,8 @@
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::failure::Failure;
-use super::key;
 use super::store::Store;
-use crate::destination::PartName;
+use crate::destination::{PartName, key};
 use crate::fault::Fault;
 use crate::task::TaskId;
 

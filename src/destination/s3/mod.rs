@@ -12,7 +12,6 @@ mod cleanup;
 mod client;
 mod credentials;
 mod failure;
-mod key;
 mod part_writer;
 mod store;
 mod upload;
@@ -24,7 +23,7 @@ use async_trait::async_trait;
 
 use self::store::Store;
 use self::upload::S3Upload;
-use super::{Destination, Target, Upload};
+use super::{Destination, Target, Upload, key};
 use crate::config::S3Target;
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;

@@ -15,8 +15,8 @@ use bytes::Bytes;
 
 use super::client::timeouts;
 use super::failure::Failure;
-use super::key;
 use crate::config::{S3Encryption, S3Target};
+use crate::destination::key;
 use crate::shutdown::Shutdown;
 
 /// Name of the user metadata entry that tells whose upload made an object.
