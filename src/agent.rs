@@ -19,6 +19,7 @@ use crate::catalog::{Catalog, SourceInfo};
 use crate::config::{Config, SourceConnection, TargetConnection, TransferSettings};
 use crate::destination::Destination;
 use crate::destination::azure_blob::AzureBlobDestination;
+use crate::destination::gcs::GcsDestination;
 use crate::destination::local::LocalDestination;
 use crate::destination::s3::S3Destination;
 use crate::fault::Fault;
@@ -192,6 +193,7 @@ pub async fn destination(
     Ok(match connection {
         TargetConnection::Local(config) => Arc::new(LocalDestination::new(config)),
         TargetConnection::S3(config) => Arc::new(S3Destination::new(config, shutdown).await?),
+        TargetConnection::Gcs(config) => Arc::new(GcsDestination::new(config, shutdown)?),
         TargetConnection::AzureBlob(config) => Arc::new(AzureBlobDestination::new(config, shutdown)?),
     })
 }

@@ -64,7 +64,7 @@ pub(super) struct FlatTaskRequest {
     /// How version 1.2.0 would have read. `jdbc` is read by the agent itself; `bcp` is refused.
     #[schema(required = false)]
     pub source_type: SourceType,
-    /// The kind of store: `local` or `s3`.
+    /// The kind of store: `local`, `s3`, `blob` or `gcs`.
     pub upload_type: DestinationKind,
     /// Directory or key prefix below the root of the connection; no component may be `..`.
     #[schema(max_length = 1024)]
@@ -96,8 +96,8 @@ impl FlatTaskRequest {
         let schema = object.optional("schema", findings, name);
         let statement = object.required("statement", "an SQL query", findings, text);
         let source_type = object.optional("source_type", findings, source_type);
-        let what = "`local` or `s3`";
-        let upload_type = object.required("upload_type", what, findings, task_request::destination_kind);
+        let upload_type =
+            object.required("upload_type", task_request::KINDS, findings, task_request::destination_kind);
         let what = "a directory or key prefix below the root of the connection";
         let upload_path = object.required("upload_path", what, findings, task_request::path);
         let suggested_batch_size =

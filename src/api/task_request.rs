@@ -268,7 +268,7 @@ impl SourceRequest {
 impl DestinationRequest {
     fn read(value: &Value, pointer: &str, findings: &mut Findings) -> Option<Self> {
         let object = Object::open(value, pointer, &DESTINATION_FIELDS, findings)?;
-        let kind = object.required("type", "`local` or `s3`", findings, destination_kind);
+        let kind = object.required("type", KINDS, findings, destination_kind);
         let what = "a directory or key prefix below the root of the connection";
         let path = object.required("path", what, findings, path);
         let connection = object.optional("connection", findings, connection);
@@ -312,14 +312,20 @@ pub(super) fn path(value: &Value) -> Result<String, String> {
     Ok(path.to_owned())
 }
 
-/// A kind of store; those of version 1.2.0 that are missing get a text of their own.
+/// The kinds of store, for the one who forgot to name one.
+pub(super) const KINDS: &str = "`local`, `s3`, `blob` or `gcs`";
+
+/// A kind of store; one of version 1.2.0 that is missing gets a text of its own.
 pub(super) fn destination_kind(value: &Value) -> Result<DestinationKind, String> {
-    let store = match value.as_str() {
-        Some("snowflake:stage" | "snowflake_stage" | "snowflake") => "a Snowflake stage",
-        Some("blob" | "azure_blob" | "azure") => "Azure Blob Storage",
-        _ => return choice(&DestinationKind::ALL.map(|kind| (kind.as_str(), kind)))(value),
-    };
-    Err(format!("this version of the agent cannot write to {store}; expected one of `local`, `s3`"))
+    match value.as_str() {
+        Some("snowflake:stage" | "snowflake_stage" | "snowflake") => Err(
+            "this version of the agent cannot write to a Snowflake stage; expected one of `local`, `s3`, \
+             `blob`, `gcs`"
+                .to_owned(),
+        ),
+        Some("azure_blob") => Ok(DestinationKind::Blob),
+        _ => choice(&DestinationKind::ALL.map(|kind| (kind.as_str(), kind)))(value),
+    }
 }
 
 fn columns(value: &Value, pointer: &str, findings: &mut Findings) -> Option<Vec<String>> {

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 pub use address::{source_from_url, target_from_url};
 pub use environment::Environment;
 pub use model::{
-    Application, AzureBlobTarget, AzureCredentials, AzureIdentity, Config, LocalTarget, ManagedIdentity, NumericPolicy, PostgresSource, S3Encryption, S3Target, Server,
+    Application, AzureBlobTarget, AzureCredentials, AzureIdentity, Config, GcsTarget, GoogleCredentials, LocalTarget, ManagedIdentity, NumericPolicy, PostgresSource, S3Encryption, S3Target, Server,
     SourceConnection, SpecialValues, SqliteSource, SslMode, TargetConnection, TransferSettings,
     UnavailableConnection,
 };

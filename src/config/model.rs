@@ -206,6 +206,8 @@ pub enum TargetConnection {
     S3(S3Target),
     /// `kind = "blob"`.
     AzureBlob(AzureBlobTarget),
+    /// `kind = "gcs"`.
+    Gcs(GcsTarget),
 }
 
 impl TargetConnection {
@@ -216,6 +218,7 @@ impl TargetConnection {
             Self::Local(_) => DestinationKind::Local,
             Self::S3(_) => DestinationKind::S3,
             Self::AzureBlob(_) => DestinationKind::Blob,
+            Self::Gcs(_) => DestinationKind::Gcs,
         }
     }
 }
@@ -336,6 +339,40 @@ pub enum ManagedIdentity {
     Machine {
         /// Scheme and host.
         endpoint: String,
+    },
+}
+
+/// `kind = "gcs"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GcsTarget {
+    /// Bucket.
+    pub bucket_name: String,
+    /// Prefix before every task's path; empty, or ending in `/`.
+    pub prefix: String,
+    /// Endpoint of the XML API, without a slash at its end.
+    pub endpoint_url: String,
+    /// How to log in.
+    pub credentials: GoogleCredentials,
+    /// Bytes of one part of a multipart upload; 5 MiB to 5 GiB.
+    pub part_size: NonZeroUsize,
+    /// Parts of one file that are uploaded at the same time.
+    pub parallel_parts: NonZeroUsize,
+    /// Longest time for one request attempt without what its body needs.
+    pub request_timeout: Duration,
+}
+
+/// How to log in to Google Cloud Storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GoogleCredentials {
+    /// A credentials file: the key of a service account, or another kind that the default
+    /// credentials know.
+    File(PathBuf),
+    /// The application default credentials.
+    Default {
+        /// The file of `gcloud auth application-default login`, where it would be.
+        user_file: Option<PathBuf>,
+        /// Scheme and host of the metadata server.
+        metadata_endpoint: String,
     },
 }
 

@@ -67,7 +67,7 @@ account = "account"
 profile_name = "profile_name"
 bucket_name = "bucket_name"
 [connections.target.blob]
-connection_string = "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=k;EndpointSuffix=core.windows.net"
+connection_string = "DefaultEndpointsProtocol=https;AccountName=account;AccountKey=a2V5;EndpointSuffix=core.windows.net"
 container_name = "container_name"
 
 [bulk_utility.bcp]
@@ -346,7 +346,9 @@ database = "d"
 username = "u"
 password = "${env:PASSWORD}"
 [connections.target.blob]
-account_key = "third"
+account_name = "account"
+container_name = "lake"
+account_key = "thirdKey"
 "#,
     );
     let environment = Environment::of([("PASSWORD", "fourth")]).with_home("/");
@@ -582,7 +584,7 @@ fn the_sample_of_1_2_0_works_unchanged() {
     assert_eq!(config.sources.keys().collect::<Vec<_>>(), ["postgresql"]);
     let SourceConnection::Postgres(source) = &config.sources["postgresql"] else { panic!("{config:?}") };
     assert_eq!((source.host.as_str(), source.port), ("localhost", 5432));
-    assert_eq!(config.targets.keys().collect::<Vec<_>>(), ["s3"]);
+    assert_eq!(config.targets.keys().collect::<Vec<_>>(), ["blob", "s3"]);
     let TargetConnection::S3(target) = &config.targets["s3"] else { panic!("{config:?}") };
     assert_eq!(target.profile_name.as_deref(), Some("profile_name"));
     let unavailable: Vec<&str> = config.unavailable.iter().map(|section| section.section.as_str()).collect();
@@ -591,7 +593,6 @@ fn the_sample_of_1_2_0_works_unchanged() {
         [
             "connections.source.sqlserver",
             "connections.source.teradata",
-            "connections.target.blob",
             "connections.target.snowflake_connection_name",
             "connections.target.snowflake_external_browser",
             "connections.target.snowflake_password",
@@ -871,14 +872,14 @@ fn the_kind_of_a_connection_is_its_name_when_nobody_says() {
           is not one either. Add kind = \"postgresql\" or \"sqlite\".",
         ),
         (
-            "[connections.target.x]\nkind = \"gcs\"",
+            "[connections.target.x]\nkind = \"ftp\"",
             "configuration.toml:2: connections.target.x.kind is \
-          \"gcs\"; expected \"local\" or \"s3\"",
+          \"ftp\"; expected \"local\" or \"s3\" or \"blob\" or \"gcs\"",
         ),
         (
             "[connections.target.x]\nkind = 3",
             "configuration.toml:2: connections.target.x.kind is an integer; \
-          expected \"local\" or \"s3\"",
+          expected \"local\" or \"s3\" or \"blob\" or \"gcs\"",
         ),
         (
             "[connections.source.sqlite]",
@@ -1104,7 +1105,15 @@ fn enabled(example: &str) -> String {
 }
 
 fn example_environment() -> Environment {
-    Environment::of([("SALES_PASSWORD", "a"), ("STORE_SECRET", "b")]).with_home("/home/agent")
+    let connection_string = "AccountName=account;AccountKey=a2V5";
+    Environment::of([
+        ("SALES_PASSWORD", "a"),
+        ("STORE_SECRET", "b"),
+        ("AZURE_CONNECTION_STRING", connection_string),
+        ("AZURE_ACCOUNT_KEY", "a2V5"),
+        ("AZURE_SAS_TOKEN", "sig=x"),
+    ])
+    .with_home("/home/agent")
 }
 
 #[test]
@@ -1119,12 +1128,13 @@ fn the_example_is_valid_with_everything_enabled() {
     let text = enabled(EXAMPLE);
     let (config, _) = parse_in(&text, &example_environment()).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(config.sources.len(), 2);
-    assert_eq!(config.targets.len(), 3);
+    assert_eq!(config.targets.len(), 7);
 }
 
 /// Every list of keys, the section of the example that shows it, and what else the section needs.
 fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
     const SALES: &str = "kind = \"postgresql\"\nusername = \"u\"\ndatabase = \"d\"\n";
+    const BLOB: &str = "container_name = \"lake\"\naccount_name = \"account\"\nsas_token = \"sig=x\"\n";
     vec![
         ("", keys::TOP, ""),
         ("application", keys::APPLICATION, ""),
@@ -1140,6 +1150,8 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("connections.source.archive", keys::SQLITE, "kind = \"sqlite\"\npath = \"p\"\n"),
         ("connections.target.local", keys::LOCAL, "root = \"r\"\n"),
         ("connections.target.s3", keys::S3, "bucket_name = \"lake\"\n"),
+        ("connections.target.blob", keys::BLOB, BLOB),
+        ("connections.target.gcs", keys::GCS, "bucket_name = \"lake\"\n"),
     ]
 }
 
@@ -1161,6 +1173,11 @@ fn the_example_shows_every_key_with_its_default() {
             if section == "connections.target.s3" && found.is_none() {
                 // Keys of access exclude a profile, so they have a section of their own.
                 found = written(&document, "connections.target.store").get(key.name);
+            }
+            if section == "connections.target.blob" && found.is_none() {
+                // Only one way to log in can be given.
+                let other = |name: &str| written(&document, &format!("connections.target.{name}")).get(key.name);
+                found = ["blob_by_name", "blob_by_token"].into_iter().find_map(other);
             }
             let found = found.unwrap_or_else(|| panic!("{section}.{} is not in the example", key.name));
             if is_toml_default(key) {

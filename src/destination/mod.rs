@@ -6,8 +6,10 @@
 pub mod azure_blob;
 mod cloud;
 mod content_hash;
+pub mod gcs;
 mod key;
 pub mod local;
+mod multipart;
 pub mod part_name;
 mod part_writer;
 pub mod s3;

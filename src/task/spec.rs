@@ -105,11 +105,13 @@ pub enum DestinationKind {
     S3,
     /// Azure Blob Storage.
     Blob,
+    /// Google Cloud Storage.
+    Gcs,
 }
 
 impl DestinationKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Local, Self::S3, Self::Blob];
+    pub const ALL: [Self; 4] = [Self::Local, Self::S3, Self::Blob, Self::Gcs];
 
     /// The name in tasks and configuration.
     #[must_use]
@@ -118,6 +120,7 @@ impl DestinationKind {
             Self::Local => "local",
             Self::S3 => "s3",
             Self::Blob => "blob",
+            Self::Gcs => "gcs",
         }
     }
 }

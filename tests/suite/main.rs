@@ -11,6 +11,7 @@ mod agent_stop;
 mod agent_transfer;
 mod azure_destination;
 mod destinations;
+mod gcs_destination;
 mod local_destination;
 mod postgres_faults;
 mod postgres_login;

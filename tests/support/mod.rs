@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod azurite;
+pub(crate) mod cloud_front;
 pub(crate) mod extraction;
 pub(crate) mod folder;
 pub(crate) mod foreign_reader;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ::config::Value;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 use super::super::environment::Environment;
 use super::super::keys;
@@ -95,6 +97,12 @@ pub(in super::super) fn prove_azure_blob(
     let credentials = match (key, signature, use_default) {
         (Some(account_key), ..) => {
             let account_name = section.required("account_name", account)?;
+            if STANDARD.decode(account_key.expose().trim()).is_err() {
+                let key = if section.has("account_key") { "account_key" } else { "connection_string" };
+                let remedy = "Copy the whole key from the portal, with the = at its end.";
+                section.problem(key, "holds no key of a storage account: it is not base64", Some(remedy));
+                return None;
+            }
             AzureCredentials::AccountKey { account_name, account_key }
         }
         (None, Some(signature), _) => {

@@ -10,14 +10,14 @@ use super::super::raw::join;
 use super::super::report::Report;
 use super::super::section::{Section, type_name};
 use super::super::{keys, reference};
-use super::{prove_azure_blob, prove_postgresql, prove_s3, prove_sqlite};
+use super::{prove_azure_blob, prove_gcs, prove_postgresql, prove_s3, prove_sqlite};
 use crate::nearest;
 
 type Sources = BTreeMap<String, SourceConnection>;
 type Targets = BTreeMap<String, TargetConnection>;
 
 const SOURCE_KINDS: &[&str] = &["postgresql", "sqlite"];
-const TARGET_KINDS: &[&str] = &["local", "s3", "blob"];
+const TARGET_KINDS: &[&str] = &["local", "s3", "blob", "gcs"];
 
 /// What version 1.2.0 knows and this version does not serve.
 fn unavailable_reason(kind: &str) -> Option<&'static str> {
@@ -68,6 +68,7 @@ pub(super) fn prove_connections(
             "local" => prove_local(report, &path, value).map(TargetConnection::Local),
             "s3" => prove_s3(report, &path, value).map(TargetConnection::S3),
             "blob" => prove_azure_blob(report, &path, value).map(TargetConnection::AzureBlob),
+            "gcs" => prove_gcs(report, &path, value).map(TargetConnection::Gcs),
             kind => {
                 refuse(report, &path, kind, unavailable);
                 None

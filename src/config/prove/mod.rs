@@ -2,6 +2,7 @@
 
 mod azure_blob;
 mod connections;
+mod gcs;
 mod general;
 mod postgresql;
 mod stores;
@@ -14,6 +15,7 @@ use super::report::Report;
 use super::section::Section;
 
 pub(super) use azure_blob::prove_azure_blob;
+pub(super) use gcs::prove_gcs;
 pub(super) use postgresql::prove_postgresql;
 pub(super) use stores::{prove_s3, prove_sqlite};
 

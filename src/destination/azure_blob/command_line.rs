@@ -3,19 +3,16 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::process::Command;
 
 use super::identity::RESOURCE;
-use crate::config::Secret;
 use crate::destination::cloud::token::Token;
+use crate::destination::cloud::token_service::{self, until};
 use crate::fault::{Fault, FaultKind};
 
 /// `az` is a Python program that may ask Entra itself.
 const TIMEOUT: Duration = Duration::from_secs(45);
-/// A token whose end is not known is asked for again after this time.
-const SHORTEST_LIFETIME: Duration = Duration::from_secs(10 * 60);
 const REMEDY: &str = "Give the agent an identity: AZURE_TENANT_ID and AZURE_CLIENT_ID with AZURE_CLIENT_SECRET \
     or AZURE_FEDERATED_TOKEN_FILE, a managed identity, or `az login`; or set `account_key` or `sas_token`.";
 
@@ -56,9 +53,7 @@ pub(super) async fn token(tenant: Option<&str>) -> Result<Token, Fault> {
     }
     let answer: Answer = serde_json::from_slice(&output.stdout)
         .map_err(|_| fault(FaultKind::Credentials, "`az` printed something else than a token".to_owned()))?;
-    let left = answer.end.and_then(|end| u64::try_from(end.saturating_sub(Timestamp::now().as_second())).ok());
-    let lifetime = left.map_or(SHORTEST_LIFETIME, Duration::from_secs);
-    Ok(Token { text: Secret::new(answer.access_token), lifetime })
+    Ok(token_service::token(answer.access_token, answer.end.map(until)))
 }
 
 #[cfg(not(windows))]

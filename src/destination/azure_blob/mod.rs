@@ -24,6 +24,7 @@ use async_trait::async_trait;
 
 use self::container::Container;
 use self::upload::AzureUpload;
+use super::multipart::StoreFailure;
 use super::{Destination, Target, Upload, key};
 use crate::config::AzureBlobTarget;
 use crate::fault::{Fault, FaultKind};

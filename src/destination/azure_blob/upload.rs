@@ -10,6 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use uuid::Uuid;
 
 use super::container::Container;
+use crate::destination::multipart::StoreFailure;
 use crate::destination::part_writer::{PartSink, PartedFile};
 use crate::destination::{PartName, PartWriter, StoredPart, Upload, key};
 use crate::fault::{Fault, FaultKind};
@@ -165,7 +166,7 @@ impl Attempt {
         };
         let url = self.container.url_of(key);
         // Committed by a try whose answer was lost and replaced since, or not committed: the blob tells.
-        if failure.leaves_doubt() || failure.is("InvalidBlockList") {
+        if failure.leaves_doubt() {
             match self.container.tag_of(key, &mark, bytes).await {
                 Ok(Some(tag)) => return Ok(Published { key: key.clone(), tag: Some(tag) }),
                 Ok(None) => {}

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 
+use crate::destination::multipart::StoreFailure;
 use crate::fault::{Fault, FaultKind};
 
 const REACH: &str = "Check that the endpoint of the store can be reached from here, and its certificate.";
@@ -64,24 +65,28 @@ impl Failure {
         self.status == Some(status)
     }
 
-    /// True when the store may have done all the same what it was asked: the answer was lost, could
-    /// not be read, or tells of trouble inside the store.
-    pub(in crate::destination) fn leaves_doubt(&self) -> bool {
-        self.status.is_none_or(|status| !(300..500).contains(&status))
-    }
-
-    /// True when the credentials are good and a right is missing.
-    pub(in crate::destination) fn is_forbidden(&self) -> bool {
-        self.kind == FaultKind::Permission
-    }
-
     /// True when the same request can succeed without anybody acting.
     pub(super) fn is_retryable(&self) -> bool {
         self.kind.is_retryable()
     }
+}
 
-    /// The fault while doing `action`.
-    pub(in crate::destination) fn fault(self, action: impl Into<Cow<'static, str>>) -> Fault {
+impl StoreFailure for Failure {
+    fn leaves_doubt(&self) -> bool {
+        // The blocks or the upload are gone: perhaps because an earlier try has used them up.
+        let is_gone = self.is("NoSuchUpload") || self.is("InvalidBlockList");
+        is_gone || self.status.is_none_or(|status| !(300..500).contains(&status))
+    }
+
+    fn is_forbidden(&self) -> bool {
+        self.kind == FaultKind::Permission
+    }
+
+    fn is_unknown_to_the_store(&self) -> bool {
+        ["NotImplemented", "MethodNotAllowed"].iter().any(|code| self.is(code))
+    }
+
+    fn fault(self, action: impl Into<Cow<'static, str>>) -> Fault {
         let fault = Fault::new(self.kind, action).because(self.cause);
         match self.remedy {
             Some(remedy) => fault.remedy(remedy),

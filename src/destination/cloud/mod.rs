@@ -4,4 +4,5 @@
 pub(super) mod failure;
 pub(super) mod http;
 pub(super) mod token;
+pub(super) mod token_service;
 pub(super) mod xml;
