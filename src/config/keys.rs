@@ -353,7 +353,12 @@ pub(super) const GCS: &[Key] = &[
         "",
         "Key file of a service account; the application default credentials when absent.",
     ),
-    key("endpoint_url", "URL, http or https", "\"https://storage.googleapis.com\"", "Endpoint of the XML API."),
+    key(
+        "endpoint_url",
+        "URL, http or https",
+        "\"https://storage.googleapis.com\"",
+        "Endpoint of the XML API.",
+    ),
     key("part_size", "size, 5 MiB to 5 GiB", "\"8 MiB\"", "Bytes of one part of a multipart upload."),
     key("parallel_parts", "integer, 1 to 16", "2", "Parts of one file that are uploaded at the same time."),
     key("request_timeout", "duration, 1s to 1h", "60", "Longest time for one request without progress."),

@@ -5,6 +5,8 @@
 //! real environment.
 
 mod address;
+#[cfg(test)]
+mod cloud_tests;
 mod discover;
 mod environment;
 mod keys;
@@ -28,7 +30,8 @@ use std::path::{Path, PathBuf};
 pub use address::{source_from_url, target_from_url};
 pub use environment::Environment;
 pub use model::{
-    Application, AzureBlobTarget, AzureCredentials, AzureIdentity, Config, GcsTarget, GoogleCredentials, LocalTarget, ManagedIdentity, NumericPolicy, PostgresSource, S3Encryption, S3Target, Server,
+    Application, AzureBlobTarget, AzureCredentials, AzureIdentity, Config, GcsTarget, GoogleCredentials,
+    LocalTarget, ManagedIdentity, NumericPolicy, PostgresSource, S3Encryption, S3Target, Server,
     SourceConnection, SpecialValues, SqliteSource, SslMode, TargetConnection, TransferSettings,
     UnavailableConnection,
 };

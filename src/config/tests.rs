@@ -1176,7 +1176,8 @@ fn the_example_shows_every_key_with_its_default() {
             }
             if section == "connections.target.blob" && found.is_none() {
                 // Only one way to log in can be given.
-                let other = |name: &str| written(&document, &format!("connections.target.{name}")).get(key.name);
+                let other =
+                    |name: &str| written(&document, &format!("connections.target.{name}")).get(key.name);
                 found = ["blob_by_name", "blob_by_token"].into_iter().find_map(other);
             }
             let found = found.unwrap_or_else(|| panic!("{section}.{} is not in the example", key.name));

@@ -11,7 +11,9 @@ use data_exchange_agent::destination::azure_blob::AzureBlobDestination;
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
 
-use crate::destinations::{Reader, check_destination, commit_files, content, part, target, write, write_chunks};
+use crate::destinations::{
+    Reader, check_destination, commit_files, content, part, target, write, write_chunks,
+};
 use crate::support::azurite::{ACCOUNT, Container, shared_access_signature};
 use crate::support::proxy::{Operation, Proxy, Treatment, always, first, in_turn};
 use crate::support::server::free_address;
@@ -114,10 +116,8 @@ async fn two_attempts_that_write_at_the_same_time_do_not_mix() {
     let (one, two) = (destination.begin(&own).await.unwrap(), destination.begin(&own).await.unwrap());
     let contents = [content(1, 2 * BLOCK + 1), content(2, 2 * BLOCK + 2)];
     let name = part(&own, 1);
-    let (from_one, from_two) = tokio::join!(
-        write(&*one, &name, &contents[0], 1 << 20),
-        write(&*two, &name, &contents[1], 1 << 20),
-    );
+    let (from_one, from_two) =
+        tokio::join!(write(&*one, &name, &contents[0], 1 << 20), write(&*two, &name, &contents[1], 1 << 20),);
     two.commit(vec![from_two]).await.expect("commit");
     let fault = one.commit(vec![from_one]).await.expect_err("the other attempt has committed");
     assert_eq!(fault.kind(), FaultKind::Transient, "{}", fault.chain());
@@ -218,8 +218,10 @@ async fn a_request_that_hangs_is_repeated_after_its_time_limit() {
         for operation in [Operation::UploadPart, Operation::Complete] {
             let Some(container) = Container::new().await else { return };
             let proxy = Proxy::start(container.service(), first(1, operation, treatment)).await;
-            let target_of_test =
-                AzureBlobTarget { request_timeout: Duration::from_secs(2), ..container.target(proxy.address) };
+            let target_of_test = AzureBlobTarget {
+                request_timeout: Duration::from_secs(2),
+                ..container.target(proxy.address)
+            };
             let destination = destination(&target_of_test);
             let contents = [content(1, 1000)];
             commit_files(&destination, &target("a", "p"), &contents).await;
@@ -314,8 +316,10 @@ async fn a_shared_access_signature_is_enough_and_never_shown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_container_is_named_with_a_remedy() {
     let Some(container) = Container::new().await else { return };
-    let missing =
-        AzureBlobTarget { container_name: "no-such-container".to_owned(), ..container.target(container.service()) };
+    let missing = AzureBlobTarget {
+        container_name: "no-such-container".to_owned(),
+        ..container.target(container.service())
+    };
     let destination = destination(&missing);
     for fault in [
         destination.check().await.expect_err("missing"),

@@ -240,7 +240,8 @@ async fn a_token_that_is_refused_is_renewed_in_the_middle_of_an_attempt() {
 async fn a_key_that_google_does_not_know_stops_the_attempt_at_its_begin() {
     let place = Place::new().await;
     let other = Front::start(Cloud::Google).await.expect("moto is always there");
-    let foreign = other.service_account().replace(&other.address.to_string(), &place.front.address.to_string());
+    let foreign =
+        other.service_account().replace(&other.address.to_string(), &place.front.address.to_string());
     std::fs::write(place.key_file(), foreign).unwrap();
     let destination = destination(&place.target(place.front.address));
     let fault = destination.begin(&target("a", "p")).await.err().expect("refused");
@@ -253,9 +254,8 @@ async fn a_key_that_google_does_not_know_stops_the_attempt_at_its_begin() {
 async fn a_file_that_is_no_key_is_named_and_not_quoted() {
     let place = Place::new().await;
     let key = "-----BEGIN PRIVATE KEY-----\\nhunter2\\n-----END PRIVATE KEY-----";
-    let broken_key = format!(
-        "{{\"type\": \"service_account\", \"client_email\": \"a@b\", \"private_key\": \"{key}\"}}"
-    );
+    let broken_key =
+        format!("{{\"type\": \"service_account\", \"client_email\": \"a@b\", \"private_key\": \"{key}\"}}");
     for text in ["", "hunter2", "{\"type\": \"hunter2\"}", &broken_key] {
         std::fs::write(place.key_file(), text).unwrap();
         let destination = destination(&place.target(place.front.address));
@@ -321,8 +321,7 @@ async fn no_credentials_at_all_are_said_at_once_with_a_remedy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_bucket_is_named_with_a_remedy() {
     let place = Place::new().await;
-    let missing =
-        GcsTarget { bucket_name: "no-such-bucket".to_owned(), ..place.target(place.front.address) };
+    let missing = GcsTarget { bucket_name: "no-such-bucket".to_owned(), ..place.target(place.front.address) };
     let destination = destination(&missing);
     for fault in [
         destination.check().await.expect_err("missing"),

@@ -1,6 +1,7 @@
 //! All integration tests, as one binary.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, with the line where it stopped")]
 
+mod agent_clouds;
 mod agent_command_line;
 mod agent_control;
 mod agent_crash;

@@ -27,8 +27,15 @@ pub(crate) fn address_if_installed() -> Option<SocketAddr> {
     static RUNNING: OnceLock<Option<(Server, SocketAddr)>> = OnceLock::new();
     let running = RUNNING.get_or_init(|| {
         // Port 0: the system chooses a free one and the server says which.
-        let arguments =
-            ["--blobHost", "127.0.0.1", "--blobPort", "0", "--inMemoryPersistence", "--disableTelemetry", "--silent"];
+        let arguments = [
+            "--blobHost",
+            "127.0.0.1",
+            "--blobPort",
+            "0",
+            "--inMemoryPersistence",
+            "--disableTelemetry",
+            "--silent",
+        ];
         let server = Server::start(&program()?, &arguments);
         let address = server.wait_for("address of Azurite", |server| {
             let output = server.output();

@@ -127,7 +127,8 @@ impl Shared {
         let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.key.public_key().as_ref());
         let signature = URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
         let claims = signed.split('.').nth(1).and_then(|claims| URL_SAFE_NO_PAD.decode(claims).ok());
-        let claims: Value = claims.and_then(|claims| serde_json::from_slice(&claims).ok()).unwrap_or_default();
+        let claims: Value =
+            claims.and_then(|claims| serde_json::from_slice(&claims).ok()).unwrap_or_default();
         key.verify(signed.as_bytes(), &signature).is_ok()
             && claims["aud"].as_str().is_some_and(|audience| audience.ends_with("/token"))
             && claims["scope"].as_str().is_some_and(|scope| scope.contains("devstorage"))
@@ -183,7 +184,8 @@ fn json_answer(value: &Value) -> Response {
 
 fn refusal(status: u16, code: &str) -> Response {
     let status = StatusCode::from_u16(status).expect("a status");
-    let text = format!("<?xml version='1.0'?><Error><Code>{code}</Code><Message>made by a test</Message></Error>");
+    let text =
+        format!("<?xml version='1.0'?><Error><Code>{code}</Code><Message>made by a test</Message></Error>");
     (status, [("x-ms-error-code", code.to_owned())], text).into_response()
 }
 
@@ -235,7 +237,9 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
             let token = shared.give("impersonation");
             json_answer(&json!({"accessToken": token, "expireTime": "2100-01-01T00:00:00Z"}))
         }
-        "/computeMetadata/v1/instance/service-accounts/default/token" if has_header("metadata-flavor", "Google") => {
+        "/computeMetadata/v1/instance/service-accounts/default/token"
+            if has_header("metadata-flavor", "Google") =>
+        {
             shared.token("metadata server")
         }
         "/" => StatusCode::OK.into_response(),
@@ -243,7 +247,9 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
             Cloud::Azure => refusal(401, "InvalidAuthenticationInfo"),
             Cloud::Google => refusal(401, "AuthenticationRequired"),
         },
-        _ if query.contains("partNumber=") && !has_checksum(&head.headers, &body) => refusal(400, "BadDigest"),
+        _ if query.contains("partNumber=") && !has_checksum(&head.headers, &body) => {
+            refusal(400, "BadDigest")
+        }
         _ => shared.forward(head.method, &target, head.headers, body).await,
     }
 }

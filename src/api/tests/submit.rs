@@ -196,7 +196,11 @@ async fn every_wrong_field_of_the_nested_form_is_named() {
         ("/destination_config/type", Value::Null, "missing: `local`, `s3`, `blob` or `gcs`"),
         ("/destination_config/type", json!("ftp"), "expected one of `local`, `s3`, `blob`, `gcs`"),
         ("/destination_config/type", json!("snowflake_stage"), "cannot write to a Snowflake stage"),
-        ("/destination_config/type", json!("blob"), "target connection `blob` cannot be used: this version cannot"),
+        (
+            "/destination_config/type",
+            json!("blob"),
+            "target connection `blob` cannot be used: this version cannot",
+        ),
         ("/destination_config/type", json!("s3"), "no target connection `s3`; known: `archive`"),
         ("/destination_config/path", Value::Null, "missing: a directory or key prefix"),
         ("/destination_config/path", json!(7), "expected a string"),

@@ -51,11 +51,10 @@ pub(in super::super) fn prove_azure_blob(
     let container_name = section.required("container_name", container_name);
     let prefix = section.text_or_empty("prefix").map(stores::normal_prefix).unwrap_or_default();
     let connection_string = section.secret("connection_string");
-    let account_name = section.parsed(
-        "account_name",
-        "the name alone, of 3 to 24 lower-case letters and digits",
-        |name| is_account(name).then(|| name.to_owned()),
-    );
+    let account_name =
+        section.parsed("account_name", "the name alone, of 3 to 24 lower-case letters and digits", |name| {
+            is_account(name).then(|| name.to_owned())
+        });
     let account_key = section.secret("account_key");
     let sas_token = section.secret("sas_token");
     let use_default = section.boolean("use_default_credential").unwrap_or(false);
@@ -110,12 +109,16 @@ pub(in super::super) fn prove_azure_blob(
         }
         (None, None, true) => AzureCredentials::Default(Box::new(identity)),
         (None, None, false) => {
-            let has_wrong_one = ["connection_string", "account_key", "sas_token"]
-                .iter()
-                .any(|key| section.has(key));
+            let has_wrong_one =
+                ["connection_string", "account_key", "sas_token"].iter().any(|key| section.has(key));
             if !has_wrong_one {
-                let remedy = "Add connection_string, account_key, sas_token or use_default_credential = true.";
-                section.problem("account_key", "is missing, and no other credentials are given", Some(remedy));
+                let remedy =
+                    "Add connection_string, account_key, sas_token or use_default_credential = true.";
+                section.problem(
+                    "account_key",
+                    "is missing, and no other credentials are given",
+                    Some(remedy),
+                );
             }
             return None;
         }
@@ -231,9 +234,9 @@ fn identity(environment: &Environment) -> AzureIdentity {
         (Some(endpoint), Some(header)) => {
             ManagedIdentity::AppService { endpoint, header: Secret::new(header) }
         }
-        _ => ManagedIdentity::Machine {
-            endpoint: base("AZURE_POD_IDENTITY_AUTHORITY_HOST", METADATA_SERVICE),
-        },
+        _ => {
+            ManagedIdentity::Machine { endpoint: base("AZURE_POD_IDENTITY_AUTHORITY_HOST", METADATA_SERVICE) }
+        }
     };
     AzureIdentity {
         tenant_id: text("AZURE_TENANT_ID"),

@@ -74,7 +74,9 @@ fn default_credentials(environment: &Environment) -> GoogleCredentials {
     }
     let folder = match environment.filled("CLOUDSDK_CONFIG") {
         Some(folder) => Some(PathBuf::from(folder)),
-        None if cfg!(windows) => environment.filled("APPDATA").map(|folder| PathBuf::from(folder).join("gcloud")),
+        None if cfg!(windows) => {
+            environment.filled("APPDATA").map(|folder| PathBuf::from(folder).join("gcloud"))
+        }
         None => environment.home().map(|home| home.join(".config").join("gcloud")),
     };
     let host = environment.filled("GCE_METADATA_HOST").unwrap_or(METADATA_HOST);

@@ -48,7 +48,8 @@ pub(super) async fn token(tenant: Option<&str>) -> Result<Token, Fault> {
     };
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        let line: String = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().chars().take(300).collect();
+        let line: String =
+            said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().chars().take(300).collect();
         return Err(fault(FaultKind::Credentials, format!("`az` ended with {}: {line}", output.status)));
     }
     let answer: Answer = serde_json::from_slice(&output.stdout)

@@ -37,17 +37,19 @@ pub(super) fn judge(code: &str, status: u16) -> Judgement {
         }
         ("AuthenticationFailed" | "InvalidAuthenticationInfo" | "NoAuthenticationInformation", _)
         | (_, 401) => (Credentials, KEYS),
-        ("AuthorizationFailure" | "AuthorizationSourceIPMismatch", _) => {
-            (Permission, "Let this machine through the firewall of the storage account, and grant the rights.")
-        }
+        ("AuthorizationFailure" | "AuthorizationSourceIPMismatch", _) => (
+            Permission,
+            "Let this machine through the firewall of the storage account, and grant the rights.",
+        ),
         ("AuthorizationProtocolMismatch" | "AccountRequiresHttps", _) => {
             (Permission, "Use an endpoint that begins with https.")
         }
         ("AccountIsDisabled", _) => (Permission, "Enable the storage account."),
         ("LeaseIdMissing", _) => (Permission, "Break the lease that somebody holds on the blob."),
-        ("BlobImmutableDueToPolicy", _) => {
-            (Permission, "The container has an immutability policy: write to a path of its own for each task.")
-        }
+        ("BlobImmutableDueToPolicy", _) => (
+            Permission,
+            "The container has an immutability policy: write to a path of its own for each task.",
+        ),
         (_, 403) => (Permission, RIGHTS),
         ("ServerBusy" | "TooManyRequests", _) | (_, 429 | 503) => return (Throttled, None),
         ("Md5Mismatch", _) | (_, 200..=299 | 408 | 409 | 412 | 500..) => return (Transient, None),

@@ -200,7 +200,10 @@ impl Attempt {
             let Some(tag) = tag else { continue };
             let deleted = self.container.delete(key, Some(tag)).await;
             deleted.map_err(|failure| {
-                failure.fault(format!("take back `{}` of an attempt that is overtaken", self.container.url_of(key)))
+                failure.fault(format!(
+                    "take back `{}` of an attempt that is overtaken",
+                    self.container.url_of(key)
+                ))
             })?;
         }
         Err(Fault::new(FaultKind::Transient, format!("make the files beside `{url}` visible"))
@@ -229,9 +232,12 @@ impl Attempt {
                 }
                 return Ok(());
             }
-            Err(failure) => return Err(failure.fault(format!("list the files in `{}`", container.url_of(&prefix)))),
+            Err(failure) => {
+                return Err(failure.fault(format!("list the files in `{}`", container.url_of(&prefix))));
+            }
         };
-        let leftovers = keys.into_iter().filter(|key| key::is_file_of(key, directory, task) && !ours.contains(key));
+        let leftovers =
+            keys.into_iter().filter(|key| key::is_file_of(key, directory, task) && !ours.contains(key));
         stream::iter(leftovers.map(Ok))
             .try_for_each_concurrent(PARALLEL_REQUESTS, |key| async move {
                 container.delete(&key, None).await.map_err(|failure| {

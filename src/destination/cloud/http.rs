@@ -142,8 +142,7 @@ impl Http {
                         continue;
                     }
                     let id = request_id(&headers);
-                    let failure =
-                        Failure::refused(access.judge(&code, status), status, &code, &message, id);
+                    let failure = Failure::refused(access.judge(&code, status), status, &code, &message, id);
                     (failure, wanted_pause(&headers), access.is_final(&code))
                 }
                 Err(failure) => (failure, None, false),

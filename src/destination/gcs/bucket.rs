@@ -92,7 +92,11 @@ impl Bucket {
     async fn page(&self, query: &[(&str, &str)], root: &str) -> Result<Element, Failure> {
         let answer = self.send(&self.call(Method::GET, "", query)).await?;
         let page = xml::parse(answer.text()?)?;
-        if page.is(root) { Ok(page) } else { Err(Failure::unreadable("the answer to a listing is no listing")) }
+        if page.is(root) {
+            Ok(page)
+        } else {
+            Err(Failure::unreadable("the answer to a listing is no listing"))
+        }
     }
 
     /// Proves that the bucket is there and can be listed. (To ask for the bucket itself needs a right
@@ -153,7 +157,13 @@ impl MultipartStore for Bucket {
         Ok(Created { upload_id, is_only_one: answer.attempts == 1 })
     }
 
-    async fn upload_part(&self, key: &str, upload_id: &str, number: u32, body: Bytes) -> Result<Part, Failure> {
+    async fn upload_part(
+        &self,
+        key: &str,
+        upload_id: &str,
+        number: u32,
+        body: Bytes,
+    ) -> Result<Part, Failure> {
         let content = body.clone();
         let checksum =
             shutdown::spawn_blocking(move || crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, &content)).await;

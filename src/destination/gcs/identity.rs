@@ -58,8 +58,10 @@ impl Identity {
         };
         let url = account.token_uri.as_deref().unwrap_or(TOKEN_SERVICE);
         let assertion = assertion(account, url)?;
-        let form =
-            [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", assertion.as_str())];
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+            ("assertion", assertion.as_str()),
+        ];
         let answer: TokenAnswer = question.ask(|| self.services.form(url, &form)).await?;
         Ok(answer.token())
     }
@@ -113,8 +115,9 @@ impl Identity {
 
     /// The token of the other provider.
     async fn subject_token(&self, question: Question, source: &CredentialSource) -> Result<String, Fault> {
-        let fault =
-            |cause: String| Fault::new(FaultKind::Credentials, question.action).because(cause).remedy(question.remedy);
+        let fault = |cause: String| {
+            Fault::new(FaultKind::Credentials, question.action).because(cause).remedy(question.remedy)
+        };
         let text = match (&source.file, &source.url) {
             (Some(file), _) => tokio::fs::read_to_string(file)
                 .await

@@ -35,8 +35,9 @@ pub(super) fn judge(code: &str, status: u16) -> Judgement {
             "Grant the account the role Storage Object User (roles/storage.objectUser) on the bucket.",
         ),
         ("SlowDown" | "RateLimitExceeded", _) | (_, 429 | 503) => return (Throttled, None),
-        ("BadDigest" | "RequestTimeout" | "InternalError", _)
-        | (_, 200..=299 | 408 | 409 | 412 | 500..) => return (Transient, None),
+        ("BadDigest" | "RequestTimeout" | "InternalError", _) | (_, 200..=299 | 408 | 409 | 412 | 500..) => {
+            return (Transient, None);
+        }
         _ => return (Request, None),
     };
     (kind, Some(remedy))
