@@ -8,7 +8,7 @@ use super::*;
 const ACCOUNT: &str = "container_name = \"lake\"\naccount_name = \"account\"\n";
 
 fn parsed(section: &str, lines: &str, environment: &Environment) -> Result<TargetConnection, String> {
-    let text = format!("[connections.target.{section}]\n{lines}\n");
+    let text = format!("[application]\ndata_directory = \"/d\"\n[connections.target.{section}]\n{lines}\n");
     match parse(&text, "configuration.toml", &Overrides::default(), environment) {
         Ok((mut config, _)) => Ok(config.targets.remove(section).expect("the section is a target")),
         Err(problems) => Err(problems.to_string()),

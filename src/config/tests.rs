@@ -600,7 +600,7 @@ fn the_sample_of_1_2_0_works_unchanged() {
         ]
     );
     let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(texts.len(), 8, "{texts:#?}");
+    assert_eq!(texts.len(), 7, "{texts:#?}");
     assert_eq!(
         texts[0],
         "configuration.toml:11: task_source.api.key is not used by this version. \
