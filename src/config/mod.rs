@@ -5,6 +5,7 @@
 //! real environment.
 
 mod address;
+mod api_key;
 #[cfg(test)]
 mod cloud_tests;
 mod discover;
@@ -21,19 +22,20 @@ mod report;
 pub mod secret;
 mod section;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 
 pub use address::{source_from_url, target_from_url};
+pub use api_key::{ApiKey, KeyDigest, Scope};
 pub use environment::Environment;
 pub use model::{
     Application, AzureBlobTarget, AzureCredentials, AzureIdentity, Config, GcsTarget, GoogleCredentials,
-    LocalTarget, ManagedIdentity, NumericPolicy, PostgresSource, S3Encryption, S3Target, Server,
-    SourceConnection, SpecialValues, SqliteSource, SslMode, TargetConnection, TransferSettings,
-    UnavailableConnection,
+    LocalTarget, ManagedIdentity, NumericPolicy, PostgresSource, RemoteApiSettings, S3Encryption, S3Target,
+    Server, SnowflakeQueueSettings, SnowflakeTarget, SourceConnection, SpecialValues, SqliteSource, SslMode,
+    TargetConnection, TaskSources, TransferSettings, UnavailableConnection,
 };
 pub use problem::{Place, Problem, Problems, Warning};
 pub use secret::Secret;

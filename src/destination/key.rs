@@ -1,6 +1,6 @@
 //! Keys of objects: paths in stores that know no directories.
 
-use std::fmt::Write as _;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::destination::PartName;
 use crate::fault::{Fault, FaultKind};
@@ -40,19 +40,12 @@ pub(super) fn is_file_of(key: &str, directory: &str, task: &TaskId) -> bool {
     key.strip_prefix(directory).is_some_and(|name| PartName::belongs_to(name, task))
 }
 
-/// A key as the path of a URL: everything but letters, digits, `-._~` and `/` in percents.
+/// Everything but unreserved characters (RFC 3986) and the slash between segments.
+const SEGMENTS: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// A key as the path of a URL.
 pub(super) fn encoded(key: &str) -> String {
-    let mut text = String::with_capacity(key.len());
-    for byte in key.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                text.push(char::from(byte));
-            }
-            // Writing to a string cannot fail.
-            _ => _ = write!(text, "%{byte:02X}"),
-        }
-    }
-    text
+    utf8_percent_encode(key, &SEGMENTS).to_string()
 }
 
 /// The media type of a file.

@@ -75,7 +75,8 @@ pub struct DestinationSpec {
     /// Name of a configured target connection; the one named like the kind when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
-    /// Directory or key prefix below the connection's root.
+    /// Directory or key prefix below the connection's root; for a Snowflake stage, the stage with
+    /// its path, as the task gave it.
     pub path: String,
     /// File format.
     pub format: FileFormat,
@@ -107,11 +108,13 @@ pub enum DestinationKind {
     Blob,
     /// Google Cloud Storage.
     Gcs,
+    /// An internal stage of Snowflake.
+    SnowflakeStage,
 }
 
 impl DestinationKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Local, Self::S3, Self::Blob, Self::Gcs];
+    pub const ALL: [Self; 5] = [Self::Local, Self::S3, Self::Blob, Self::Gcs, Self::SnowflakeStage];
 
     /// The name in tasks and configuration.
     #[must_use]
@@ -121,6 +124,7 @@ impl DestinationKind {
             Self::S3 => "s3",
             Self::Blob => "blob",
             Self::Gcs => "gcs",
+            Self::SnowflakeStage => "snowflake_stage",
         }
     }
 }

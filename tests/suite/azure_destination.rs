@@ -14,7 +14,8 @@ use data_exchange_agent::shutdown::Shutdown;
 use crate::destinations::{
     Reader, check_destination, commit_files, content, part, target, write, write_chunks,
 };
-use crate::support::azurite::{ACCOUNT, Container, shared_access_signature};
+use crate::support::azurite::ACCOUNT;
+use crate::support::blob_container::{Container, shared_access_signature};
 use crate::support::proxy::{Operation, Proxy, Treatment, always, first, in_turn};
 use crate::support::server::free_address;
 
@@ -34,8 +35,8 @@ impl Reader for Container {
         self.uncommitted().await
     }
 
-    fn forgets_by_itself(&self) -> bool {
-        true
+    fn shows_hidden(&self) -> bool {
+        false
     }
 
     fn location(&self, path: &str, name: &str) -> String {

@@ -19,10 +19,10 @@ pub(crate) trait Reader: Send + Sync {
     /// Everything else that is kept anywhere in the store: temporary files, unfinished uploads.
     async fn hidden(&self) -> Vec<String>;
 
-    /// True when the store has no request that removes what was never committed, and forgets it by
-    /// itself after a time.
-    fn forgets_by_itself(&self) -> bool {
-        false
+    /// Whether unfinished files can be seen at all; false where they are not in the store, or the
+    /// store neither shows nor deletes them.
+    fn shows_hidden(&self) -> bool {
+        true
     }
 
     /// Where a file is, as a receipt must name it.
@@ -42,12 +42,6 @@ pub(crate) async fn check_destination(destination: &dyn Destination, reader: &dy
     a_large_file_is_complete(destination, reader).await;
     an_empty_file_is_a_file(destination, reader).await;
     any_path_is_a_place(destination, reader).await;
-}
-
-async fn assert_nothing_hidden(reader: &dyn Reader) {
-    if !reader.forgets_by_itself() {
-        assert_eq!(reader.hidden().await, Vec::<String>::new());
-    }
 }
 
 async fn files_appear_at_the_commit_and_not_before(destination: &dyn Destination, reader: &dyn Reader) {
@@ -77,7 +71,7 @@ async fn files_appear_at_the_commit_and_not_before(destination: &dyn Destination
             }
         );
     }
-    assert_nothing_hidden(reader).await;
+    assert_eq!(reader.hidden().await, Vec::<String>::new());
 }
 
 async fn abort_leaves_nothing(destination: &dyn Destination, reader: &dyn Reader) {
@@ -92,7 +86,7 @@ async fn abort_leaves_nothing(destination: &dyn Destination, reader: &dyn Reader
     drop(untouched);
     upload.abort().await;
     assert_eq!(reader.visible("aborted").await, BTreeMap::new());
-    assert_nothing_hidden(reader).await;
+    assert_eq!(reader.hidden().await, Vec::<String>::new());
 }
 
 async fn a_repeated_attempt_does_not_double(destination: &dyn Destination, reader: &dyn Reader) {
@@ -126,7 +120,7 @@ async fn a_repeated_attempt_does_not_double(destination: &dyn Destination, reade
     upload.commit(vec![stored]).await.expect("commit");
     let found: Vec<String> = reader.visible("repeated").await.into_keys().collect();
     assert_eq!(found, ["task_a_result_001.csv.gz", "task_a_result_001_result_001.parquet"]);
-    assert_nothing_hidden(reader).await;
+    assert_eq!(reader.hidden().await, Vec::<String>::new());
 }
 
 async fn a_dead_attempt_leaves_nothing_behind_the_next(destination: &dyn Destination, reader: &dyn Reader) {
@@ -139,17 +133,17 @@ async fn a_dead_attempt_leaves_nothing_behind_the_next(destination: &dyn Destina
     let other = target("a_result_001", "dead");
     let living = destination.begin(&other).await.expect("begin");
     let stored = write(&*living, &part(&other, 1), &content(9, 90), 1000).await;
-    if !reader.forgets_by_itself() {
+    if reader.shows_hidden() {
         assert_eq!(reader.hidden().await.len(), 4);
     }
 
     commit_files(destination, &own, &[content(2, 200)]).await;
-    if !reader.forgets_by_itself() {
+    if reader.shows_hidden() {
         assert_eq!(reader.hidden().await.len(), 1, "the other task still writes");
     }
     living.commit(vec![stored]).await.expect("the other task is not disturbed");
     assert_eq!(reader.visible("dead").await.len(), 2);
-    assert_nothing_hidden(reader).await;
+    assert_eq!(reader.hidden().await, Vec::<String>::new());
 }
 
 async fn an_overtaken_attempt_cannot_commit(destination: &dyn Destination, reader: &dyn Reader) {
@@ -160,7 +154,7 @@ async fn an_overtaken_attempt_cannot_commit(destination: &dyn Destination, reade
     late.commit(vec![stored]).await.expect_err("a newer attempt has committed");
     let expected = BTreeMap::from([("task_a_result_001.parquet".to_owned(), content(2, 200))]);
     assert_eq!(reader.visible("overtaken").await, expected);
-    assert_nothing_hidden(reader).await;
+    assert_eq!(reader.hidden().await, Vec::<String>::new());
 }
 
 async fn files_are_written_at_the_same_time(destination: &dyn Destination, reader: &dyn Reader) {

@@ -1,42 +1,50 @@
-//! A real Azure Blob service (Azurite), one for all tests, and a container for each.
+//! A real emulator of Azure Blob Storage (Azurite), one for all tests, and a container for each.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use data_exchange_agent::config::{AzureBlobTarget, AzureCredentials, Secret};
-use reqwest::{Client, Method, Response};
-use url::Url;
+use jiff::{SignedDuration, Timestamp};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::server::Server;
 
-/// The account of every Azurite, as Microsoft publishes it.
-pub(crate) const ACCOUNT: &str = "devstoreaccount1";
-/// Its key.
-pub(crate) const KEY: &str =
-    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+pub(crate) const ACCOUNT: &str = "stageaccount";
+/// What the emulator is started with; it protects nothing.
+const KEY: &[u8] = b"a key that is known to the tests";
+const VERSION: &str = "2019-12-12";
 
-/// Where the service listens. Starts it the first time; `None` where the program is not installed.
+/// The key of the account, as the portal would show it.
+pub(crate) fn account_key() -> String {
+    STANDARD.encode(KEY)
+}
+
+/// Where the server listens. Starts it the first time. `None` when `TEST_AZURITE` is not set, and
+/// the test is to be skipped.
+///
+/// # Panics
+///
+/// When there is none and `REQUIRE_SERVERS` is set.
+#[expect(clippy::print_stderr, reason = "the person who runs the tests should know")]
 pub(crate) fn address_if_installed() -> Option<SocketAddr> {
     static RUNNING: OnceLock<Option<(Server, SocketAddr)>> = OnceLock::new();
     let running = RUNNING.get_or_init(|| {
-        // Port 0: the system chooses a free one and the server says which.
-        let arguments = [
-            "--blobHost",
-            "127.0.0.1",
-            "--blobPort",
-            "0",
-            "--inMemoryPersistence",
-            "--disableTelemetry",
-            "--silent",
-        ];
-        let server = Server::start(&program()?, &arguments);
+        let Some(program) = setting("TEST_AZURITE") else {
+            assert!(setting("REQUIRE_SERVERS").is_none(), "TEST_AZURITE is not set; run tests/run.sh");
+            eprintln!("skipped: Azurite is not installed; see docs/TESTING.md");
+            return None;
+        };
+        let account = format!("AZURITE_ACCOUNTS={ACCOUNT}:{}", STANDARD.encode(KEY));
+        let options = ["--blobHost", "127.0.0.1", "--blobPort", "0", "--inMemoryPersistence"];
+        let quiet = ["--silent", "--disableTelemetry", "--skipApiVersionCheck"];
+        let arguments: Vec<&str> =
+            [account.as_str(), &program].into_iter().chain(options).chain(quiet).collect();
+        let server = Server::start(Path::new("env"), &arguments);
         let address = server.wait_for("address of Azurite", |server| {
             let output = server.output();
             let (_, rest) = output.split_once("successfully listens on http://")?;
@@ -48,115 +56,126 @@ pub(crate) fn address_if_installed() -> Option<SocketAddr> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests/run.sh says where the server is installed")]
-fn program() -> Option<PathBuf> {
-    let program = std::env::var_os("TEST_AZURITE").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let is_required = std::env::var("REQUIRE_SERVERS").is_ok_and(|value| !value.is_empty());
-    assert!(program.is_some() || !is_required, "TEST_AZURITE has to name the program: run tests/run.sh");
-    if program.is_none() {
-        println!("skipped: TEST_AZURITE does not name the program");
-    }
-    program
-}
-
-/// A signature of the account that may do everything, without `?`.
-pub(crate) fn shared_access_signature() -> String {
-    let (version, end) = ("2020-08-04", "2099-01-01T00:00:00Z");
-    let text = format!("{ACCOUNT}\nrwdlac\nb\nsco\n\n{end}\n\nhttps,http\n{version}\n");
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &STANDARD.decode(KEY).expect("base64"));
-    let signature = STANDARD.encode(hmac::sign(&key, text.as_bytes()));
-    url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs([("sv", version), ("ss", "b"), ("srt", "sco"), ("sp", "rwdlac"), ("se", end)])
-        .extend_pairs([("spr", "https,http"), ("sig", &signature)])
-        .finish()
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// A container of one test, and a reader of it that is not the agent's code.
 pub(crate) struct Container {
     pub(crate) name: String,
-    service: SocketAddr,
-    client: Client,
+    address: SocketAddr,
+    client: reqwest::Client,
 }
 
 impl Container {
-    /// A new one; `None` where the service is not installed.
-    pub(crate) async fn new() -> Option<Self> {
-        let service = address_if_installed()?;
-        let client = Client::builder().no_proxy().build().expect("a client");
-        let container = Self { name: format!("container-{}", uuid::Uuid::new_v4()), service, client };
-        container.request(Method::PUT, "", "restype=container").await;
-        Some(container)
+    pub(crate) async fn new(address: SocketAddr) -> Self {
+        let name = format!("container-{}", uuid::Uuid::new_v4());
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let container = Self { name, address, client };
+        let created =
+            container.client.put(container.url("", "restype=container")).header("content-length", 0);
+        let answer = created.send().await.expect("Azurite answers");
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+        container
     }
 
-    pub(crate) fn service(&self) -> SocketAddr {
-        self.service
+    /// The account, as its URL in `endPoint`.
+    pub(crate) fn endpoint(&self, address: SocketAddr) -> String {
+        format!("http://{address}/{ACCOUNT}")
     }
 
-    async fn request(&self, method: Method, key: &str, query: &str) -> Response {
-        let mut url: Url = format!("http://{}/{ACCOUNT}/{}", self.service, self.name).parse().expect("a URL");
-        if !key.is_empty() {
-            url.path_segments_mut().expect("an HTTP URL has a path").extend(key.split('/'));
-        }
-        url.set_query(Some(&format!("{query}&{}", shared_access_signature())));
-        let request = self.client.request(method, url).header("content-length", 0);
-        let response = request.send().await.expect("Azurite answers");
-        assert!(response.status().is_success(), "{}", response.text().await.unwrap_or_default());
-        response
+    /// A shared access signature for this container: for writing and looking, as Snowflake's.
+    pub(crate) fn signature(&self, lifetime: Duration) -> String {
+        let end = end_after(lifetime);
+        let resource = format!("/blob/{ACCOUNT}/{}", self.name);
+        // Permissions, start, end, resource, identifier, addresses, protocol, version, kind of
+        // resource, time of a snapshot, and five headers of answers.
+        let text = format!("rcw\n\n{end}\n{resource}\n\n\n\n{VERSION}\nc\n\n\n\n\n\n");
+        let signature = sign(&text);
+        format!("sv={VERSION}&sr=c&sp=rcw&se={}&sig={signature}", encoded(&end))
     }
 
-    /// How the agent is told to use this container, through `address`.
-    pub(crate) fn target(&self, address: SocketAddr) -> AzureBlobTarget {
-        AzureBlobTarget {
-            endpoint_url: format!("http://{address}/{ACCOUNT}"),
-            container_name: self.name.clone(),
-            prefix: "exports/".to_owned(),
-            credentials: AzureCredentials::AccountKey {
-                account_name: ACCOUNT.to_owned(),
-                account_key: Secret::new(KEY),
-            },
-            part_size: NonZeroUsize::new(4 << 20).expect("not zero"),
-            parallel_parts: NonZeroUsize::new(3).expect("not zero"),
-            request_timeout: Duration::from_secs(30),
+    /// Waits until a signature has ended.
+    pub(crate) async fn wait_until_refused(&self, signature: &str) {
+        let url = format!("{}/{}/none?{signature}", self.endpoint(self.address), self.name);
+        loop {
+            let answer = self.client.head(&url).send().await.expect("Azurite answers");
+            if answer.status() == reqwest::StatusCode::FORBIDDEN {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    async fn keys(&self, prefix: &str, include: &str) -> Vec<String> {
-        let prefix: String = url::form_urlencoded::byte_serialize(prefix.as_bytes()).collect();
-        let query = format!("restype=container&comp=list&prefix={prefix}{include}");
-        let page = self.request(Method::GET, "", &query).await.text().await.expect("a listing");
-        let unescaped = |text: &str| {
-            let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"");
-            text.replace("&apos;", "'").replace("&amp;", "&")
+    /// A URL of this container for the administrator.
+    fn url(&self, name: &str, query: &str) -> String {
+        let end = end_after(Duration::from_secs(24 * 60 * 60));
+        let text = format!("{ACCOUNT}\nrwdlac\nb\nsco\n\n{end}\n\n\n{VERSION}\n");
+        let signature = sign(&text);
+        let path: Vec<String> = name.split('/').map(encoded).collect();
+        format!(
+            "http://{}/{ACCOUNT}/{}/{}?{query}&sv={VERSION}&ss=b&srt=sco&sp=rwdlac&se={}&sig={signature}",
+            self.address,
+            self.name,
+            path.join("/"),
+            encoded(&end)
+        )
+        .replace("/?", "?")
+    }
+
+    /// Name, size and MD5 of every blob that begins with `prefix`.
+    pub(crate) async fn list(&self, prefix: &str) -> Vec<(String, u64, String)> {
+        let query = format!("restype=container&comp=list&prefix={}", encoded(prefix));
+        let answer = self.client.get(self.url("", &query)).send().await.expect("Azurite answers");
+        assert!(answer.status().is_success(), "{}", answer.status());
+        let text = answer.text().await.expect("a listing is text");
+        let entries = text.split("<Blob>").skip(1);
+        let element = |entry: &str, name: &str| {
+            let (_, rest) = entry.split_once(&format!("<{name}>"))?;
+            Some(unescaped(rest.split_once("</")?.0))
         };
-        let names = page.split("<Name>").skip(1);
-        names.map(|rest| unescaped(rest.split("</Name>").next().expect("split gives one"))).collect()
+        entries
+            .map(|entry| {
+                let size = element(entry, "Content-Length").expect("a size").parse().expect("a number");
+                let md5 = element(entry, "Content-MD5").unwrap_or_default();
+                (element(entry, "Name").expect("a name"), size, md5)
+            })
+            .collect()
     }
 
-    /// Keys below `prefix` and what is in them.
-    pub(crate) async fn blobs(&self, prefix: &str) -> BTreeMap<String, Vec<u8>> {
-        let mut blobs = BTreeMap::new();
-        for key in self.keys(prefix, "").await {
-            let content = self.request(Method::GET, &key, "").await.bytes().await.expect("a blob");
-            blobs.insert(key, content.to_vec());
+    /// Content and headers of a blob.
+    pub(crate) async fn get(&self, name: &str) -> Option<(Vec<u8>, HashMap<String, String>)> {
+        let answer = self.client.get(self.url(name, "")).send().await.expect("Azurite answers");
+        if !answer.status().is_success() {
+            return None;
         }
-        blobs
+        let text = |value: &reqwest::header::HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        let headers = answer.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        Some((answer.bytes().await.expect("read a blob").to_vec(), headers))
     }
 
-    /// Keys for which blocks are stored and none was ever committed.
-    pub(crate) async fn uncommitted(&self) -> Vec<String> {
-        let committed = self.keys("", "").await;
-        let all = self.keys("", "&include=uncommittedblobs").await;
-        all.into_iter().filter(|key| !committed.contains(key)).collect()
+    pub(crate) async fn delete(&self, name: &str) {
+        let answer = self.client.delete(self.url(name, "")).send().await.expect("Azurite answers");
+        assert!(answer.status().is_success(), "{}", answer.status());
     }
+}
 
-    /// Number of the blocks at `key` that were never committed.
-    pub(crate) async fn uncommitted_blocks(&self, key: &str) -> usize {
-        let answer = self.request(Method::GET, key, "comp=blocklist&blocklisttype=uncommitted").await;
-        answer.text().await.expect("a list of blocks").matches("<Block>").count()
-    }
+/// The end of a signature; it has whole seconds, and is rounded down.
+fn end_after(lifetime: Duration) -> String {
+    let lifetime = SignedDuration::try_from(lifetime).expect("short");
+    (Timestamp::now() + lifetime).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
 
-    /// A header of the blob at `key`.
-    pub(crate) async fn header(&self, key: &str, name: &str) -> Option<String> {
-        let answer = self.request(Method::HEAD, key, "").await;
-        Some(answer.headers().get(name)?.to_str().expect("plain").to_owned())
-    }
+fn sign(text: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, KEY);
+    encoded(&STANDARD.encode(hmac::sign(&key, text.as_bytes())))
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+fn unescaped(text: &str) -> String {
+    let plain = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
+    plain.replace("&amp;", "&")
 }

@@ -20,7 +20,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{azurite, s3};
+use super::{azurite, blob_container, s3};
 
 /// What is behind the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +149,7 @@ impl Shared {
         }
         match self.cloud {
             Cloud::Azure => {
-                let signature = azurite::shared_access_signature();
+                let signature = blob_container::shared_access_signature();
                 let query = url.query().map_or(signature.clone(), |query| format!("{query}&{signature}"));
                 url.set_query(Some(&query));
             }

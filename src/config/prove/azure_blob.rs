@@ -146,7 +146,9 @@ pub(in super::super) fn prove_azure_blob(
 
 fn is_container(name: &str) -> bool {
     let is_plain = (3..=63).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte))
         && !name.starts_with('-')
         && !name.ends_with('-')
         && !name.contains("--");
