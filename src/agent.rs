@@ -238,7 +238,8 @@ pub async fn destination(
         TargetConnection::AzureBlob(config) => Arc::new(AzureBlobDestination::new(config, shutdown)?),
         TargetConnection::Snowflake(config) => {
             let client = Client::new(config.connection.clone(), shutdown)?;
-            Arc::new(SnowflakeStageDestination::new(client, shutdown)?)
+            let control_table = config.load_control_table.clone();
+            Arc::new(SnowflakeStageDestination::new(client, shutdown)?.with_control_table(control_table))
         }
     })
 }

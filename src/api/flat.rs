@@ -156,6 +156,7 @@ impl FlatTaskRequest {
                 format: None,
                 compression: None,
                 max_file_size: None,
+                load: None,
             },
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             timeout: None,

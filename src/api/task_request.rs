@@ -9,10 +9,11 @@ use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, Type};
 use utoipa::openapi::{RefOr, SchemaFormat};
 
 use super::fields::{Findings, Object, choice, duration, expected, integer, line, short_line, size, text};
+use super::load_request::TableLoadRequest;
 use crate::snowflake::put::StageLocation;
 use crate::task::{
-    Compression, DEFAULT_MAX_ATTEMPTS, DestinationKind, DestinationSpec, FileFormat, MAX_SLICES, Read,
-    SourceSpec, Task, TaskId, TaskSpec,
+    Compression, DEFAULT_MAX_ATTEMPTS, DestinationKind, DestinationSpec, FileFormat, LoadSpec, MAX_SLICES,
+    Read, SourceSpec, Task, TaskId, TaskSpec,
 };
 
 /// Characters of a connection's or column's name.
@@ -38,8 +39,8 @@ const TASK_FIELDS: [&str; 7] =
     ["task_type", "id", "source_config", "destination_config", "max_attempts", "timeout", "priority"];
 const SOURCE_FIELDS: [&str; 7] =
     ["database", "query", "table", "columns", "slices", "slice_column", "batch_size"];
-const DESTINATION_FIELDS: [&str; 7] =
-    ["type", "path", "stage", "connection", "format", "compression", "max_file_size"];
+const DESTINATION_FIELDS: [&str; 8] =
+    ["type", "path", "stage", "connection", "format", "compression", "max_file_size", "load"];
 
 /// A task in the nested form.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -148,6 +149,9 @@ pub(super) struct DestinationRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = size_schema, required = false)]
     pub max_file_size: Option<u64>,
+    /// The table that the files are loaded into; for `snowflake_stage` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<TableLoadRequest>,
 }
 
 impl TaskRequest {
@@ -210,6 +214,7 @@ impl TaskRequest {
                 format: destination_config.format.unwrap_or(default_format),
                 compression: destination_config.compression,
                 max_file_size: destination_config.max_file_size,
+                load: destination_config.load.map(LoadSpec::from),
             },
             max_attempts: self.max_attempts,
             timeout: self.timeout,
@@ -247,6 +252,7 @@ impl From<&Task> for TaskRequest {
                 format: Some(destination.format),
                 compression: destination.compression,
                 max_file_size: destination.max_file_size,
+                load: destination.load.map(TableLoadRequest::from),
             },
             max_attempts,
             timeout,
@@ -310,10 +316,20 @@ impl DestinationRequest {
             .map(|compression| (compression.as_str(), compression));
         let compression = object.optional("compression", findings, choice(&compressions));
         let max_file_size = object.optional("max_file_size", findings, size(MIN_FILE_SIZE..=MAX_FILE_SIZE));
+        let load = object.get("load").and_then(|load| {
+            let pointer = object.pointer_to("load");
+            if kind.is_some_and(|kind| kind != DestinationKind::SnowflakeStage) {
+                findings.add(
+                    pointer.clone(),
+                    "only files of the type `snowflake_stage` can be loaded into a table",
+                );
+            }
+            TableLoadRequest::read(load, &pointer, findings)
+        });
         if path.is_none() && stage.is_none() {
             return None;
         }
-        Some(Self { kind: kind?, path, stage, connection, format, compression, max_file_size })
+        Some(Self { kind: kind?, path, stage, connection, format, compression, max_file_size, load })
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{ApiKey, Secret};
 use crate::snowflake::connection::Connection;
+use crate::snowflake::load::TableName;
 use crate::task::{Compression, DestinationKind, FileFormat};
 
 /// Everything the agent needs to know.
@@ -313,6 +314,8 @@ pub struct S3Target {
 pub struct SnowflakeTarget {
     /// Where and as whom.
     pub connection: Connection,
+    /// The table that notes loads; the default one beside each loaded table when `None`.
+    pub load_control_table: Option<TableName>,
 }
 
 /// Server-side encryption of S3 objects.

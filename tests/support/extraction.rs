@@ -154,6 +154,7 @@ pub(crate) async fn transfer(
                 format: FileFormat::Parquet,
                 compression: None,
                 max_file_size: None,
+                load: None,
             },
             max_attempts: 1,
             timeout: None,

@@ -357,6 +357,24 @@ async fn a_table_has_the_name_of_a_table() {
 }
 
 #[tokio::test]
+async fn files_of_a_stage_can_be_loaded_into_a_table_and_no_others() {
+    let agent = Agent::start().await;
+    let load = json!({"table": "sales.\"Orders\"", "mode": "merge", "keys": ["id"], "create": true,
+        "evolve": false, "purge": false});
+    let destination = json!({"type": "snowflake_stage", "connection": "warehouse", "stage": "@s/x/",
+        "format": "parquet", "load": load});
+    let task = with(nested("1"), "/destination_config", destination.clone());
+    assert_eq!(agent.submit(&task).await.status, 202);
+    assert_eq!(agent.get("/tasks/1").await.body["request"]["destination_config"], destination);
+    assert_eq!(agent.submit(&task).await.status, 200, "it is the same task");
+
+    let wrong = with(task, "/destination_config/load/keys", Value::Null);
+    agent.submit(&wrong).await.assert_errors(&[("/destination_config/load/keys", "`merge` needs")]);
+    let local = with(nested("2"), "/destination_config/load", json!({"table": "t"}));
+    agent.submit(&local).await.assert_errors(&[("/destination_config/load", "`snowflake_stage`")]);
+}
+
+#[tokio::test]
 async fn csv_knows_no_snappy() {
     let agent = Agent::start().await;
     let body = with(nested("1"), "/destination_config/format", json!("csv"));
