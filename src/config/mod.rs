@@ -6,6 +6,8 @@
 
 mod address;
 mod api_key;
+#[cfg(test)]
+mod cloud_tests;
 mod discover;
 mod environment;
 mod keys;
@@ -30,9 +32,10 @@ pub use address::{source_from_url, target_from_url};
 pub use api_key::{ApiKey, KeyDigest, Scope};
 pub use environment::Environment;
 pub use model::{
-    Application, Config, LocalTarget, NumericPolicy, PostgresSource, RemoteApiSettings, S3Encryption,
-    S3Target, Server, SnowflakeQueueSettings, SnowflakeTarget, SourceConnection, SpecialValues, SqliteSource,
-    SslMode, TargetConnection, TaskSources, TransferSettings, UnavailableConnection,
+    Application, AzureBlobTarget, AzureCredentials, AzureIdentity, Config, GcsTarget, GoogleCredentials,
+    LocalTarget, ManagedIdentity, NumericPolicy, PostgresSource, RemoteApiSettings, S3Encryption, S3Target,
+    Server, SnowflakeQueueSettings, SnowflakeTarget, SourceConnection, SpecialValues, SqliteSource, SslMode,
+    TargetConnection, TaskSources, TransferSettings, UnavailableConnection,
 };
 pub use problem::{Place, Problem, Problems, Warning};
 pub use secret::Secret;
