@@ -28,9 +28,9 @@ use std::path::{Path, PathBuf};
 pub use address::{source_from_url, target_from_url};
 pub use environment::Environment;
 pub use model::{
-    Application, Config, LocalTarget, NumericPolicy, PostgresSource, S3Encryption, S3Target, Server,
-    SourceConnection, SpecialValues, SqliteSource, SslMode, TargetConnection, TransferSettings,
-    UnavailableConnection,
+    Application, Config, Consistency, LocalTarget, MysqlSource, NumericPolicy, PostgresSource, S3Encryption,
+    S3Target, Server, SourceConnection, SpecialValues, SqliteSource, SslMode, TargetConnection, TimeMapping,
+    TinyintMapping, TransferSettings, UnavailableConnection, ZeroDates,
 };
 pub use problem::{Place, Problem, Problems, Warning};
 pub use secret::Secret;

@@ -10,13 +10,13 @@ use super::super::raw::join;
 use super::super::report::Report;
 use super::super::section::{Section, type_name};
 use super::super::{keys, reference};
-use super::{prove_postgresql, prove_s3, prove_sqlite};
+use super::{prove_mysql, prove_postgresql, prove_s3, prove_sqlite};
 use crate::nearest;
 
 type Sources = BTreeMap<String, SourceConnection>;
 type Targets = BTreeMap<String, TargetConnection>;
 
-const SOURCE_KINDS: &[&str] = &["postgresql", "sqlite"];
+const SOURCE_KINDS: &[&str] = &["postgresql", "mysql", "mariadb", "sqlite"];
 const TARGET_KINDS: &[&str] = &["local", "s3"];
 
 /// What version 1.2.0 knows and this version does not serve.
@@ -52,6 +52,7 @@ pub(super) fn prove_connections(
         };
         let connection = match kind.as_str() {
             "postgresql" => prove_postgresql(report, &path, value).map(SourceConnection::Postgres),
+            "mysql" | "mariadb" => prove_mysql(report, &path, value).map(SourceConnection::Mysql),
             "sqlite" => prove_sqlite(report, &path, value).map(SourceConnection::Sqlite),
             kind => {
                 refuse(report, &path, kind, unavailable);

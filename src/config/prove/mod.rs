@@ -2,6 +2,7 @@
 
 mod connections;
 mod general;
+mod mysql;
 mod postgresql;
 mod stores;
 
@@ -12,6 +13,7 @@ use super::raw::Table;
 use super::report::Report;
 use super::section::Section;
 
+pub(super) use mysql::prove_mysql;
 pub(super) use postgresql::prove_postgresql;
 pub(super) use stores::{prove_s3, prove_sqlite};
 
