@@ -13,6 +13,8 @@
 //! read-only open file, refuses them. A PostgreSQL session must have
 //! `standard_conforming_strings = on`, its default, for the boundaries to be the server's.
 
+#[cfg(test)]
+mod mysql_tests;
 mod scanner;
 mod table_name;
 

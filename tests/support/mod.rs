@@ -5,6 +5,7 @@ pub(crate) mod extraction;
 pub(crate) mod folder;
 pub(crate) mod foreign_reader;
 pub(crate) mod gate;
+pub(crate) mod mysql;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
