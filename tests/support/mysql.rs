@@ -149,7 +149,9 @@ impl Server {
         match self.flavor {
             Flavor::MariaDb => command.args(["--innodb-log-file-size=64M", "--loose-innodb-fast-shutdown=2"]),
             Flavor::MySql => {
-                command.args(["--mysqlx=OFF", "--innodb-redo-log-capacity=64M", "--disable-log-bin"])
+                // Debian's folder for files of the server is not there, and none is wanted.
+                command.args(["--mysqlx=OFF", "--innodb-redo-log-capacity=64M", "--disable-log-bin"]);
+                command.arg("--secure-file-priv=NULL")
             }
         };
         if self.authorities.is_some() {
