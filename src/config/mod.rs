@@ -5,6 +5,7 @@
 //! real environment.
 
 mod address;
+mod api_key;
 mod discover;
 mod environment;
 mod keys;
@@ -19,17 +20,19 @@ mod report;
 pub mod secret;
 mod section;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 
 pub use address::{source_from_url, target_from_url};
+pub use api_key::{ApiKey, KeyDigest, Scope};
 pub use environment::Environment;
 pub use model::{
-    Application, Config, Consistency, LocalTarget, MysqlSource, NumericPolicy, PostgresSource, S3Encryption,
-    S3Target, Server, SourceConnection, SpecialValues, SqliteSource, SslMode, TargetConnection, TimeMapping,
+    Application, Config, Consistency, LocalTarget, MysqlSource, NumericPolicy, PostgresSource,
+    RemoteApiSettings, S3Encryption, S3Target, Server, SnowflakeQueueSettings, SnowflakeTarget,
+    SourceConnection, SpecialValues, SqliteSource, SslMode, TargetConnection, TaskSources, TimeMapping,
     TinyintMapping, TransferSettings, UnavailableConnection, ZeroDates,
 };
 pub use problem::{Place, Problem, Problems, Warning};

@@ -7,6 +7,7 @@ mod content_hash;
 pub mod local;
 pub mod part_name;
 pub mod s3;
+pub mod snowflake_stage;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use crate::task::{FileReceipt, TaskId};
 pub struct Target {
     /// Whose files.
     pub task: TaskId,
-    /// Directory or key prefix below the connection's root, as the task gave it.
+    /// Directory or key prefix below the connection's root, or a stage with a path on it, as the
+    /// task gave it.
     pub path: String,
 }
 

@@ -75,7 +75,8 @@ pub struct DestinationSpec {
     /// Name of a configured target connection; the one named like the kind when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
-    /// Directory or key prefix below the connection's root.
+    /// Directory or key prefix below the connection's root; for a Snowflake stage, the stage with
+    /// its path, as the task gave it.
     pub path: String,
     /// File format.
     pub format: FileFormat,
@@ -103,11 +104,13 @@ pub enum DestinationKind {
     Local,
     /// Amazon S3, or a store that speaks its protocol.
     S3,
+    /// An internal stage of Snowflake.
+    SnowflakeStage,
 }
 
 impl DestinationKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Local, Self::S3];
+    pub const ALL: [Self; 3] = [Self::Local, Self::S3, Self::SnowflakeStage];
 
     /// The name in tasks and configuration.
     #[must_use]
@@ -115,6 +118,7 @@ impl DestinationKind {
         match self {
             Self::Local => "local",
             Self::S3 => "s3",
+            Self::SnowflakeStage => "snowflake_stage",
         }
     }
 }

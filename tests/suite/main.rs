@@ -1,6 +1,7 @@
 //! All integration tests, as one binary.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, with the line where it stopped")]
 
+mod agent_check;
 mod agent_command_line;
 mod agent_control;
 mod agent_crash;
@@ -10,6 +11,7 @@ mod agent_start;
 mod agent_stop;
 mod agent_transfer;
 mod destinations;
+mod docker;
 mod local_destination;
 mod mysql_faults;
 mod mysql_login;
@@ -26,7 +28,13 @@ mod postgres_slices;
 mod postgres_source;
 mod postgres_support;
 mod postgres_types;
+mod remote_api;
 mod s3_credentials;
 mod s3_destination;
+mod snowflake_client;
+mod snowflake_queue;
+mod snowflake_queue_agents;
+mod snowflake_sql;
+mod snowflake_stage;
 #[path = "../support/mod.rs"]
 mod support;
