@@ -123,7 +123,9 @@ impl<'e> Filling<'e> {
             match decode(part) {
                 Some(text) if text.is_empty() => {}
                 Some(text) => self.set_from_url(key, &text),
-                None => self.problem(key, "has a percent sign without two hexadecimal digits that make UTF-8"),
+                None => {
+                    self.problem(key, "has a percent sign without two hexadecimal digits that make UTF-8")
+                }
             }
         }
         query

@@ -1115,7 +1115,7 @@ fn enabled(example: &str) -> String {
     let is_setting = |line: &str| {
         let name = line.split(" = ").next().unwrap_or_default();
         let is_key =
-            line.contains(" = ") && name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
+            line.contains(" = ") && name.chars().all(|letter| matches!(letter, 'a'..='z' | '0'..='9' | '_'));
         is_key || (line.starts_with('[') && line.ends_with(']'))
     };
     example

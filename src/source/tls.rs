@@ -63,9 +63,11 @@ pub(in crate::source) fn client(
 }
 
 fn authority(trust: Trust<'_>, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, Fault> {
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots(trust)?), Arc::clone(provider)).build().map_err(
-        |error| Fault::new(FaultKind::Credentials, "read the trusted root certificates").because(error),
-    )
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots(trust)?), Arc::clone(provider))
+        .build()
+        .map_err(|error| {
+            Fault::new(FaultKind::Credentials, "read the trusted root certificates").because(error)
+        })
 }
 
 fn roots(trust: Trust<'_>) -> Result<RootCertStore, Fault> {

@@ -19,7 +19,9 @@ async fn a_password_is_proven_over_tls_and_over_a_socket() {
         let right = database.configuration_as(PASSWORD_USER);
         let over_socket = MysqlSource { host: server.socket(), ..right.clone() };
         for configuration in [&right, &over_socket] {
-            check(configuration).await.unwrap_or_else(|fault| panic!("{:?}: {}", server.flavor, fault.chain()));
+            check(configuration)
+                .await
+                .unwrap_or_else(|fault| panic!("{:?}: {}", server.flavor, fault.chain()));
             // The second login takes the short way, where there is one.
             check(configuration).await.expect("again");
             let wrong = MysqlSource { password: Some(Secret::new("wrong")), ..configuration.clone() };
@@ -113,7 +115,8 @@ async fn what_cannot_be_reached_or_is_no_database_is_told() {
     for server in mysql::servers().await {
         let database = server.create_database().await;
         // Nobody accepts: the connection waits in the queue.
-        let silent = MysqlSource { port, connect_timeout: Duration::from_millis(50), ..database.configuration() };
+        let silent =
+            MysqlSource { port, connect_timeout: Duration::from_millis(50), ..database.configuration() };
         let fault = check(&silent).await.expect_err("silence");
         assert_eq!(fault.kind(), FaultKind::Transient);
         assert!(fault.hint().unwrap_or_default().contains("connect_timeout"), "{:?}", fault.hint());

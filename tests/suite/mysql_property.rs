@@ -76,13 +76,17 @@ fn columns(precisions: [(usize, usize); 3]) -> Vec<Column> {
         column_of("bigint unsigned", any::<u64>().prop_map(|value| value.to_string())),
         column_of(
             "double",
-            any::<f64>().prop_filter("finite", |value| value.is_finite()).prop_map(|value| format!("{value:e}")),
+            any::<f64>()
+                .prop_filter("finite", |value| value.is_finite())
+                .prop_map(|value| format!("{value:e}")),
         ),
         column_of("date", day().prop_map(|day| format!("'{day}'"))),
         column_of("datetime(6)", (day(), clock(24)).prop_map(|(day, clock)| format!("'{day} {clock}'"))),
-        column_of("time(6)", (any::<bool>(), clock(838)).prop_map(|(negative, clock)| {
-            format!("'{}{clock}'", if negative { "-" } else { "" })
-        })),
+        column_of(
+            "time(6)",
+            (any::<bool>(), clock(838))
+                .prop_map(|(negative, clock)| format!("'{}{clock}'", if negative { "-" } else { "" })),
+        ),
         column_of("varchar(40)", any_text().prop_map(|text| quoted(&text))),
         column_of("longtext", any_text().prop_map(|text| quoted(&text))),
         column_of("varchar(40) CHARACTER SET utf16", any_text().prop_map(|text| quoted(&text))),
@@ -95,7 +99,10 @@ fn columns(precisions: [(usize, usize); 3]) -> Vec<Column> {
                 }),
             )
         },
-        Column { print: "CAST(@ + 0 AS CHAR)", ..column_of("bit(40)", (0..1_u64 << 40).prop_map(|value| value.to_string())) },
+        Column {
+            print: "CAST(@ + 0 AS CHAR)",
+            ..column_of("bit(40)", (0..1_u64 << 40).prop_map(|value| value.to_string()))
+        },
     ];
     for (precision, scale) in precisions {
         columns.push(column_of(format!("decimal({precision},{scale})"), decimal(precision, scale)));
@@ -149,17 +156,19 @@ async fn random_values_are_those_that_the_server_prints() {
                     format!("({row}, {})", values.collect::<Vec<_>>().join(", "))
                 })
                 .collect();
-            let definitions: Vec<String> =
-                (0..).zip(&columns).map(|(number, column)| format!("v{number} {}", column.sql_type)).collect();
+            let definitions: Vec<String> = (0..)
+                .zip(&columns)
+                .map(|(number, column)| format!("v{number} {}", column.sql_type))
+                .collect();
             database
                 .run(&format!(
-                    "DROP TABLE IF EXISTS stored; CREATE TABLE stored (position int, {}); INSERT INTO stored VALUES {}",
+                    "DROP TABLE IF EXISTS kept_values; CREATE TABLE kept_values (position int, {}); INSERT INTO kept_values VALUES {}",
                     definitions.join(", "),
                     rows.join(", ")
                 ))
                 .await;
 
-            let found = transfer(&source, &table("stored"), 1)
+            let found = transfer(&source, &table("kept_values"), 1)
                 .await
                 .unwrap_or_else(|fault| panic!("{place}: {}", fault.chain()));
             let prints: Vec<String> = (0..)
@@ -169,8 +178,9 @@ async fn random_values_are_those_that_the_server_prints() {
                     format!("IFNULL(HEX(CONVERT({text} USING utf8mb4)), 'NULL')")
                 })
                 .collect();
-            let printed =
-                database.run(&format!("SELECT {} FROM stored ORDER BY position", prints.join(", "))).await;
+            let printed = database
+                .run(&format!("SELECT {} FROM kept_values ORDER BY position", prints.join(", ")))
+                .await;
 
             let order: Vec<usize> = column(&found.rows, "position")
                 .into_iter()

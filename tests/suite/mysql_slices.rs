@@ -68,7 +68,10 @@ async fn ranges_of_every_kind_of_key_hold_each_row_once() {
             let expected = if matches!(name, "by_words" | "without") { 1 } else { 4 };
             assert_eq!(sizes.len(), expected, "{name}: {sizes:?}");
             assert!(sizes.iter().all(|rows| *rows > 1000), "{name}: {sizes:?}");
-            assert!(sorted(&slices, "id") == (1..=12_000).collect::<Vec<_>>(), "{name}: every row exactly once");
+            assert!(
+                sorted(&slices, "id") == (1..=12_000).collect::<Vec<_>>(),
+                "{name}: every row exactly once"
+            );
         }
         // Too small to be worth a connection.
         fill(&database, "small", "PRIMARY KEY (id)", 10).await;
@@ -85,7 +88,9 @@ async fn a_query_is_divided_by_any_column_that_can_be_counted() {
             .run("INSERT INTO source (id, words) VALUES (5001, 'nulls'), (5002, 'nulls'); CREATE VIEW seen AS SELECT * FROM source")
             .await;
         for name in ["id", "big", "amount", "day", "moment", "stamp"] {
-            for base in [query("SELECT * FROM source WHERE id > 0 OR id < -5"), table("seen"), table("source")] {
+            for base in
+                [query("SELECT * FROM source WHERE id > 0 OR id < -5"), table("seen"), table("source")]
+            {
                 let divided = Query { slice_column: Some(name.into()), ..base };
                 let slices = slices(&database.source(), &divided, 3).await;
                 assert_eq!(slices.len(), 3, "{name}");
@@ -112,8 +117,8 @@ async fn a_query_is_divided_by_any_column_that_can_be_counted() {
 async fn an_empty_table_is_one_empty_slice_and_one_file() {
     for server in mysql::servers().await {
         let database = server.create_database().await;
-        database.run("CREATE TABLE empty (id int PRIMARY KEY, name text)").await;
-        let divided = Query { slice_column: Some("id".into()), ..table("empty") };
+        database.run("CREATE TABLE without_rows (id int PRIMARY KEY, name text)").await;
+        let divided = Query { slice_column: Some("id".into()), ..table("without_rows") };
         let found = transfer(&database.source(), &divided, 4).await.expect("a file");
         assert_eq!((found.rows.num_rows(), found.rows.num_columns()), (0, 2));
     }

@@ -20,8 +20,7 @@ async fn queries_that_do_more_than_read_are_refused() {
         let database = server.create_database().await;
         database
             .run(
-                "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1); SET GLOBAL log_bin_trust_function_creators = 1; \
-                 DELIMITER //\nCREATE FUNCTION writes() RETURNS int MODIFIES SQL DATA BEGIN INSERT INTO t VALUES (2); RETURN 1; END //\nDELIMITER ;\nSELECT 1",
+                "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1); SET GLOBAL log_bin_trust_function_creators = 1;\nDELIMITER //\nCREATE FUNCTION writes() RETURNS int MODIFIES SQL DATA BEGIN INSERT INTO t VALUES (2); RETURN 1; END //\nDELIMITER ;\nSELECT 1",
             )
             .await;
         let source = database.source();
@@ -55,7 +54,9 @@ async fn queries_that_do_more_than_read_are_refused() {
 async fn syntax_of_the_server_alone_is_accepted() {
     for server in mysql::servers().await {
         let database = server.create_database().await;
-        database.run("CREATE TABLE `t a` (id int, `select` varchar(20)); INSERT INTO `t a` VALUES (1, 'a;b')").await;
+        database
+            .run("CREATE TABLE `t a` (id int, `select` varchar(20)); INSERT INTO `t a` VALUES (1, 'a;b')")
+            .await;
         for (sql, expected) in [
             ("SELECT `select` AS v FROM `t a` # a comment; with 'quotes", "a;b"),
             ("SELECT \"it's\" AS v -- a comment", "it's"),
@@ -93,7 +94,9 @@ async fn modes_of_the_server_do_not_change_how_a_text_is_read() {
 async fn faults_name_what_is_missing_and_no_value() {
     for server in mysql::servers().await {
         let database = server.create_database().await;
-        database.run("CREATE TABLE t (id int, secret varchar(20)); INSERT INTO t VALUES (1, 'hunter2')").await;
+        database
+            .run("CREATE TABLE t (id int, secret varchar(20)); INSERT INTO t VALUES (1, 'hunter2')")
+            .await;
         let source = database.source();
         for (query, expected) in [
             (query("SELECT * FROM missing_one"), "missing_one"),
@@ -121,7 +124,8 @@ async fn faults_name_what_is_missing_and_no_value() {
         database.run("CREATE USER IF NOT EXISTS nobody_special@'%' IDENTIFIED BY 'x'").await;
         let mut configuration = database.configuration_as(("nobody_special", "x"));
         configuration.database = None;
-        let fault = refused(&open(configuration), &query(format!("SELECT * FROM {}.t", database.name())), 1).await;
+        let fault =
+            refused(&open(configuration), &query(format!("SELECT * FROM {}.t", database.name())), 1).await;
         assert_eq!(fault.kind(), FaultKind::Permission, "{}", fault.chain());
     }
 }

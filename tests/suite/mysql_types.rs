@@ -33,14 +33,14 @@ async fn check_with(
     let rows: Vec<String> = (1..).zip(values).map(|(row, (sql, _))| format!("({row}, {sql})")).collect();
     database
         .run(&format!(
-            "DROP TABLE IF EXISTS stored; CREATE TABLE stored (position integer, value {sql_type} NULL); \
+            "DROP TABLE IF EXISTS kept_values; CREATE TABLE kept_values (position integer, value {sql_type} NULL); \
              SET SESSION sql_mode = ''; SET time_zone = '+00:00'; \
-             INSERT INTO stored VALUES {}, (1000, NULL)",
+             INSERT INTO kept_values VALUES {}, (1000, NULL)",
             rows.join(", ")
         ))
         .await;
     let source = open(configuration);
-    let query = query("SELECT value FROM stored ORDER BY position");
+    let query = query("SELECT value FROM kept_values ORDER BY position");
     let found = transfer(&source, &query, 1)
         .await
         .unwrap_or_else(|fault| panic!("{sql_type}: {}: {:?}", fault.chain(), fault.hint()));
@@ -111,15 +111,25 @@ async fn decimals_are_exact_up_to_65_digits() {
     for server in mysql::servers().await {
         let database = server.create_database().await;
         let most_scale = if server.flavor == Flavor::MariaDb { 38 } else { 30 };
-        for (precision, scale) in
-            [(1, 0), (1, 1), (15, 2), (18, 18), (18, 0), (19, 0), (19, 4), (38, 10), (39, 0), (65, 0), (65, 30), (65, 38)]
-        {
+        for (precision, scale) in [
+            (1, 0),
+            (1, 1),
+            (15, 2),
+            (18, 18),
+            (18, 0),
+            (19, 0),
+            (19, 4),
+            (38, 10),
+            (39, 0),
+            (65, 0),
+            (65, 30),
+            (65, 38),
+        ] {
             if scale > most_scale {
                 continue;
             }
             let data_type = match precision {
-                ..=18 => DataType::Decimal64(precision, scale),
-                19..=38 => DataType::Decimal128(precision, scale),
+                ..=38 => DataType::Decimal128(precision, scale),
                 _ => DataType::Decimal256(precision, scale),
             };
             let nines = |digits: i8| "9".repeat(usize::try_from(digits).expect("not negative"));
@@ -138,9 +148,9 @@ async fn decimals_are_exact_up_to_65_digits() {
             assert_eq!(found.source_types["value"], sql_type);
         }
         let values = [("12.3", "12.30"), ("0", "0.00")];
-        check(&database, "decimal(5,2) unsigned zerofill", DataType::Decimal64(5, 2), &values).await;
+        check(&database, "decimal(5,2) unsigned zerofill", DataType::Decimal128(5, 2), &values).await;
         // Expressions have a precision of their own.
-        let sums = query("SELECT SUM(value) AS v, AVG(value) AS w FROM stored");
+        let sums = query("SELECT SUM(value) AS v, AVG(value) AS w FROM kept_values");
         let found = read(&database.source(), &sums, 1).await.expect("sums");
         assert_eq!(column(&found, "v"), [Some("12.30".into())]);
         assert_eq!(column(&found, "w"), [Some("6.150000".into())]);
@@ -167,8 +177,13 @@ async fn dates_and_times() {
             ("'9999-12-31 23:59:59.999999'", "9999-12-31 23:59:59.999999"),
         ];
         check(&database, "datetime(6)", microseconds(None), &values).await;
-        check(&database, "datetime(3)", microseconds(None), &[("'2024-01-01 00:00:00.5'", "2024-01-01 00:00:00.5")])
-            .await;
+        check(
+            &database,
+            "datetime(3)",
+            microseconds(None),
+            &[("'2024-01-01 00:00:00.5'", "2024-01-01 00:00:00.5")],
+        )
+        .await;
         let values = [
             ("'1970-01-01 00:00:01'", "1970-01-01 00:00:01+00"),
             ("'2024-07-01 12:00:00.123456'", "2024-07-01 12:00:00.123456+00"),
@@ -199,8 +214,11 @@ async fn times_beyond_a_day_follow_the_option() {
         check_with(&database, with(TimeMapping::Microseconds), "time(6)", DataType::Int64, &values).await;
 
         for value in ["-00:00:01", "24:00:00"] {
-            database.run(&format!("DELETE FROM stored; INSERT INTO stored VALUES (1, '{value}')")).await;
-            let fault = read(&database.source(), &table("stored"), 1).await.expect_err("not a time of day");
+            database
+                .run(&format!("DELETE FROM kept_values; INSERT INTO kept_values VALUES (1, '{value}')"))
+                .await;
+            let fault =
+                read(&database.source(), &table("kept_values"), 1).await.expect_err("not a time of day");
             assert_eq!(fault.kind(), FaultKind::Data);
             assert!(fault.chain().contains("`value`"), "{}", fault.chain());
             assert!(fault.hint().unwrap_or_default().contains("time = \"text\""), "{:?}", fault.hint());

@@ -101,11 +101,7 @@ pub(crate) async fn read_slice(extraction: &dyn Extraction, slice: usize) -> Res
 }
 
 /// Reads a whole result, slice after slice, as Arrow.
-pub(crate) async fn read(
-    source: &dyn Source,
-    query: &Query,
-    slices: usize,
-) -> Result<RecordBatch, Fault> {
+pub(crate) async fn read(source: &dyn Source, query: &Query, slices: usize) -> Result<RecordBatch, Fault> {
     let extraction = source.prepare(query, count(slices)).await?;
     let mut batches = Vec::new();
     for slice in 0..extraction.slice_count() {
@@ -129,11 +125,7 @@ pub(crate) struct Parquet {
 }
 
 /// Transfers a result into a local directory and reads the Parquet files back.
-pub(crate) async fn transfer(
-    source: &dyn Source,
-    query: &Query,
-    slices: u16,
-) -> Result<Parquet, Fault> {
+pub(crate) async fn transfer(source: &dyn Source, query: &Query, slices: u16) -> Result<Parquet, Fault> {
     let folder = Folder::new();
     let destination = LocalDestination::new(&LocalTarget { root: folder.path().to_owned() });
     let task = Task {

@@ -19,7 +19,11 @@ const KNOWN: Known = Known { keys: keys::MYSQL, driver: keys::MYSQL_DRIVER, igno
 
 /// Proves a section at `path`. `None` when something that is needed is missing or wrong; the report
 /// says what.
-pub(in super::super) fn prove_mysql(report: &mut Report<'_>, path: &str, value: Value) -> Option<MysqlSource> {
+pub(in super::super) fn prove_mysql(
+    report: &mut Report<'_>,
+    path: &str,
+    value: Value,
+) -> Option<MysqlSource> {
     let mut section = Section::open(report, path, Some(value), KNOWN);
     section.absorb_options("options");
     section.skip("kind");
@@ -50,10 +54,8 @@ pub(in super::super) fn prove_mysql(report: &mut Report<'_>, path: &str, value: 
             ("microseconds", TimeMapping::Microseconds),
         ],
     );
-    let tinyint1 = section.choice(
-        "tinyint1",
-        &[("integer", TinyintMapping::Integer), ("boolean", TinyintMapping::Boolean)],
-    );
+    let tinyint1 = section
+        .choice("tinyint1", &[("integer", TinyintMapping::Integer), ("boolean", TinyintMapping::Boolean)]);
     let mode = ssl_mode.unwrap_or_default();
     if ssl_ca.is_some() && matches!(mode, SslMode::Disable | SslMode::Prefer | SslMode::Require) {
         let path = section.path_of("ssl_ca");

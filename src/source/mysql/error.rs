@@ -55,7 +55,19 @@ impl ServerError {
             Stage::Own => true,
             Stage::Describe => matches!(
                 self.number,
-                1044 | 1046 | 1049 | 1052 | 1054 | 1060 | 1066 | 1109 | 1142 | 1143 | 1146 | 1305 | 1356 | 1370
+                1044 | 1046
+                    | 1049
+                    | 1052
+                    | 1054
+                    | 1060
+                    | 1066
+                    | 1109
+                    | 1142
+                    | 1143
+                    | 1146
+                    | 1305
+                    | 1356
+                    | 1370
             ),
             Stage::Run => false,
         }
@@ -63,7 +75,10 @@ impl ServerError {
 
     /// True when the server closes the connection after this error.
     pub(super) fn ends_connection(&self) -> bool {
-        matches!(self.number, 1040 | 1045 | 1053 | 1129 | 1130 | 1152..=1161 | 1184 | 1203 | 1927 | 3169 | 4031)
+        matches!(
+            self.number,
+            1040 | 1045 | 1053 | 1129 | 1130 | 1152..=1161 | 1184 | 1203 | 1927 | 3169 | 4031
+        )
     }
 
     fn text(&self) -> String {
@@ -102,11 +117,34 @@ impl ServerError {
     fn kind(&self) -> FaultKind {
         match self.number {
             1040 | 1203 | 1226 => FaultKind::Throttled,
-            1045 | 1130 | 1251 | 1275 | 1524 | 1698 | 1820 | 1862 | 3118 | 3159 | 4151 => FaultKind::Credentials,
+            1045 | 1130 | 1251 | 1275 | 1524 | 1698 | 1820 | 1862 | 3118 | 3159 | 4151 => {
+                FaultKind::Credentials
+            }
             1044 | 1129 | 1142 | 1143 | 1227 | 1370 | 1410 => FaultKind::Permission,
             // Disk, memory, network, locks, KILL, time limits, shutdown, changed tables.
-            3 | 1021 | 1028 | 1037 | 1038 | 1041 | 1053 | 1094 | 1114 | 1152..=1161 | 1184 | 1205 | 1213
-            | 1317 | 1412 | 1615 | 1637 | 1927 | 1969 | 3024 | 3168 | 3169 | 4031 => FaultKind::Transient,
+            3
+            | 1021
+            | 1028
+            | 1037
+            | 1038
+            | 1041
+            | 1053
+            | 1094
+            | 1114
+            | 1152..=1161
+            | 1184
+            | 1205
+            | 1213
+            | 1317
+            | 1412
+            | 1615
+            | 1637
+            | 1927
+            | 1969
+            | 3024
+            | 3168
+            | 3169
+            | 4031 => FaultKind::Transient,
             _ => FaultKind::Request,
         }
     }
@@ -128,13 +166,19 @@ impl ServerError {
             1054 => "Check the column's name.",
             1060 => "Give each column a name of its own with AS.",
             1064 => "Correct the SQL of the task.",
-            1142 | 1143 | 1370 => "Grant the connection's user SELECT on what the query reads, and EXECUTE on its functions.",
+            1142 | 1143 | 1370 => {
+                "Grant the connection's user SELECT on what the query reads, and EXECUTE on its functions."
+            }
             1146 => "Check the table's name and database, and that the connection's user may see it.",
             1205 => "Something holds a lock on the table; look at SHOW PROCESSLIST.",
             1317 | 1927 | 3169 => "A person or a watchdog ended it; retry when nothing forbids it.",
-            1969 | 3024 => "Raise `statement_timeout` of the connection or the server's limit, or use more `slices`.",
+            1969 | 3024 => {
+                "Raise `statement_timeout` of the connection or the server's limit, or use more `slices`."
+            }
             1412 => "Nothing to do: the next attempt reads the changed table.",
-            1690 | 1242 | 1365 => "An expression of the query fails for some row; run the query by hand to find it.",
+            1690 | 1242 | 1365 => {
+                "An expression of the query fails for some row; run the query by hand to find it."
+            }
             1792 => "The agent runs queries in a read-only transaction; use one that only reads.",
             _ => return None,
         })
@@ -198,7 +242,8 @@ mod tests {
     fn texts_that_can_quote_values_or_literals_are_dropped() {
         let secret = "Truncated incorrect value: '4111 1111'";
         for number in [1064, 1146, 1292, 1644, 1690, 3141] {
-            let chain = ServerError::read(&packet(number, secret), Stage::Run).into_fault("read rows").chain();
+            let chain =
+                ServerError::read(&packet(number, secret), Stage::Run).into_fault("read rows").chain();
             assert!(!chain.contains("4111") && chain.contains(&number.to_string()), "{chain}");
         }
         let chain = ServerError::read(&packet(1064, secret), Stage::Describe).into_fault("describe").chain();

@@ -20,6 +20,11 @@ mod stream;
 mod tls;
 mod types;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+#[cfg(test)]
+mod fuzzing_tests;
+
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
@@ -87,8 +92,8 @@ impl Mysql {
         let described = columns.iter().zip(&mappings).map(|(column, mapping)| {
             let is_required = is_base && column.flags & flag::NOT_NULL != 0;
             // A zero date that becomes NULL ends the guarantee.
-            let may_become_null = matches!(mapping.wire, Wire::Date | Wire::DateTime)
-                && config.zero_dates == ZeroDates::Null;
+            let may_become_null =
+                matches!(mapping.wire, Wire::Date | Wire::DateTime) && config.zero_dates == ZeroDates::Null;
             Column {
                 name: column.name.clone(),
                 source_type: column.type_name(),

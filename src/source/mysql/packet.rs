@@ -150,7 +150,8 @@ impl Greeting {
                 0
             }
         };
-        let rest = reader.bytes(usize::from(challenge_length.saturating_sub(8)).max(13).min(reader.0.len()))?;
+        let rest =
+            reader.bytes(usize::from(challenge_length.saturating_sub(8)).max(13).min(reader.0.len()))?;
         challenge.extend_from_slice(rest.strip_suffix(&[0]).unwrap_or(rest));
         let plugin = reader.until_zero().unwrap_or(reader.0);
         let plugin = String::from_utf8_lossy(plugin).into_owned();

@@ -114,7 +114,11 @@ pub(super) fn divisor(
 }
 
 /// How many slices a table of so many rows is worth.
-pub(super) fn worthwhile(table: Option<&Table>, slice_column: Option<&str>, wanted: NonZeroUsize) -> NonZeroUsize {
+pub(super) fn worthwhile(
+    table: Option<&Table>,
+    slice_column: Option<&str>,
+    wanted: NonZeroUsize,
+) -> NonZeroUsize {
     match (table, slice_column) {
         (Some(table), None) => {
             let most = usize::try_from(table.rows / LEAST_ROWS).unwrap_or(usize::MAX);
@@ -177,9 +181,8 @@ impl Kind {
     }
 
     fn literal(self, number: i128) -> Option<String> {
-        let span = |seconds: Option<i128>| {
-            Some(jiff::SignedDuration::from_secs(i64::try_from(seconds?).ok()?))
-        };
+        let span =
+            |seconds: Option<i128>| Some(jiff::SignedDuration::from_secs(i64::try_from(seconds?).ok()?));
         match self {
             Self::Number => Some(number.to_string()),
             Self::Date => {
@@ -275,10 +278,7 @@ mod tests {
         assert_eq!(boundaries(5, 6, wanted(4)), [6]);
         let texts: Vec<Option<String>> = conditions("s.`a`", &["10".into(), "20".into()]);
         let texts: Vec<&str> = texts.iter().flatten().map(String::as_str).collect();
-        assert_eq!(
-            texts,
-            ["(s.`a` < 10 OR s.`a` IS NULL)", "s.`a` >= 10 AND s.`a` < 20", "s.`a` >= 20"]
-        );
+        assert_eq!(texts, ["(s.`a` < 10 OR s.`a` IS NULL)", "s.`a` >= 10 AND s.`a` < 20", "s.`a` >= 20"]);
         assert_eq!(conditions("s.`a`", &[]), [None]);
     }
 
@@ -295,7 +295,10 @@ mod tests {
             let number = kind.read(text).expect(text);
             assert_eq!(kind.literal(number).as_deref(), Some(literal));
         }
-        assert_eq!(Kind::Instant.read("2024-02-29 12:34:56.999999"), Kind::Instant.read("2024-02-29 12:34:56"));
+        assert_eq!(
+            Kind::Instant.read("2024-02-29 12:34:56.999999"),
+            Kind::Instant.read("2024-02-29 12:34:56")
+        );
         assert_eq!(Kind::Date.read("0000-00-00"), None);
     }
 

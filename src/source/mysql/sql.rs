@@ -131,7 +131,10 @@ mod tests {
     fn a_query_stands_alone_where_it_can() {
         let base = Base::Query("SELECT 1 AS a".into());
         assert_eq!(base.select(None, None), "SELECT 1 AS a");
-        assert_eq!(base.select(None, Some("s.`a` > 1")), "SELECT s.* FROM (SELECT 1 AS a) AS s WHERE s.`a` > 1");
+        assert_eq!(
+            base.select(None, Some("s.`a` > 1")),
+            "SELECT s.* FROM (SELECT 1 AS a) AS s WHERE s.`a` > 1"
+        );
         assert_eq!(Base::Table("`t`".into()).select(None, None), "SELECT * FROM `t`");
     }
 }

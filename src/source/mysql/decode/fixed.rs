@@ -5,9 +5,7 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, NullBufferBuilder, PrimitiveArray,
 };
-use arrow::datatypes::{
-    DataType, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
-};
+use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type};
 
 use super::{ColumnDecoder, Invalid};
 use crate::config::ZeroDates;
@@ -92,7 +90,12 @@ pub(super) struct Fixed<T: FixedWidth> {
 
 impl<T: FixedWidth> Fixed<T> {
     pub(super) fn new(data_type: &DataType, zero_dates: ZeroDates) -> Self {
-        Self { values: Vec::new(), nulls: NullBufferBuilder::new(0), data_type: data_type.clone(), zero_dates }
+        Self {
+            values: Vec::new(),
+            nulls: NullBufferBuilder::new(0),
+            data_type: data_type.clone(),
+            zero_dates,
+        }
     }
 }
 

@@ -108,7 +108,8 @@ impl FixedWidth for Duration {
             }
             _ => return Err(Invalid::Malformed),
         };
-        let time = i64::from(u32::from_le_bytes(days)).checked_mul(DAY).and_then(|days| days.checked_add(clock));
+        let time =
+            i64::from(u32::from_le_bytes(days)).checked_mul(DAY).and_then(|days| days.checked_add(clock));
         let time = time.ok_or(Invalid::Malformed)?;
         Ok(if sign == 0 { time } else { -time })
     }
