@@ -90,16 +90,16 @@ pub(super) fn put_string(buffer: &mut Vec<u8>, bytes: &[u8]) {
 fn put_length(buffer: &mut Vec<u8>, length: u64) {
     let bytes = length.to_le_bytes();
     match length {
-        ..=250 => buffer.push(bytes[0]),
-        ..=0xffff => {
+        0..=250 => buffer.push(bytes[0]),
+        251..=0xffff => {
             buffer.push(252);
             buffer.extend_from_slice(&bytes[..2]);
         }
-        ..=0xff_ffff => {
+        0x1_0000..=0xff_ffff => {
             buffer.push(253);
             buffer.extend_from_slice(&bytes[..3]);
         }
-        _ => {
+        0x100_0000.. => {
             buffer.push(254);
             buffer.extend_from_slice(&bytes);
         }

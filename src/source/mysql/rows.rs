@@ -114,6 +114,8 @@ struct Indexed {
     consumed: usize,
     /// The next packet is no row.
     other_packet: bool,
+    /// The index ended at, or with, a row of several packets; there may be whole rows behind.
+    unfinished: bool,
 }
 
 /// Reads rows off a buffer of packets.
@@ -139,7 +141,7 @@ impl Indexer {
             let length = u32::from_le_bytes([header[0], header[1], header[2], 0]) as usize;
             if length == FULL_PACKET {
                 if self.block.rows > 0 {
-                    break;
+                    return Ok(Indexed { consumed: position, unfinished: true, ..Indexed::default() });
                 }
                 return self.long_row(buffer);
             }
@@ -148,7 +150,7 @@ impl Indexer {
             }
             match rest.first() {
                 Some(0) if length > 0 => {}
-                _ => return Ok(Indexed { consumed: position, other_packet: true }),
+                _ => return Ok(Indexed { consumed: position, other_packet: true, unfinished: false }),
             }
             if header[3] != self.sequence {
                 return Err(Invalid::OutOfOrder);
@@ -158,7 +160,7 @@ impl Indexer {
             self.block.push_row(buffer, start, start + length, &self.widths)?;
             position = start + length;
         }
-        Ok(Indexed { consumed: position, other_packet: false })
+        Ok(Indexed { consumed: position, ..Indexed::default() })
     }
 
     /// Puts a row of several packets together, once all of them have arrived.
@@ -195,7 +197,7 @@ impl Indexer {
         }
         self.sequence = sequence;
         self.block.push_row(&self.joined, 0, self.joined.len(), &self.widths)?;
-        Ok(Indexed { consumed: position, other_packet: false })
+        Ok(Indexed { consumed: position, unfinished: true, ..Indexed::default() })
     }
 }
 
@@ -247,23 +249,36 @@ impl Decoder {
 
     /// Decodes packets at the beginning of `buffer`, until a batch is full or they end.
     pub(super) fn step(&mut self, buffer: &[u8]) -> Result<Step, Fault> {
-        let wanted = self.limits.rows.get().saturating_sub(self.rows);
-        let found = self.indexer.index(buffer, wanted).map_err(|invalid| self.broken(invalid, None))?;
+        let mut consumed = 0;
+        loop {
+            let rest = &buffer[consumed..];
+            let wanted = self.limits.rows.get().saturating_sub(self.rows);
+            let found = self.indexer.index(rest, wanted).map_err(|invalid| self.broken(invalid, None))?;
+            consumed += found.consumed;
+            self.append(rest)?;
+            let bytes: usize = self.columns.iter().map(|column| column.byte_size()).sum();
+            if self.rows >= self.limits.rows.get() || (self.rows > 0 && bytes >= self.limits.bytes.get()) {
+                return Ok(Step::Batch(self.finish()?, consumed));
+            }
+            if found.other_packet {
+                return Ok(Step::OtherPacket(consumed));
+            }
+            if !found.unfinished {
+                return Ok(Step::NeedBytes(consumed));
+            }
+        }
+    }
+
+    /// Takes the rows that were indexed in `buffer`.
+    fn append(&mut self, buffer: &[u8]) -> Result<(), Fault> {
         let Indexer { block, joined, .. } = &self.indexer;
         let bytes = if joined.is_empty() { buffer } else { joined };
-        for index in 0..self.columns.len() {
-            let appended = self.columns[index].append(block, bytes, index);
+        for (index, column) in self.columns.iter_mut().enumerate() {
+            let appended = column.append(block, bytes, index);
             appended.map_err(|invalid| broken(&self.schema, invalid, Some(index)))?;
         }
         self.rows += block.rows;
-        let bytes: usize = self.columns.iter().map(|column| column.byte_size()).sum();
-        if self.rows >= self.limits.rows.get() || (self.rows > 0 && bytes >= self.limits.bytes.get()) {
-            return Ok(Step::Batch(self.finish()?, found.consumed));
-        }
-        Ok(match found.other_packet {
-            true => Step::OtherPacket(found.consumed),
-            false => Step::NeedBytes(found.consumed),
-        })
+        Ok(())
     }
 
     /// The rows that are left after the last packet; `None` when there are none.

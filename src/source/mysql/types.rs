@@ -208,10 +208,10 @@ impl ColumnDescription {
             code::TINY_BLOB | code::BLOB | code::MEDIUM_BLOB | code::LONG_BLOB => {
                 let kind = if self.is_binary() { "blob" } else { "text" };
                 let size = match characters {
-                    ..=255 => "tiny",
-                    ..=65_535 => "",
-                    ..=16_777_215 => "medium",
-                    _ => "long",
+                    0..=255 => "tiny",
+                    256..=65_535 => "",
+                    65_536..=16_777_215 => "medium",
+                    16_777_216.. => "long",
                 };
                 format!("{size}{kind}")
             }
