@@ -184,6 +184,11 @@ where
     }
 }
 
+/// `true` or `false`.
+pub(super) fn boolean(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| expected("`true` or `false`", value))
+}
+
 /// One of a few names.
 pub(super) fn choice<'c, T: Copy>(
     choices: &'c [(&'static str, T)],

@@ -21,6 +21,7 @@ mod flat;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod health;
+mod load_request;
 mod metrics;
 mod openapi;
 mod origin;

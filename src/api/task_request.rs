@@ -9,10 +9,11 @@ use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, Type};
 use utoipa::openapi::{RefOr, SchemaFormat};
 
 use super::fields::{Findings, Object, choice, duration, expected, integer, line, short_line, size, text};
+use super::load_request::TableLoadRequest;
 use crate::snowflake::put::StageLocation;
 use crate::task::{
-    Compression, DEFAULT_MAX_ATTEMPTS, DestinationKind, DestinationSpec, FileFormat, MAX_SLICES, Read,
-    SourceSpec, Task, TaskId, TaskSpec,
+    Compression, DEFAULT_MAX_ATTEMPTS, DestinationKind, DestinationSpec, FileFormat, LoadSpec, MAX_SLICES,
+    Read, SourceSpec, Task, TaskId, TaskSpec,
 };
 
 /// Characters of a connection's or column's name.
@@ -38,8 +39,8 @@ const TASK_FIELDS: [&str; 7] =
     ["task_type", "id", "source_config", "destination_config", "max_attempts", "timeout", "priority"];
 const SOURCE_FIELDS: [&str; 7] =
     ["database", "query", "table", "columns", "slices", "slice_column", "batch_size"];
-const DESTINATION_FIELDS: [&str; 7] =
-    ["type", "path", "stage", "connection", "format", "compression", "max_file_size"];
+const DESTINATION_FIELDS: [&str; 8] =
+    ["type", "path", "stage", "connection", "format", "compression", "max_file_size", "load"];
 
 /// A task in the nested form.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -148,6 +149,9 @@ pub(super) struct DestinationRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = size_schema, required = false)]
     pub max_file_size: Option<u64>,
+    /// The table that the files are loaded into; for `snowflake_stage` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<TableLoadRequest>,
 }
 
 impl TaskRequest {
@@ -210,6 +214,7 @@ impl TaskRequest {
                 format: destination_config.format.unwrap_or(default_format),
                 compression: destination_config.compression,
                 max_file_size: destination_config.max_file_size,
+                load: destination_config.load.map(LoadSpec::from),
             },
             max_attempts: self.max_attempts,
             timeout: self.timeout,
@@ -247,6 +252,7 @@ impl From<&Task> for TaskRequest {
                 format: Some(destination.format),
                 compression: destination.compression,
                 max_file_size: destination.max_file_size,
+                load: destination.load.map(TableLoadRequest::from),
             },
             max_attempts,
             timeout,
@@ -291,7 +297,9 @@ impl DestinationRequest {
                 let what = "a stage with a path on it, such as `@db.schema.stage/path/`";
                 (None, object.required("stage", what, findings, stage))
             }
-            Some(DestinationKind::Local | DestinationKind::S3) => {
+            Some(
+                DestinationKind::Local | DestinationKind::S3 | DestinationKind::Blob | DestinationKind::Gcs,
+            ) => {
                 if object.get("stage").is_some() {
                     findings.add(object.pointer_to("stage"), "only a `snowflake_stage` has this field");
                 }
@@ -308,10 +316,20 @@ impl DestinationRequest {
             .map(|compression| (compression.as_str(), compression));
         let compression = object.optional("compression", findings, choice(&compressions));
         let max_file_size = object.optional("max_file_size", findings, size(MIN_FILE_SIZE..=MAX_FILE_SIZE));
+        let load = object.get("load").and_then(|load| {
+            let pointer = object.pointer_to("load");
+            if kind.is_some_and(|kind| kind != DestinationKind::SnowflakeStage) {
+                findings.add(
+                    pointer.clone(),
+                    "only files of the type `snowflake_stage` can be loaded into a table",
+                );
+            }
+            TableLoadRequest::read(load, &pointer, findings)
+        });
         if path.is_none() && stage.is_none() {
             return None;
         }
-        Some(Self { kind: kind?, path, stage, connection, format, compression, max_file_size })
+        Some(Self { kind: kind?, path, stage, connection, format, compression, max_file_size, load })
     }
 }
 
@@ -357,22 +375,20 @@ pub(super) fn stage(value: &Value) -> Result<String, String> {
 pub(super) fn place(kind: DestinationKind, path: String) -> (Option<String>, Option<String>) {
     match kind {
         DestinationKind::SnowflakeStage => (None, Some(path)),
-        DestinationKind::Local | DestinationKind::S3 => (Some(path), None),
+        DestinationKind::Local | DestinationKind::S3 | DestinationKind::Blob | DestinationKind::Gcs => {
+            (Some(path), None)
+        }
     }
 }
 
 /// The kinds of store, for the one who forgot to name one.
-pub(super) const KINDS: &str = "`local`, `s3` or `snowflake_stage`";
+pub(super) const KINDS: &str = "`local`, `s3`, `blob`, `gcs` or `snowflake_stage`";
 
-/// A kind of store, also as version 1.2.0 spells it; one that is missing gets a text of its own.
+/// A kind of store, also as version 1.2.0 spells it.
 pub(super) fn destination_kind(value: &Value) -> Result<DestinationKind, String> {
     match value.as_str() {
         Some("snowflake:stage" | "snowflake") => Ok(DestinationKind::SnowflakeStage),
-        Some("blob" | "azure_blob" | "azure") => Err(
-            "this version of the agent cannot write to Azure Blob Storage; expected one of `local`, `s3`, \
-             `snowflake_stage`"
-                .to_owned(),
-        ),
+        Some("azure_blob") => Ok(DestinationKind::Blob),
         _ => choice(&DestinationKind::ALL.map(|kind| (kind.as_str(), kind)))(value),
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct ExtractArguments {
     /// The table to extract, `name` or `schema.name`
     #[arg(long, value_name = "TABLE")]
     table: Option<String>,
-    /// file:///directory, s3://bucket/prefix, or the name of a configured target connection
+    /// file:///directory, s3://bucket/prefix, azure://account/container/prefix, gs://bucket/prefix, or the name of a configured target connection
     #[arg(long, value_name = "URL|NAME")]
     to: String,
     /// Directory or key prefix below the target
@@ -151,6 +151,7 @@ fn task(arguments: &ExtractArguments, target: &TargetConnection, config: &Config
                 format: arguments.format.unwrap_or(config.transfer.format),
                 compression: arguments.compression,
                 max_file_size: arguments.max_file_size,
+                load: None,
             },
             max_attempts: 1,
             timeout: None,

@@ -3,9 +3,15 @@
 //! An attempt opens an [`Upload`], creates parts in it, and commits. Nothing is visible to readers
 //! before the commit; afterwards the place holds exactly the files of this attempt.
 
+pub mod azure_blob;
+mod cloud;
 mod content_hash;
+pub mod gcs;
+mod key;
 pub mod local;
+mod multipart;
 pub mod part_name;
+mod part_writer;
 pub mod s3;
 pub mod snowflake_stage;
 
@@ -18,7 +24,8 @@ use bytes::Bytes;
 pub use part_name::PartName;
 
 use crate::fault::Fault;
-use crate::task::{FileReceipt, TaskId};
+use crate::schema::TableSchema;
+use crate::task::{Compression, FileFormat, FileReceipt, LoadReceipt, LoadSpec, TaskId};
 
 /// The place of one task's files.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +35,34 @@ pub struct Target {
     /// Directory or key prefix below the connection's root, or a stage with a path on it, as the
     /// task gave it.
     pub path: String,
+    /// What to do with the files once they are visible; only the kinds that can load look at it.
+    pub load: Option<LoadRequest>,
+}
+
+/// A table that files are to be loaded into, and what the files will have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadRequest {
+    /// The table and the way.
+    pub spec: LoadSpec,
+    /// The columns of the files.
+    pub schema: TableSchema,
+    /// Their format.
+    pub layout: FileLayout,
+}
+
+/// What a reader has to know about the files of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileLayout {
+    /// File format.
+    pub format: FileFormat,
+    /// Compression.
+    pub compression: Compression,
+    /// CSV field delimiter.
+    pub csv_delimiter: u8,
+    /// CSV line end.
+    pub csv_line_end: String,
+    /// Whether a CSV file begins with the column names.
+    pub csv_header: bool,
 }
 
 /// A configured store. Shared by all workers.
@@ -45,7 +80,8 @@ pub trait Destination: Send + Sync {
         None
     }
 
-    /// Opens the place for one attempt. Nothing becomes visible. Called once for each attempt.
+    /// Opens the place for one attempt. Nothing becomes visible. Called once for each attempt. A
+    /// load that cannot be is refused here, before a row is read.
     async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault>;
 }
 
@@ -61,6 +97,16 @@ pub trait Upload: Send + Sync {
     ///
     /// Returns the receipts in the order of `parts`.
     async fn commit(&self, parts: Vec<StoredPart>) -> Result<Vec<FileReceipt>, Fault>;
+
+    /// Loads the files into the table of [`Target::load`]. Called once, after `commit` has returned
+    /// `files`. `None` when no load was asked for.
+    ///
+    /// A task is loaded once, however often this is called for it by one attempt after the other.
+    /// After an error nothing of this attempt is in the table.
+    async fn load(&self, files: &[FileReceipt]) -> Result<Option<LoadReceipt>, Fault> {
+        let _nothing_to_load = files;
+        Ok(None)
+    }
 
     /// Removes everything of this attempt, as far as it can be reached; what cannot is logged.
     /// Called instead of `commit`, also after writers were dropped unfinished.

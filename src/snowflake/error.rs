@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::codes::{self, Meaning, Text};
+use super::load::LoadPlace;
 use super::redact;
 use crate::fault::{Fault, FaultKind};
 
@@ -27,6 +28,7 @@ struct Inner {
     code: Option<u32>,
     sql_state: Option<String>,
     message: Option<String>,
+    place: Option<LoadPlace>,
     query_id: Option<String>,
     remedy: Option<Cow<'static, str>>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
@@ -53,6 +55,7 @@ impl Error {
             code: None,
             sql_state: None,
             message: None,
+            place: None,
             query_id: None,
             remedy: None,
             source: None,
@@ -71,6 +74,7 @@ impl Error {
         let sql_state = text("sqlState")
             .filter(|state| state.len() == 5 && state.bytes().all(|byte| byte.is_ascii_alphanumeric()));
         let Meaning { kind, remedy, text: kept } = codes::meaning_of(code, sql_state, message);
+        let place = message.and_then(LoadPlace::find);
         let message = message.filter(|message| !message.is_empty()).and_then(|message| match kept {
             Text::Names => Some(redact::text(message)),
             Text::Quotes => Some(redact::unquoted(message)),
@@ -83,6 +87,7 @@ impl Error {
             code,
             sql_state: sql_state.map(str::to_owned),
             message,
+            place,
             query_id: text("queryId").map(redact::text),
             remedy: remedy.map(Cow::Borrowed),
             source: None,
@@ -192,6 +197,12 @@ impl Error {
         self.0.message.as_deref()
     }
 
+    /// Where in the files a load failed.
+    #[must_use]
+    pub fn place(&self) -> Option<&LoadPlace> {
+        self.0.place.as_ref()
+    }
+
     /// What a person can do.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
@@ -242,6 +253,7 @@ impl Inner {
             code: self.code,
             sql_state: self.sql_state.clone(),
             message: self.message.clone(),
+            place: self.place.clone(),
             query_id: self.query_id.clone(),
             remedy: self.remedy.clone(),
             source: self.source.clone(),
@@ -265,6 +277,9 @@ impl Inner {
                 details.push_str(": ");
             }
             details.push_str(message);
+        }
+        if let Some(place) = &self.place {
+            details.push_str(&format!(" in {place}"));
         }
         if let Some(query) = &self.query_id {
             if !details.is_empty() {
@@ -415,6 +430,16 @@ mod tests {
         assert!(!format!("{error} {error:?}").contains("salary"), "{error}");
         let error = answered("001003", "SQL compilation error: unexpected 'hunter2' at line 1");
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn the_place_of_a_value_is_kept_without_the_value() {
+        let message = "Numeric value 'salary 9000' is not recognized\n  File 'orders/a.csv', line 3, character 14\n  \
+                       Row 2, column \"ORDERS\"[\"TOTAL\":2]";
+        let error = answered("100038", message);
+        let expected =
+            "run a statement: Snowflake error 100038 in file `orders/a.csv`, line 3, row 2, column `TOTAL`";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod envelope;
 mod error;
 mod heartbeat;
 mod http;
+pub mod load;
 mod login;
 mod private_file;
 pub(crate) mod proof;

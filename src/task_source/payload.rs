@@ -129,6 +129,7 @@ mod tests {
                 format: FileFormat::Parquet,
                 compression: None,
                 max_file_size: None,
+                load: None,
             },
             max_attempts: 1,
             timeout: None,

@@ -3,6 +3,7 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 
 use crate::config::TransferSettings;
+use crate::destination::FileLayout;
 use crate::source::BatchLimits;
 use crate::task::{Compression, FileFormat, MAX_SLICES, TaskSpec};
 
@@ -82,6 +83,20 @@ impl Plan {
             self.max_file_size = self.max_file_size.min(most);
         }
         self
+    }
+}
+
+impl Plan {
+    /// What a reader has to know about the files.
+    #[must_use]
+    pub fn layout(&self) -> FileLayout {
+        FileLayout {
+            format: self.format,
+            compression: self.compression,
+            csv_delimiter: self.csv_delimiter,
+            csv_line_end: self.csv_line_end.clone(),
+            csv_header: self.csv_header,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) enum StopReason {
 
 /// Time between two beats: well inside the five minutes of a remote lease, and short enough that
 /// a request to cancel which the hint missed is found soon.
-const BEAT: Duration = Duration::from_secs(20);
+pub(super) const BEAT: Duration = Duration::from_secs(20);
 
 /// Beats until the lease must be given up. A beat that fails is repeated at the next one: as long
 /// as the task source does not say `Lost`, the attempt may go on, and it asks again before it

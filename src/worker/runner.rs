@@ -161,7 +161,10 @@ impl Runner {
             other => other,
         };
         match written {
-            Ok(Ok(written)) => transfer.commit(written, begun).await.map(Ended::Completed),
+            Ok(Ok(written)) => {
+                let commit = transfer.commit(written, begun);
+                holding(lease, source, running, commit).await.map(Ended::Completed)
+            }
             Ok(Err(cut)) => {
                 transfer.upload.abort().await;
                 Ok(Ended::Cut(cut))
@@ -195,6 +198,35 @@ impl Runner {
             limit = timed_out => Cut::TimedOut(limit),
             () = self.shutdown.aborting() => Cut::Released,
         }
+    }
+}
+
+/// Keeps the lease for as long as a commit takes: loading many rows into a table can take longer than
+/// a lease lasts. What the task source says meanwhile comes too late to stop the commit; two attempts
+/// that load at the same time find that out in the table itself.
+async fn holding(
+    lease: &Lease,
+    source: &dyn TaskSource,
+    running: &RunningTask,
+    commit: impl Future<Output = Result<Receipt, Fault>>,
+) -> Result<Receipt, Fault> {
+    let keep = async {
+        loop {
+            // It was asked for just now.
+            tokio::time::sleep(keeper::BEAT).await;
+            let reason = keeper::watch(source, lease, running).await;
+            tracing::warn!(
+                task.id = %lease.task.id, attempt = lease.attempt, ?reason,
+                "too late to stop the attempt: it is being committed"
+            );
+            if reason == StopReason::LeaseLost {
+                return std::future::pending().await;
+            }
+        }
+    };
+    tokio::select! {
+        receipt = commit => receipt,
+        never = keep => never,
     }
 }
 

@@ -2,16 +2,20 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, with the line where it stopped")]
 
 mod agent_check;
+mod agent_clouds;
 mod agent_command_line;
 mod agent_control;
 mod agent_crash;
 mod agent_faults;
 mod agent_load;
+mod agent_snowflake_load;
 mod agent_start;
 mod agent_stop;
 mod agent_transfer;
+mod azure_destination;
 mod destinations;
 mod docker;
+mod gcs_destination;
 mod local_destination;
 mod mysql_faults;
 mod mysql_login;
@@ -32,6 +36,7 @@ mod remote_api;
 mod s3_credentials;
 mod s3_destination;
 mod snowflake_client;
+mod snowflake_load;
 mod snowflake_queue;
 mod snowflake_queue_agents;
 mod snowflake_sql;

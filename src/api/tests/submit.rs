@@ -193,10 +193,22 @@ async fn every_wrong_field_of_the_nested_form_is_named() {
         ("/source_config/stage", json!(1), "known here: `database`, `query`"),
         ("/destination_config", json!([]), "expected an object"),
         ("/destination_config", Value::Null, "missing: an object with `type` and `path`"),
-        ("/destination_config/type", Value::Null, "missing: `local`, `s3` or `snowflake_stage`"),
-        ("/destination_config/type", json!("ftp"), "expected one of `local`, `s3`, `snowflake_stage`"),
+        (
+            "/destination_config/type",
+            Value::Null,
+            "missing: `local`, `s3`, `blob`, `gcs` or `snowflake_stage`",
+        ),
+        (
+            "/destination_config/type",
+            json!("ftp"),
+            "expected one of `local`, `s3`, `blob`, `gcs`, `snowflake_stage`",
+        ),
+        (
+            "/destination_config/type",
+            json!("blob"),
+            "target connection `blob` cannot be used: this version cannot",
+        ),
         ("/destination_config/stage", json!("@s/"), "only a `snowflake_stage` has this field"),
-        ("/destination_config/type", json!("blob"), "cannot write to Azure Blob Storage"),
         ("/destination_config/type", json!("s3"), "no target connection `s3`; known: `archive`"),
         ("/destination_config/path", Value::Null, "missing: a directory or key prefix"),
         ("/destination_config/path", json!(7), "expected a string"),
@@ -277,8 +289,8 @@ async fn every_wrong_field_of_the_flat_form_is_named() {
         ("/statement", json!("DROP TABLE orders"), "a statement of the kind DROP"),
         ("/source_type", json!("bcp"), "cannot run bcp"),
         ("/source_type", json!("odbc"), "expected `jdbc`"),
-        ("/upload_type", Value::Null, "missing: `local`, `s3` or `snowflake_stage`"),
-        ("/upload_type", json!("blob"), "cannot write to Azure Blob Storage"),
+        ("/upload_type", Value::Null, "missing: `local`, `s3`, `blob`, `gcs` or `snowflake_stage`"),
+        ("/upload_type", json!("blob"), "target connection `blob` cannot be used: this version cannot"),
         ("/upload_type", json!("s3"), "no target connection `s3`"),
         ("/upload_path", Value::Null, "missing: a directory"),
         ("/upload_path", json!("../up"), "`..`"),
@@ -306,7 +318,7 @@ async fn all_wrong_fields_are_named_at_once() {
         ("/source_config/slices", "1 to 64"),
         ("/source_config/quer", "did you mean `query`?"),
         ("/source_config/query", "missing: one of `query` and `table`"),
-        ("/destination_config/type", "one of `local`, `s3`"),
+        ("/destination_config/type", "one of `local`, `s3`, `blob`, `gcs`"),
         ("/destination_config/path", "missing"),
         ("/priority", "found a string"),
     ]);
@@ -342,6 +354,24 @@ async fn a_table_has_the_name_of_a_table() {
             answer.assert_errors(&[("/source_config/table", "double quotes")]);
         }
     }
+}
+
+#[tokio::test]
+async fn files_of_a_stage_can_be_loaded_into_a_table_and_no_others() {
+    let agent = Agent::start().await;
+    let load = json!({"table": "sales.\"Orders\"", "mode": "merge", "keys": ["id"], "create": true,
+        "evolve": false, "purge": false});
+    let destination = json!({"type": "snowflake_stage", "connection": "warehouse", "stage": "@s/x/",
+        "format": "parquet", "load": load});
+    let task = with(nested("1"), "/destination_config", destination.clone());
+    assert_eq!(agent.submit(&task).await.status, 202);
+    assert_eq!(agent.get("/tasks/1").await.body["request"]["destination_config"], destination);
+    assert_eq!(agent.submit(&task).await.status, 200, "it is the same task");
+
+    let wrong = with(task, "/destination_config/load/keys", Value::Null);
+    agent.submit(&wrong).await.assert_errors(&[("/destination_config/load/keys", "`merge` needs")]);
+    let local = with(nested("2"), "/destination_config/load", json!({"table": "t"}));
+    agent.submit(&local).await.assert_errors(&[("/destination_config/load", "`snowflake_stage`")]);
 }
 
 #[tokio::test]

@@ -10,6 +10,13 @@ pub(in super::super) const SNOWFLAKE: &[Key] = &[
         "",
         "A connection of Snowflake's own files, or `@SPCS_CONNECTION`; the other keys override what it says.",
     ),
+    key(
+        "load_control_table",
+        "string, name of a table",
+        "",
+        "Table that notes which task was loaded where, `db.schema.name`; `DATA_EXCHANGE_AGENT_LOADS` beside each \
+         loaded table when absent.",
+    ),
 ];
 
 /// Accepted as in Snowflake's connection files, in every case and with or without underscores.

@@ -12,6 +12,7 @@ use super::super::report::Report;
 use super::super::section::{Section, type_name};
 use super::super::{keys, reference};
 use crate::snowflake::connection_files;
+use crate::snowflake::load::TableName;
 use crate::snowflake::proof::{self, SettingProblem};
 use crate::snowflake::settings::{KEYS, LONGEST, Setting, SettingKind, Settings};
 
@@ -31,6 +32,7 @@ pub(in super::super) fn prove_snowflake(
     section.skip("kind");
     let (own, wrong) = read_settings(&mut section);
     let name = section.text("connection_name");
+    let load_control_table = control_table(&mut section);
     if kind == "snowflake_connection_name" {
         section.required("connection_name", name.as_ref());
     }
@@ -51,7 +53,9 @@ pub(in super::super) fn prove_snowflake(
         settings.set("authenticator", Setting::Text("EXTERNALBROWSER".into()));
     }
     match proof::prove(&settings, environment) {
-        Ok(connection) => Some(SnowflakeTarget { connection }).filter(|_| wrong.is_empty()),
+        Ok(connection) => {
+            Some(SnowflakeTarget { connection, load_control_table }).filter(|_| wrong.is_empty())
+        }
         Err(problems) => {
             for problem in problems {
                 report_problem(&mut section, name.as_deref(), &wrong, problem);
@@ -59,6 +63,16 @@ pub(in super::super) fn prove_snowflake(
             None
         }
     }
+}
+
+fn control_table(section: &mut Section<'_, '_>) -> Option<TableName> {
+    const KEY: &str = "load_control_table";
+
+    let name = TableName::parse(&section.text(KEY)?);
+    if let Err(invalid) = &name {
+        section.problem(KEY, format!("is no name of a table: {invalid}"), None);
+    }
+    name.ok()
 }
 
 /// What is wrong with a value of this section is said there, and the rest where the other connection

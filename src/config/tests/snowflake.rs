@@ -157,7 +157,10 @@ fn sections_of_1_2_0_have_requirements_of_their_own() {
     );
     assert_eq!(wrong("snowflake_external_browser", "account = \"a\""), "1: user is missing. Add user.");
     assert!(wrong("snowflake_password", "account = \"a\"\nuser = \"u\"").contains("password is missing"));
-    assert!(wrong("snowflake_passwords", "").contains("expected \"local\" or \"s3\" or \"snowflake\""));
+    assert!(
+        wrong("snowflake_passwords", "")
+            .contains("expected \"local\" or \"s3\" or \"blob\" or \"gcs\" or \"snowflake\"")
+    );
 }
 
 #[test]
@@ -197,4 +200,21 @@ fn a_task_source_may_name_a_target_or_a_connection_of_the_files() {
          `bare`, `prod`"
     );
     assert!(account("bare").unwrap_err().chain().contains("account is missing"));
+}
+
+#[test]
+fn the_control_table_of_loads_is_a_name_of_a_table() {
+    let parse = |name: &str| {
+        let text = format!(
+            "[connections.target.x]\nkind = \"snowflake\"\naccount = \"a\"\nuser = \"u\"\npassword = \"p\"\n\
+             load_control_table = '{name}'\n"
+        );
+        parse_in(&text, &in_container())
+    };
+    let (config, _) = parse("db.\"My schema\".loads").expect("a name");
+    let TargetConnection::Snowflake(target) = &config.targets["x"] else { panic!("a Snowflake target") };
+    let name = target.load_control_table.as_ref().expect("it was given");
+    assert_eq!((name.schema.as_deref(), name.table.as_str()), (Some("My schema"), "LOADS"));
+    let problems = parse("a b").expect_err("no name").to_string();
+    assert!(problems.contains("connections.target.x.load_control_table is no name of a table"), "{problems}");
 }

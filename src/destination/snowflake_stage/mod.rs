@@ -25,6 +25,7 @@ use super::{Destination, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 use crate::snowflake::connection::Protocol;
+use crate::snowflake::load::{self, TableName};
 use crate::snowflake::put::StageLocation;
 use crate::snowflake::put::storage::{Connections, Http, S3Clients};
 use crate::snowflake::{Client, Connection, Statement};
@@ -43,6 +44,7 @@ const MAX_BLOCKS: u64 = 9_999;
 #[derive(Debug)]
 pub struct SnowflakeStageDestination {
     shared: Shared,
+    control_table: Option<TableName>,
 }
 
 /// What the attempts share.
@@ -63,7 +65,13 @@ impl SnowflakeStageDestination {
         let allows_directory = allows_plain && is_this_machine;
         let (http, s3) = (Http::new(*socket_timeout)?, S3Clients::new(*socket_timeout));
         let connections = Connections { http, s3, allows_plain, allows_directory };
-        Ok(Self { shared: Shared { client, connections, shutdown: shutdown.clone() } })
+        Ok(Self { shared: Shared { client, connections, shutdown: shutdown.clone() }, control_table: None })
+    }
+
+    /// Notes loads in this table, and not in the one beside each table that is loaded.
+    #[must_use]
+    pub fn with_control_table(self, control_table: Option<TableName>) -> Self {
+        Self { control_table, ..self }
     }
 }
 
@@ -84,12 +92,16 @@ impl Destination for SnowflakeStageDestination {
     }
 
     async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault> {
+        let load = target.load.clone();
+        if let Some(load) = &load {
+            load::check(load)?;
+        }
         let location = StageLocation::parse(&target.path).map_err(|error| {
             Fault::new(FaultKind::Request, "use the stage of the task")
                 .because(error)
                 .remedy("Correct `stage` of the task.")
         })?;
         let upload = StageUpload::begin(self.shared.clone(), target.task.clone(), location).await?;
-        Ok(Arc::new(upload))
+        Ok(Arc::new(upload.with_load(load, self.control_table.clone())))
     }
 }

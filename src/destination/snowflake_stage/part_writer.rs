@@ -45,8 +45,8 @@ struct Sealer {
 /// Invariant: at most one block is being sealed, and it is in flight, so that it adds nothing to the
 /// memory of the writer.
 enum Sealing {
-    Idle(Sealer),
-    Busy(oneshot::Receiver<Sealer>),
+    Idle(Box<Sealer>),
+    Busy(oneshot::Receiver<Box<Sealer>>),
     Failed,
 }
 
@@ -69,7 +69,7 @@ impl StagePartWriter {
             filling: BytesMut::new(),
             block_count: 0,
             in_flight: FuturesUnordered::new(),
-            sealer: Sealing::Idle(Sealer { digests, encryptor }),
+            sealer: Sealing::Idle(Box::new(Sealer { digests, encryptor })),
         })
     }
 
@@ -106,7 +106,7 @@ impl StagePartWriter {
         }
     }
 
-    async fn take_sealer(&mut self) -> Result<Sealer, Fault> {
+    async fn take_sealer(&mut self) -> Result<Box<Sealer>, Fault> {
         match std::mem::replace(&mut self.sealer, Sealing::Failed) {
             Sealing::Idle(sealer) => Ok(sealer),
             Sealing::Busy(returned) => match returned.await {
@@ -132,7 +132,7 @@ fn note(ended: Result<Result<(), Fault>, tokio::task::JoinError>) -> Result<(), 
 
 impl Sealer {
     /// A block that is not the last.
-    fn seal(mut self, mut block: BytesMut) -> Result<(Self, Bytes), Fault> {
+    fn seal(mut self: Box<Self>, mut block: BytesMut) -> Result<(Box<Self>, Bytes), Fault> {
         self.digests.update_content(&block);
         if let Some(encryptor) = &mut self.encryptor {
             encryptor.encrypt(&mut block)?;

@@ -9,14 +9,15 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::listing::{Listing, StageFiles};
 use super::part_writer::StagePartWriter;
 use super::{Shared, content};
-use crate::destination::{PartName, PartWriter, StoredPart, Upload};
+use crate::destination::{LoadRequest, PartName, PartWriter, StoredPart, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
+use crate::snowflake::load::{self, LoadJob, TableName};
 use crate::snowflake::put::answer::Command;
 use crate::snowflake::put::digest::Finished;
 use crate::snowflake::put::storage::{self, Metadata, StagedFile, Storage};
 use crate::snowflake::put::{EncryptionMaterial, Grant, Request, StageLocation};
-use crate::task::{FileReceipt, TaskId};
+use crate::task::{FileReceipt, LoadReceipt, TaskId};
 
 /// Files that are published or discarded at the same time.
 const PARALLEL_FILES: usize = 8;
@@ -25,6 +26,8 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct StageUpload {
     attempt: Arc<Attempt>,
+    load: Option<LoadRequest>,
+    control_table: Option<TableName>,
 }
 
 /// What the upload and its writers share.
@@ -79,7 +82,13 @@ impl StageUpload {
             false => Some(files.list().await?),
         };
         let state = Mutex::default();
-        Ok(Self { attempt: Arc::new(Attempt { shared, files, grant, storage, before, state }) })
+        let attempt = Arc::new(Attempt { shared, files, grant, storage, before, state });
+        Ok(Self { attempt, load: None, control_table: None })
+    }
+
+    /// Loads the files into a table after they are published.
+    pub(super) fn with_load(self, load: Option<LoadRequest>, control_table: Option<TableName>) -> Self {
+        Self { load, control_table, ..self }
     }
 }
 
@@ -213,6 +222,25 @@ impl Upload for StageUpload {
             discard_earlier(&*self.attempt.storage, &self.attempt.files.task).await;
         }
         result
+    }
+
+    async fn load(&self, files: &[FileReceipt]) -> Result<Option<LoadReceipt>, Fault> {
+        let Some(request) = &self.load else { return Ok(None) };
+        let StageFiles { client, location, task } = &self.attempt.files;
+        let beginning = location.to_string();
+        let name = |file: &FileReceipt| {
+            let name = file.location.strip_prefix(&beginning).unwrap_or(&file.location);
+            name.to_owned()
+        };
+        let job = LoadJob {
+            task,
+            request,
+            stage: location,
+            files: files.iter().map(name).collect(),
+            rows: files.iter().map(|file| file.rows).sum(),
+            control_table: self.control_table.as_ref(),
+        };
+        Box::pin(load::run(client, &job)).await.map(Some)
     }
 
     async fn abort(&self) {

@@ -153,6 +153,12 @@ impl StageLocation {
         (!rest.contains('/')).then_some(file_name)
     }
 
+    /// The directory in SQL, for COPY.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        self.written("")
+    }
+
     /// For SQL: in single quotes only where it needs them, since an emulator knows no others.
     fn written(&self, file_name: &str) -> String {
         let text = format!("{self}{file_name}");

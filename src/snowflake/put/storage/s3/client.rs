@@ -30,11 +30,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// request, so that all stages of a deployment share it.
 #[derive(Clone, Debug)]
 pub struct S3Clients {
-    clients: Arc<Mutex<HashMap<(String, Option<Endpoint>), Client>>>,
+    clients: Arc<Mutex<ByPlace>>,
     timeout: Duration,
 }
 
+/// A URL, and whether the bucket is in its path.
 type Endpoint = (String, bool);
+/// By region and endpoint.
+type ByPlace = HashMap<(String, Option<Endpoint>), Client>;
 
 impl S3Clients {
     /// Opens nothing yet. An attempt at a request may take `timeout`, and what its body needs.
@@ -153,6 +156,8 @@ impl ClassifyRetry for RequestCredentials {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         let is_refused = context.response().is_some_and(|response| {
             response.status().is_client_error() && response.body().bytes().is_some_and(says_expired)
+                // An answer to HEAD has no body, and a good request no other reason for this status.
+                || response.status().as_u16() == 400 && response.body().bytes() == Some(b"")
         });
         if !is_refused {
             return RetryAction::NoActionIndicated;
