@@ -26,6 +26,7 @@ use crate::source::Source;
 use crate::source::postgres::Postgres;
 use crate::source::read_only::SqlDialect;
 use crate::source::sqlite::SqliteDatabase;
+use crate::source::sqlserver::SqlServer;
 use crate::task_source::TaskSource;
 use crate::task_source::local::LocalQueue;
 use crate::telemetry::Metrics;
@@ -170,6 +171,7 @@ pub fn source(connection: SourceConnection, shutdown: &Shutdown) -> Result<Arc<d
     Ok(match connection {
         SourceConnection::Postgres(config) => Arc::new(Postgres::new(config, shutdown.clone())?),
         SourceConnection::Sqlite(config) => Arc::new(SqliteDatabase::new(&config)),
+        SourceConnection::SqlServer(config) => Arc::new(SqlServer::new(config, shutdown.clone())?),
     })
 }
 
@@ -180,6 +182,9 @@ fn info(connection: &SourceConnection) -> SourceInfo {
             SourceInfo { database: Some(config.database.clone()), dialect: Some(SqlDialect::PostgreSql) }
         }
         SourceConnection::Sqlite(_) => SourceInfo { database: None, dialect: Some(SqlDialect::Sqlite) },
+        SourceConnection::SqlServer(config) => {
+            SourceInfo { database: Some(config.database.clone()), dialect: Some(SqlDialect::SqlServer) }
+        }
     }
 }
 

@@ -14,18 +14,19 @@ use super::{Environment, LocalTarget, SourceConnection, TargetConnection, prove}
 const SOURCE: &str = "--source";
 const TARGET: &str = "--to";
 
-/// Reads `postgresql://user:password@host:port/database?sslmode=...`, `sqlite:///path` or
-/// `sqlite:path`.
+/// Reads `postgresql://user:password@host:port/database?sslmode=...`,
+/// `sqlserver://user:password@host:port/database?encrypt=...`, `sqlite:///path` or `sqlite:path`.
 ///
 /// What a PostgreSQL URL leaves out comes from libpq's variables (`PGHOST`, `PGPORT`, `PGDATABASE`,
 /// `PGUSER`, `PGPASSWORD`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGAPPNAME`, `PGCONNECT_TIMEOUT`) and its
 /// password file. Parameters are the keys of the configuration file.
 pub fn source_from_url(url: &str, environment: &Environment) -> Result<SourceConnection, Problems> {
-    let remedy = "Write postgresql://user@host:5432/database or sqlite:///path/to/file.";
+    let remedy = "Write postgresql://user@host:5432/database, sqlserver://user@host:1433/database or sqlite:///path/to/file.";
     match url.split_once(':') {
         Some(("postgresql" | "postgres", rest)) if rest.starts_with("//") => {
             postgresql(&rest[2..], environment)
         }
+        Some(("sqlserver" | "mssql", rest)) if rest.starts_with("//") => sqlserver(&rest[2..], environment),
         Some(("sqlite", rest)) => sqlite(rest, environment),
         Some((scheme, _)) if is_scheme(scheme) => {
             Err(refused(SOURCE, format!("has the scheme {scheme:?}, which this version cannot read"), remedy))
@@ -98,6 +99,36 @@ impl<'e> Filling<'e> {
         }
     }
 
+    /// Takes `user:password@host:port/database` apart, and returns what is after the question mark.
+    fn set_hierarchy<'t>(&mut self, rest: &'t str) -> &'t str {
+        let (hierarchy, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, database) = hierarchy.split_once('/').unwrap_or((hierarchy, ""));
+        // A password may hold an @ that nobody encoded; a host cannot.
+        let (login, host_and_port) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (username, password) = login.split_once(':').unwrap_or((login, ""));
+        let (host, port) = match host_and_port.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, port)) => (host, port.strip_prefix(':').unwrap_or(port)),
+            None => host_and_port.rsplit_once(':').unwrap_or((host_and_port, "")),
+        };
+        let parts = [
+            ("username", username),
+            ("password", password),
+            ("host", host),
+            ("port", port),
+            ("database", database),
+        ];
+        for (key, part) in parts {
+            match decode(part) {
+                Some(text) if text.is_empty() => {}
+                Some(text) => self.set_from_url(key, &text),
+                None => {
+                    self.problem(key, "has a percent sign without two hexadecimal digits that make UTF-8")
+                }
+            }
+        }
+        query
+    }
+
     /// The parameters after the question mark; `names` are the ones with another name here.
     fn set_parameters(&mut self, query: &str, names: &[(&str, &str)], refused: &[&str]) {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -140,29 +171,7 @@ impl<'e> Filling<'e> {
 
 fn postgresql(rest: &str, environment: &Environment) -> Result<SourceConnection, Problems> {
     let mut filling = Filling::new(SOURCE, environment);
-    let (hierarchy, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (authority, database) = hierarchy.split_once('/').unwrap_or((hierarchy, ""));
-    // A password may hold an @ that nobody encoded; a host cannot.
-    let (login, host_and_port) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let (username, password) = login.split_once(':').unwrap_or((login, ""));
-    let (host, port) = match host_and_port.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, port)) => (host, port.strip_prefix(':').unwrap_or(port)),
-        None => host_and_port.rsplit_once(':').unwrap_or((host_and_port, "")),
-    };
-    let parts = [
-        ("username", username),
-        ("password", password),
-        ("host", host),
-        ("port", port),
-        ("database", database),
-    ];
-    for (key, part) in parts {
-        match decode(part) {
-            Some(text) if text.is_empty() => {}
-            Some(text) => filling.set_from_url(key, &text),
-            None => filling.problem(key, "has a percent sign without two hexadecimal digits that make UTF-8"),
-        }
-    }
+    let query = filling.set_hierarchy(rest);
     filling.set_parameters(query, &[("user", "username"), ("dbname", "database")], &["kind", "options"]);
     for (key, variable) in [
         ("host", "PGHOST"),
@@ -198,6 +207,13 @@ fn postgresql(rest: &str, environment: &Environment) -> Result<SourceConnection,
         source.password = pgpass::password(&login, environment);
     }
     Ok(SourceConnection::Postgres(source))
+}
+
+fn sqlserver(rest: &str, environment: &Environment) -> Result<SourceConnection, Problems> {
+    let mut filling = Filling::new(SOURCE, environment);
+    let query = filling.set_hierarchy(rest);
+    filling.set_parameters(query, &[("user", "username")], &["kind", "options"]);
+    filling.prove(prove::prove_sqlserver).map(SourceConnection::SqlServer)
 }
 
 fn sqlite(rest: &str, environment: &Environment) -> Result<SourceConnection, Problems> {

@@ -28,8 +28,9 @@ use std::path::{Path, PathBuf};
 pub use address::{source_from_url, target_from_url};
 pub use environment::Environment;
 pub use model::{
-    Application, Config, LocalTarget, NumericPolicy, PostgresSource, S3Encryption, S3Target, Server,
-    SourceConnection, SpecialValues, SqliteSource, SslMode, TargetConnection, TransferSettings,
+    Application, Config, Consistency, LocalTarget, NumericPolicy, OffsetPolicy, PostgresSource, S3Encryption,
+    S3Target, Server, SeventhDigit, SourceConnection, SpatialPolicy, SpecialValues, SqlServerEncryption,
+    SqlServerLogin, SqlServerSource, SqliteSource, SslMode, TargetConnection, TransferSettings,
     UnavailableConnection,
 };
 pub use problem::{Place, Problem, Problems, Warning};

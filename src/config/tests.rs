@@ -579,7 +579,11 @@ fn the_sample_of_1_2_0_works_unchanged() {
     let (config, warnings) = parse_in(SAMPLE_OF_1_2_0, &environment()).unwrap();
     assert_eq!(config.application.workers.get(), 4);
     assert_eq!(config.application.affinity.as_deref(), Some("blue"));
-    assert_eq!(config.sources.keys().collect::<Vec<_>>(), ["postgresql"]);
+    assert_eq!(config.sources.keys().collect::<Vec<_>>(), ["postgresql", "sqlserver"]);
+    let SourceConnection::SqlServer(source) = &config.sources["sqlserver"] else { panic!("{config:?}") };
+    assert_eq!((source.host.as_str(), source.port, source.instance.as_deref()), ("127.0.0.1", 1433, None));
+    assert_eq!(source.encryption, SqlServerEncryption::Mandatory);
+    assert!(source.trusts_any_certificate);
     let SourceConnection::Postgres(source) = &config.sources["postgresql"] else { panic!("{config:?}") };
     assert_eq!((source.host.as_str(), source.port), ("localhost", 5432));
     assert_eq!(config.targets.keys().collect::<Vec<_>>(), ["s3"]);
@@ -589,7 +593,6 @@ fn the_sample_of_1_2_0_works_unchanged() {
     assert_eq!(
         unavailable,
         [
-            "connections.source.sqlserver",
             "connections.source.teradata",
             "connections.target.blob",
             "connections.target.snowflake_connection_name",
@@ -607,17 +610,88 @@ fn the_sample_of_1_2_0_works_unchanged() {
     );
     assert_eq!(
         texts[1],
-        "configuration.toml:15: connections.source.sqlserver is not available: this version cannot read from \
-         SQL Server. Tasks that name it are refused."
+        "configuration.toml:22: connections.source.sqlserver.instanceName is not used, because `port` says where \
+         the server listens. Keep one of the two."
     );
 }
 
 #[test]
 fn a_kind_of_1_2_0_is_unavailable_under_any_name() {
-    let config = good("[connections.source.crm]\nkind = \"sqlserver\"\nanything = 1");
+    let config = good("[connections.source.crm]\nkind = \"teradata\"\nanything = 1");
     assert!(config.sources.is_empty());
     assert_eq!(config.unavailable[0].section, "connections.source.crm");
-    assert_eq!(config.unavailable[0].reason, "this version cannot read from SQL Server");
+    assert_eq!(config.unavailable[0].reason, "this version cannot read from Teradata");
+}
+
+fn sqlserver(lines: &str) -> SqlServerSource {
+    let text = format!("[connections.source.sqlserver]\ndatabase = \"d\"\n{lines}");
+    let config = good(&text);
+    let SourceConnection::SqlServer(source) = &config.sources["sqlserver"] else { panic!("{config:?}") };
+    source.clone()
+}
+
+#[test]
+fn sql_server_knows_the_spellings_of_other_tools() {
+    let login = "username = \"u\"\n";
+    for (line, encryption) in [
+        ("", SqlServerEncryption::Mandatory),
+        ("encrypt = true", SqlServerEncryption::Mandatory),
+        ("Encrypt = \"yes\"", SqlServerEncryption::Mandatory),
+        ("encrypt = \"Mandatory\"", SqlServerEncryption::Mandatory),
+        ("encrypt = false", SqlServerEncryption::Optional),
+        ("encrypt = \"no\"", SqlServerEncryption::Optional),
+        ("encrypt = \"strict\"", SqlServerEncryption::Strict),
+    ] {
+        assert_eq!(sqlserver(&format!("{login}{line}")).encryption, encryption, "{line}");
+    }
+    for line in [
+        "trustServerCertificate = true",
+        "trust_server_certificate = \"yes\"",
+        "TrustServerCertificate = \"True\"",
+    ] {
+        assert!(sqlserver(&format!("{login}{line}")).trusts_any_certificate, "{line}");
+    }
+    assert!(!sqlserver(login).trusts_any_certificate, "certificates are checked by default");
+    for line in ["instanceName = \"SALES\"", "host = 'db\\SALES'"] {
+        assert_eq!(sqlserver(&format!("{login}{line}")).instance.as_deref(), Some("SALES"), "{line}");
+    }
+    assert!(sqlserver(&format!("{login}applicationIntent = \"ReadOnly\"")).reads_only);
+    let limits =
+        sqlserver(&format!("{login}queryTimeout = 60\nstatement_timeout = \"2m\"\nloginTimeout = 5"));
+    assert_eq!(limits.statement_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(limits.connect_timeout, Duration::from_secs(5));
+    assert_eq!(sqlserver(&format!("{login}queryTimeout = 0")).statement_timeout, None);
+    let hint = sqlserver(&format!("{login}table_hint = \"nolock, forcescan\"")).table_hint;
+    assert_eq!(hint.as_deref(), Some("NOLOCK, FORCESCAN"));
+}
+
+#[test]
+fn sql_server_has_several_ways_to_log_in_and_says_which_one_is_missing() {
+    let principal = SqlServerLogin::ServicePrincipal {
+        authority: "https://login.microsoftonline.com".into(),
+        tenant_id: "t".into(),
+        client_id: "c".into(),
+        client_secret: Secret::new("s"),
+    };
+    assert_eq!(sqlserver("tenant_id = \"t\"\nclient_id = \"c\"\nclient_secret = \"s\"").login, principal);
+    let jdbc = "authentication = \"ActiveDirectoryServicePrincipal\"\nusername = \"c\"\npassword = \"s\"\ntenant_id = \"t\"";
+    assert_eq!(sqlserver(jdbc).login, principal);
+    assert_eq!(sqlserver("access_token = \"t\"").login, SqlServerLogin::Token(Secret::new("t")));
+    for (lines, expected) in [
+        ("", "username is missing"),
+        ("client_id = \"c\"", "client_secret is missing"),
+        (
+            "trusted_connection = \"yes\"",
+            "integrated (Kerberos) authentication, which this version cannot do",
+        ),
+        ("integratedSecurity = true", "integrated (Kerberos) authentication, which this version cannot do"),
+        ("username = \"u\"\ntable_hint = \"UPDLOCK\"", "table_hint"),
+        ("username = \"u\"\nauthentication = \"ActiveDirectoryInteractive\"", "authentication"),
+        ("client_id = \"c\"\nclient_secret = \"s\"\ntenant_id = \"t\"\nauthority = \"x\"", "authority"),
+    ] {
+        let problems = bad(&format!("[connections.source.sqlserver]\ndatabase = \"d\"\n{lines}"));
+        assert!(problems.contains(expected), "{lines}: {problems}");
+    }
 }
 
 #[test]
@@ -1104,7 +1178,8 @@ fn enabled(example: &str) -> String {
 }
 
 fn example_environment() -> Environment {
-    Environment::of([("SALES_PASSWORD", "a"), ("STORE_SECRET", "b")]).with_home("/home/agent")
+    let variables = ["SALES_PASSWORD", "STORE_SECRET", "CRM_PASSWORD", "CRM_TOKEN", "CRM_SECRET"];
+    Environment::of(variables.map(|name| (name, "a"))).with_home("/home/agent")
 }
 
 #[test]
@@ -1118,13 +1193,14 @@ fn the_example_is_the_defaults_as_it_is() {
 fn the_example_is_valid_with_everything_enabled() {
     let text = enabled(EXAMPLE);
     let (config, _) = parse_in(&text, &example_environment()).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(config.sources.len(), 2);
+    assert_eq!(config.sources.len(), 3);
     assert_eq!(config.targets.len(), 3);
 }
 
 /// Every list of keys, the section of the example that shows it, and what else the section needs.
 fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
     const SALES: &str = "kind = \"postgresql\"\nusername = \"u\"\ndatabase = \"d\"\n";
+    const CRM: &str = "kind = \"sqlserver\"\nusername = \"u\"\ndatabase = \"d\"\n";
     vec![
         ("", keys::TOP, ""),
         ("application", keys::APPLICATION, ""),
@@ -1138,6 +1214,8 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("connections.source.sales", keys::POSTGRESQL, SALES),
         ("connections.source.sales", keys::POSTGRESQL_DRIVER, SALES),
         ("connections.source.archive", keys::SQLITE, "kind = \"sqlite\"\npath = \"p\"\n"),
+        ("connections.source.crm", keys::SQLSERVER, CRM),
+        ("connections.source.crm", keys::SQLSERVER_DRIVER, CRM),
         ("connections.target.local", keys::LOCAL, "root = \"r\"\n"),
         ("connections.target.s3", keys::S3, "bucket_name = \"lake\"\n"),
     ]
@@ -1234,7 +1312,7 @@ fn the_documentation_has_every_key_as_the_reader_knows_it() {
         .collect();
     let missing: Vec<String> = missing.into_iter().collect();
     assert!(missing.is_empty(), "not in docs/CONFIGURATION.md:\n{}", missing.join("\n"));
-    for option in keys::POSTGRESQL_IGNORED {
+    for option in keys::POSTGRESQL_IGNORED.iter().chain(keys::SQLSERVER_IGNORED) {
         assert!(DOCUMENTATION.contains(&format!("`{option}`")), "{option} is not in docs/CONFIGURATION.md");
     }
 }
@@ -1328,7 +1406,7 @@ proptest! {
     }
 
     #[test]
-    fn no_url_panics(scheme in "(postgresql://|sqlite:|file:|s3://)?", rest in "\\PC{0,30}") {
+    fn no_url_panics(scheme in "(postgresql://|sqlserver://|sqlite:|file:|s3://)?", rest in "\\PC{0,30}") {
         let url = format!("{scheme}{rest}");
         let _ = source_from_url(&url, &environment());
         let _ = target_from_url(&url, &environment());

@@ -6,7 +6,10 @@
 
 pub mod postgres;
 pub mod read_only;
+mod socket;
 pub mod sqlite;
+pub mod sqlserver;
+mod tls;
 
 #[cfg(test)]
 mod fuzz_seeds;

@@ -10,19 +10,18 @@ use super::super::raw::join;
 use super::super::report::Report;
 use super::super::section::{Section, type_name};
 use super::super::{keys, reference};
-use super::{prove_postgresql, prove_s3, prove_sqlite};
+use super::{prove_postgresql, prove_s3, prove_sqlite, prove_sqlserver};
 use crate::nearest;
 
 type Sources = BTreeMap<String, SourceConnection>;
 type Targets = BTreeMap<String, TargetConnection>;
 
-const SOURCE_KINDS: &[&str] = &["postgresql", "sqlite"];
+const SOURCE_KINDS: &[&str] = &["postgresql", "sqlite", "sqlserver"];
 const TARGET_KINDS: &[&str] = &["local", "s3"];
 
 /// What version 1.2.0 knows and this version does not serve.
 fn unavailable_reason(kind: &str) -> Option<&'static str> {
     match kind {
-        "sqlserver" => Some("this version cannot read from SQL Server"),
         "teradata" => Some("this version cannot read from Teradata"),
         "blob" => Some("this version cannot write to Azure Blob Storage"),
         kind if kind.starts_with("snowflake") => Some("this version cannot write to Snowflake stages"),
@@ -31,7 +30,7 @@ fn unavailable_reason(kind: &str) -> Option<&'static str> {
 }
 
 fn is_unavailable_source(kind: &str) -> bool {
-    matches!(kind, "sqlserver" | "teradata")
+    kind == "teradata"
 }
 
 fn is_unavailable_target(kind: &str) -> bool {
@@ -53,6 +52,7 @@ pub(super) fn prove_connections(
         let connection = match kind.as_str() {
             "postgresql" => prove_postgresql(report, &path, value).map(SourceConnection::Postgres),
             "sqlite" => prove_sqlite(report, &path, value).map(SourceConnection::Sqlite),
+            "sqlserver" => prove_sqlserver(report, &path, value).map(SourceConnection::SqlServer),
             kind => {
                 refuse(report, &path, kind, unavailable);
                 None

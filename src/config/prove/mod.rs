@@ -3,6 +3,7 @@
 mod connections;
 mod general;
 mod postgresql;
+mod sqlserver;
 mod stores;
 
 use super::keys;
@@ -13,6 +14,7 @@ use super::report::Report;
 use super::section::Section;
 
 pub(super) use postgresql::prove_postgresql;
+pub(super) use sqlserver::prove_sqlserver;
 pub(super) use stores::{prove_s3, prove_sqlite};
 
 /// Proves every section. What is wrong is in the report, with a default in its place, so that the

@@ -32,7 +32,8 @@ pub fn quote_identifier(name: &str) -> String {
 }
 
 /// Reads `name` or `schema.name`. Parts in double quotes are taken as they are, with `""` for a
-/// quote; other parts are words, which PostgreSQL folds to lower case.
+/// quote, and for SQL Server parts in brackets, with `]]` for one; other parts are words, which
+/// PostgreSQL folds to lower case.
 pub fn parse_table_name(text: &str, dialect: SqlDialect) -> Result<TableName, Fault> {
     let text = text.trim();
     let (first, rest) = part(text, dialect)?;
@@ -47,22 +48,24 @@ pub fn parse_table_name(text: &str, dialect: SqlDialect) -> Result<TableName, Fa
 
 /// Takes one part from the beginning of `text`; returns it with what follows.
 fn part(text: &str, dialect: SqlDialect) -> Result<(String, &str), Fault> {
-    let (name, rest) = match text.strip_prefix('"') {
-        Some(quoted) => quoted_part(quoted)?,
-        None => word_part(text, dialect),
+    let bracketed = text.strip_prefix('[').filter(|_| dialect == SqlDialect::SqlServer);
+    let (name, rest) = match (text.strip_prefix('"'), bracketed) {
+        (Some(quoted), _) => quoted_part(quoted, '"')?,
+        (None, Some(bracketed)) => quoted_part(bracketed, ']')?,
+        (None, None) => word_part(text, dialect),
     };
     if name.is_empty() || name.contains('\0') { Err(refused()) } else { Ok((name, rest)) }
 }
 
-fn quoted_part(text: &str) -> Result<(String, &str), Fault> {
+fn quoted_part(text: &str, quote: char) -> Result<(String, &str), Fault> {
     let mut name = String::new();
     let mut rest = text;
     loop {
-        let (before, after) = rest.split_once('"').ok_or_else(refused)?;
+        let (before, after) = rest.split_once(quote).ok_or_else(refused)?;
         name.push_str(before);
-        match after.strip_prefix('"') {
+        match after.strip_prefix(quote) {
             Some(after_doubled) => {
-                name.push('"');
+                name.push(quote);
                 rest = after_doubled;
             }
             None => return Ok((name, after)),
@@ -82,7 +85,7 @@ fn word_part(text: &str, dialect: SqlDialect) -> (String, &str) {
     let name = match dialect {
         // Only ASCII: what the server does with other letters depends on its locale.
         SqlDialect::PostgreSql => word.to_ascii_lowercase(),
-        SqlDialect::Sqlite => word.to_owned(),
+        SqlDialect::Sqlite | SqlDialect::SqlServer => word.to_owned(),
     };
     (name, rest)
 }
@@ -123,6 +126,20 @@ mod tests {
         let parsed = parse_table_name("main.Orders", SqlDialect::Sqlite).expect("a name");
         assert_eq!(parsed, name(Some("main"), "Orders"));
         assert_eq!(parsed.quoted(), "\"main\".\"Orders\"");
+    }
+
+    #[test]
+    fn sql_server_has_names_in_brackets_too() {
+        for (text, expected) in [
+            ("dbo.Orders", name(Some("dbo"), "Orders")),
+            ("[dbo].[Order ]] Items]", name(Some("dbo"), "Order ] Items")),
+            ("dbo.\"a.b\"", name(Some("dbo"), "a.b")),
+        ] {
+            assert_eq!(parse_table_name(text, SqlDialect::SqlServer).expect(text), expected);
+        }
+        for text in ["[a", "[]", "[a]b", "a.b.c", "#t", "@t"] {
+            parse_table_name(text, SqlDialect::SqlServer).expect_err(text);
+        }
     }
 
     #[test]
