@@ -21,5 +21,9 @@ mod postgres_source;
 mod postgres_support;
 mod postgres_types;
 mod s3_destination;
+mod sqlserver_faults;
+mod sqlserver_login;
+mod sqlserver_slices;
+mod sqlserver_types;
 #[path = "../support/mod.rs"]
 mod support;

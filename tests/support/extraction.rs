@@ -1,4 +1,4 @@
-//! Extractions from PostgreSQL: as Arrow, and through a transfer to Parquet files and back.
+//! Extractions from databases: as Arrow, and through a transfer to Parquet files and back.
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -83,7 +83,7 @@ pub(crate) fn limits() -> BatchLimits {
 }
 
 /// Prepares an extraction that has to fail. (`expect_err` would need a printable extraction.)
-pub(crate) async fn refused(source: &PostgresDatabase, query: &Query, slices: usize) -> Fault {
+pub(crate) async fn refused(source: &dyn Source, query: &Query, slices: usize) -> Fault {
     match source.prepare(query, count(slices)).await {
         Ok(_extraction) => panic!("not refused: {query:?}"),
         Err(fault) => fault,
@@ -101,11 +101,7 @@ pub(crate) async fn read_slice(extraction: &dyn Extraction, slice: usize) -> Res
 }
 
 /// Reads a whole result, slice after slice, as Arrow.
-pub(crate) async fn read(
-    source: &PostgresDatabase,
-    query: &Query,
-    slices: usize,
-) -> Result<RecordBatch, Fault> {
+pub(crate) async fn read(source: &dyn Source, query: &Query, slices: usize) -> Result<RecordBatch, Fault> {
     let extraction = source.prepare(query, count(slices)).await?;
     let mut batches = Vec::new();
     for slice in 0..extraction.slice_count() {
@@ -129,11 +125,7 @@ pub(crate) struct Parquet {
 }
 
 /// Transfers a result into a local directory and reads the Parquet files back.
-pub(crate) async fn transfer(
-    source: &PostgresDatabase,
-    query: &Query,
-    slices: u16,
-) -> Result<Parquet, Fault> {
+pub(crate) async fn transfer(source: &dyn Source, query: &Query, slices: u16) -> Result<Parquet, Fault> {
     let folder = Folder::new();
     let destination = LocalDestination::new(&LocalTarget { root: folder.path().to_owned() });
     let task = Task {
@@ -208,6 +200,7 @@ fn text(column: &dyn Array, row: usize) -> String {
     use arrow::datatypes as types;
     match column.data_type() {
         DataType::Boolean => column.as_boolean().value(row).to_string(),
+        DataType::UInt8 => column.as_primitive::<types::UInt8Type>().value(row).to_string(),
         DataType::Int16 => column.as_primitive::<types::Int16Type>().value(row).to_string(),
         DataType::Int32 => column.as_primitive::<types::Int32Type>().value(row).to_string(),
         DataType::Int64 => column.as_primitive::<types::Int64Type>().value(row).to_string(),
@@ -228,6 +221,16 @@ fn text(column: &dyn Array, row: usize) -> String {
         }
         DataType::Time64(TimeUnit::Microsecond) => {
             time(column.as_primitive::<types::Time64MicrosecondType>().value(row))
+        }
+        DataType::Time64(TimeUnit::Nanosecond) => {
+            let nanoseconds = column.as_primitive::<types::Time64NanosecondType>().value(row);
+            format!("{}+{}ns", time(nanoseconds / 1000), nanoseconds % 1000)
+        }
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            const DAY: i64 = 86_400_000_000_000;
+            let instant = column.as_primitive::<types::TimestampNanosecondType>().value(row);
+            let in_day = instant.rem_euclid(DAY);
+            format!("{} {}+{}ns", date(instant.div_euclid(DAY)).0, time(in_day / 1000), in_day % 1000)
         }
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
             const DAY: i64 = 86_400_000_000;

@@ -10,3 +10,5 @@ pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod s3;
 pub(crate) mod server;
+pub(crate) mod sqlserver;
+pub(crate) mod tds;

@@ -23,6 +23,11 @@ mod stream;
 mod tls;
 mod types;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+#[cfg(test)]
+mod fuzzing_tests;
+
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::time::Duration;

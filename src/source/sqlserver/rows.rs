@@ -333,18 +333,3 @@ impl Decoder {
         }
     }
 }
-
-/// A block of one column out of given fields, for the tests of decoders.
-#[cfg(test)]
-pub(super) fn one_column(fields: &[Option<Vec<u8>>]) -> (Block, Vec<u8>) {
-    let mut block = Block { columns: 1, ..Block::default() };
-    let mut bytes = Vec::new();
-    for field in fields {
-        let start = bytes.len() as u32;
-        let length = field.as_ref().map_or(-1, |field| field.len() as i32);
-        bytes.extend_from_slice(field.as_deref().unwrap_or_default());
-        block.fields.push(Field { start, length });
-        block.rows += 1;
-    }
-    (block, bytes)
-}
