@@ -107,8 +107,10 @@ async fn dropping_a_stream_sends_an_attention_and_closes_the_connection() {
     assert_eq!(stream.next().await.unwrap().unwrap().num_rows(), 10);
     drop(stream);
     eventually("the attention", async || server.seen().contains(&Seen::Attention).then_some(())).await;
-    eventually("the end of the session", async || (server.seen().last() == Some(&Seen::Closed)).then_some(()))
-        .await;
+    eventually("the end of the session", async || {
+        (server.seen().last() == Some(&Seen::Closed)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -127,7 +129,8 @@ async fn a_statement_that_the_server_refuses_is_told_and_its_text_is_kept_out() 
     for (number, class, kind) in
         [(208, 16, FaultKind::Request), (229, 14, FaultKind::Permission), (102, 15, FaultKind::Request)]
     {
-        let refusing = Script { refuse: Some(("sp_describe", number, class)), ..script(End::Done { surplus: 0 }) };
+        let refusing =
+            Script { refuse: Some(("sp_describe", number, class)), ..script(End::Done { surplus: 0 }) };
         let server = TdsServer::start(refusing).await;
         let fault = refused(&open(server.configuration()), &query("SELECT number FROM t"), 1).await;
         assert_eq!(fault.kind(), kind, "{}", fault.chain());
@@ -173,7 +176,9 @@ async fn long_results_come_in_batches_and_long_values_in_one_piece() {
 async fn a_real_server_tells_what_is_wrong_and_stops_what_is_dropped() {
     let Some(server) = RealServer::if_named().await else { return };
     let source = open(server.configuration);
-    for sql in ["SELECT a FROM no_such_table_anywhere", "SELECT no_such_column FROM sys.objects", "SELECT FROM"] {
+    for sql in
+        ["SELECT a FROM no_such_table_anywhere", "SELECT no_such_column FROM sys.objects", "SELECT FROM"]
+    {
         let fault = refused(&source, &query(sql), 1).await;
         assert_eq!(fault.kind(), FaultKind::Request, "{sql}: {}", fault.chain());
     }

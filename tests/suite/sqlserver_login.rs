@@ -102,8 +102,7 @@ async fn every_kind_of_encryption_is_agreed_on() {
 #[tokio::test]
 async fn a_certificate_is_checked_unless_the_configuration_says_otherwise() {
     let certificate = Certificate::new();
-    let encrypted =
-        Script { encryption: Encryption::On, certificate: Some(certificate.clone()), ..script() };
+    let encrypted = Script { encryption: Encryption::On, certificate: Some(certificate.clone()), ..script() };
     let server = TdsServer::start(encrypted).await;
     let base = SqlServerSource { encryption: SqlServerEncryption::Mandatory, ..server.configuration() };
     let fault = one(SqlServerSource { root_certificate: Some(Certificate::new().file()), ..base.clone() })
@@ -170,14 +169,14 @@ async fn authority(token: &'static str) -> (String, Arc<AtomicUsize>) {
         body: String,
     ) -> (StatusCode, String) {
         count.fetch_add(1, Ordering::SeqCst);
-        let form: Vec<(String, String)> =
-            url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+        let form: Vec<(String, String)> = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
         let value = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         assert_eq!(value("grant_type"), Some("client_credentials"));
         assert_eq!(value("scope"), Some("https://database.windows.net/.default"));
         assert_eq!(value("client_id"), Some("application"));
         if value("client_secret") != Some("s&cret") {
-            let refusal = r#"{"error": "invalid_client", "error_description": "x", "error_codes": [7000215]}"#;
+            let refusal =
+                r#"{"error": "invalid_client", "error_description": "x", "error_codes": [7000215]}"#;
             return (StatusCode::UNAUTHORIZED, refusal.to_owned());
         }
         let granted = format!(r#"{{"token_type": "Bearer", "expires_in": 3599, "access_token": "{token}"}}"#);
@@ -244,7 +243,10 @@ async fn a_real_server_refuses_a_wrong_password_and_answers_a_right_one() {
         let configuration =
             SqlServerSource { encryption, trusts_any_certificate: true, ..configuration.clone() };
         let found = one_of(configuration, "SELECT CAST(1 AS int) AS one").await;
-        assert_eq!(found.unwrap_or_else(|fault| panic!("{encryption:?}: {}", fault.chain())).as_deref(), Some("1"));
+        assert_eq!(
+            found.unwrap_or_else(|fault| panic!("{encryption:?}: {}", fault.chain())).as_deref(),
+            Some("1")
+        );
     }
 }
 

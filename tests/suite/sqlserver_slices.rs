@@ -37,11 +37,7 @@ async fn a_table_is_divided_by_its_key_while_nobody_can_change_it() {
     }
     let read: BTreeSet<String> = selects(&server).into_iter().collect();
     let columns = "SELECT q.[id] AS [id], q.[name] AS [name] FROM [dbo].[t] AS q WHERE ";
-    let expected = [
-        "q.[id] < 34 OR q.[id] IS NULL",
-        "q.[id] >= 34 AND q.[id] < 67",
-        "q.[id] >= 67",
-    ];
+    let expected = ["q.[id] < 34 OR q.[id] IS NULL", "q.[id] >= 34 AND q.[id] < 67", "q.[id] >= 67"];
     assert_eq!(read, expected.iter().map(|condition| format!("{columns}{condition}")).collect());
 
     let batches = server.batches();
@@ -54,7 +50,10 @@ async fn a_table_is_divided_by_its_key_while_nobody_can_change_it() {
     assert_eq!(touches.len(), 3, "{batches:#?}");
     assert!(last("ISOLATION LEVEL SNAPSHOT") < place("TABLOCK, HOLDLOCK"), "{batches:#?}");
     assert!(place("TABLOCK, HOLDLOCK") < touches[0] && touches[2] < place("COMMIT"), "{batches:#?}");
-    assert!(last("COMMIT") < batches.iter().position(|sql| sql.starts_with(columns)).unwrap(), "{batches:#?}");
+    assert!(
+        last("COMMIT") < batches.iter().position(|sql| sql.starts_with(columns)).unwrap(),
+        "{batches:#?}"
+    );
 }
 
 #[tokio::test]
@@ -114,9 +113,8 @@ async fn hints_stand_behind_the_table() {
 #[tokio::test]
 async fn slices_of_a_real_server_hold_every_row_once() {
     let Some(server) = RealServer::if_named().await else { return };
-    let mut sql = vec![
-        "SELECT object_id AS id, CAST(name AS nvarchar(200)) AS name FROM sys.all_objects".to_owned(),
-    ];
+    let mut sql =
+        vec!["SELECT object_id AS id, CAST(name AS nvarchar(200)) AS name FROM sys.all_objects".to_owned()];
     // Through the WITH, too, where the server describes it.
     if !server.is_babelfish {
         sql.push(

@@ -2,7 +2,8 @@
 //!
 //! Each case says how the server sends a value. The test double sends it in every form that the
 //! protocol has for it; a real server, when `SQLSERVER_URL` names one, is asked for the value by the
-//! expression. The lists are the table of `docs/TYPES.md`, in the same order.
+//! expression. Types are those that the reader of the file sees, which has one width of decimals up to
+//! 38 digits. The lists are the table of `docs/TYPES.md`, in the same order.
 
 use arrow::datatypes::{DataType, TimeUnit};
 use data_exchange_agent::config::{OffsetPolicy, SeventhDigit, SqlServerSource};
@@ -81,9 +82,9 @@ async fn check(case: &Case, set: impl Fn(&mut SqlServerSource)) {
 }
 
 async fn compare(case: &Case, configuration: SqlServerSource, sql: &str, has_null: bool) -> Parquet {
-    let found = transfer(&open(configuration), &query(sql), 1).await.unwrap_or_else(|fault| {
-        panic!("{}: {}: {:?}", case.sql_type, fault.chain(), fault.hint())
-    });
+    let found = transfer(&open(configuration), &query(sql), 1)
+        .await
+        .unwrap_or_else(|fault| panic!("{}: {}: {:?}", case.sql_type, fault.chain(), fault.hint()));
     assert_eq!(*found.rows.schema().field(0).data_type(), case.data_type, "{}", case.sql_type);
     let expected = case.values.iter().map(|(_, _, text)| Some((*text).to_owned()));
     let expected: Vec<Option<String>> = expected.chain(has_null.then_some(None)).collect();
@@ -147,7 +148,7 @@ async fn decimals_are_exact_up_to_38_digits() {
             "decimal(5,2)",
             &[0x6a, 5, 5, 2],
             Framing::Byte,
-            DataType::Decimal64(5, 2),
+            DataType::Decimal128(5, 2),
             vec![
                 ("'-999.99'", decimal(true, 99_999, 4), "-999.99"),
                 ("'0.01'", decimal(false, 1, 4), "0.01"),
@@ -158,7 +159,7 @@ async fn decimals_are_exact_up_to_38_digits() {
             "numeric(18,18)",
             &[0x6c, 9, 18, 18],
             Framing::Byte,
-            DataType::Decimal64(18, 18),
+            DataType::Decimal128(18, 18),
             vec![("'0.999999999999999999'", decimal(false, 10_u128.pow(18) - 1, 8), "0.999999999999999999")],
         ),
         case(
@@ -188,10 +189,7 @@ async fn decimals_are_exact_up_to_38_digits() {
         ),
     ];
     for case in cases {
-        let (DataType::Decimal64(precision, scale) | DataType::Decimal128(precision, scale)) = case.data_type
-        else {
-            panic!("{:?}", case.data_type)
-        };
+        let DataType::Decimal128(precision, scale) = case.data_type else { panic!("{:?}", case.data_type) };
         check(&case, |_| {}).await;
         let column = Column::new("value", case.sql_type, &case.type_info, case.framing);
         let server = TdsServer::start(Script::of(vec![column], Vec::new())).await;
@@ -225,8 +223,8 @@ async fn money_keeps_every_digit() {
     check_all(vec![
         case("money", &[0x6e, 8], Framing::Byte, DataType::Decimal128(19, 4), large()),
         case("money", &[0x3c], Framing::Fixed, DataType::Decimal128(19, 4), large()),
-        case("smallmoney", &[0x6e, 4], Framing::Byte, DataType::Decimal64(10, 4), small()),
-        case("smallmoney", &[0x7a], Framing::Fixed, DataType::Decimal64(10, 4), small()),
+        case("smallmoney", &[0x6e, 4], Framing::Byte, DataType::Decimal128(10, 4), small()),
+        case("smallmoney", &[0x7a], Framing::Fixed, DataType::Decimal128(10, 4), small()),
     ])
     .await;
 }
@@ -433,11 +431,15 @@ async fn a_datetimeoffset_is_an_instant_or_text_with_its_offset() {
             ("'2024-02-29T12:34:56.789+00:00'", offset(45_296_789, 4, LEAP_DAY, 0), third),
         ]
     };
-    let instants = values("2024-02-29 12:34:56.789+00", "2024-03-01 00:34:56.789+00", "2024-02-29 12:34:56.789+00");
+    let instants =
+        values("2024-02-29 12:34:56.789+00", "2024-03-01 00:34:56.789+00", "2024-02-29 12:34:56.789+00");
     let utc = DataType::Timestamp(MICROSECONDS, Some("UTC".into()));
     check(&case("datetimeoffset(3)", &[0x2b, 3], Framing::Byte, utc, instants), |_| {}).await;
-    let texts =
-        values("2024-02-29 14:34:56.789 +02:00", "2024-02-29 19:34:56.789 -05:00", "2024-02-29 12:34:56.789 +00:00");
+    let texts = values(
+        "2024-02-29 14:34:56.789 +02:00",
+        "2024-02-29 19:34:56.789 -05:00",
+        "2024-02-29 12:34:56.789 +00:00",
+    );
     check(&case("datetimeoffset(3)", &[0x2b, 3], Framing::Byte, DataType::Utf8, texts), |configuration| {
         configuration.datetimeoffset = OffsetPolicy::Text;
     })
@@ -454,25 +456,38 @@ async fn texts_of_every_length_and_encoding_are_utf_8() {
         vec![
             ("N'Zür𝄞日'", utf16("Zür𝄞日"), "Zür𝄞日"),
             ("N''", Vec::new(), ""),
-            ("N'plain text, longer than eight'", utf16("plain text, longer than eight"), "plain text, longer than eight"),
+            (
+                "N'plain text, longer than eight'",
+                utf16("plain text, longer than eight"),
+                "plain text, longer than eight",
+            ),
         ]
     };
     check_all(vec![
-        case("char(6)", &with_collation(&[0xaf, 6, 0], LATIN), Short, text(), vec![("'ab'", b"ab    ".to_vec(), "ab    ")]),
+        case(
+            "char(6)",
+            &with_collation(&[0xaf, 6, 0], LATIN),
+            Short,
+            text(),
+            vec![("'ab'", b"ab    ".to_vec(), "ab    ")],
+        ),
         case("varchar(100)", &with_collation(&[0xa7, 100, 0], LATIN), Short, text(), latin()),
         case("varchar(max)", &with_collation(&[0xa7, 0xff, 0xff], LATIN), Chunks, text(), latin()),
         case("text", &with_collation(&[0x23, 0xff, 0xff, 0xff, 0x7f], LATIN), Pointer, text(), latin()),
-        case("nchar(4)", &with_collation(&[0xef, 8, 0], LATIN), Short, text(), vec![("N'ä'", utf16("ä   "), "ä   ")]),
+        case(
+            "nchar(4)",
+            &with_collation(&[0xef, 8, 0], LATIN),
+            Short,
+            text(),
+            vec![("N'ä'", utf16("ä   "), "ä   ")],
+        ),
         case("nvarchar(100)", &with_collation(&[0xe7, 200, 0], LATIN), Short, text(), unicode()),
         case("nvarchar(max)", &with_collation(&[0xe7, 0xff, 0xff], LATIN), Chunks, text(), unicode()),
         case("ntext", &with_collation(&[0x63, 0xff, 0xff, 0xff, 0x7f], LATIN), Pointer, text(), unicode()),
     ])
     .await;
-    let values = vec![(
-        "N'Zür𝄞日' COLLATE Latin1_General_100_CI_AS_SC_UTF8",
-        "Zür𝄞日".as_bytes().to_vec(),
-        "Zür𝄞日",
-    )];
+    let values =
+        vec![("N'Zür𝄞日' COLLATE Latin1_General_100_CI_AS_SC_UTF8", "Zür𝄞日".as_bytes().to_vec(), "Zür𝄞日")];
     let case = case("varchar(100)", &with_collation(&[0xa7, 100, 0], utf8), Short, text(), values);
     check(&case.not_on_babelfish(), |_| {}).await;
 }
@@ -499,7 +514,13 @@ async fn bytes_are_bytes() {
     use Framing::{Chunks, Pointer, Short};
     let bytes = || vec![("0x00FF10", vec![0, 0xff, 0x10], "\\x00ff10"), ("0x", Vec::new(), "\\x")];
     check_all(vec![
-        case("binary(3)", &[0xad, 3, 0], Short, DataType::Binary, vec![("0x00FF10", vec![0, 0xff, 0x10], "\\x00ff10")]),
+        case(
+            "binary(3)",
+            &[0xad, 3, 0],
+            Short,
+            DataType::Binary,
+            vec![("0x00FF10", vec![0, 0xff, 0x10], "\\x00ff10")],
+        ),
         case("varbinary(100)", &[0xa5, 100, 0], Short, DataType::Binary, bytes()),
         case("varbinary(max)", &[0xa5, 0xff, 0xff], Chunks, DataType::Binary, bytes()),
         case("image", &[0x22, 0xff, 0xff, 0xff, 0x7f], Pointer, DataType::Binary, bytes()),
@@ -509,7 +530,8 @@ async fn bytes_are_bytes() {
             Short,
             DataType::Binary,
             vec![("0x00000000000007D1", vec![0, 0, 0, 0, 0, 0, 7, 0xd1], "\\x00000000000007d1")],
-        ),
+        )
+        .not_on_babelfish(),
     ])
     .await;
 }
@@ -517,7 +539,8 @@ async fn bytes_are_bytes() {
 #[tokio::test]
 async fn identifiers_and_documents_are_text() {
     let guid = "6F9619FF-8B86-D011-B42D-00C04FC964FF";
-    let bytes = vec![0xff, 0x19, 0x96, 0x6f, 0x86, 0x8b, 0x11, 0xd0, 0xb4, 0x2d, 0, 0xc0, 0x4f, 0xc9, 0x64, 0xff];
+    let bytes =
+        vec![0xff, 0x19, 0x96, 0x6f, 0x86, 0x8b, 0x11, 0xd0, 0xb4, 0x2d, 0, 0xc0, 0x4f, 0xc9, 0x64, 0xff];
     let guid = case(
         "uniqueidentifier",
         &[0x24, 16],
@@ -565,19 +588,23 @@ async fn a_sql_variant_is_the_text_of_the_value_in_it() {
         ("CAST('-0.05' AS decimal(5,2))", variant(0x6c, &[5, 2], &decimal(true, 5, 4)), "-0.05"),
         ("CAST('1.2345' AS money)", variant(0x3c, &[], &[0, 0, 0, 0, 0x39, 0x30, 0, 0]), "1.2345"),
         ("CAST('2024-02-29' AS date)", variant(0x28, &[], &day(LEAP_DAY)), "2024-02-29"),
+        ("CAST('Zür' AS varchar(100))", variant(0xa7, &collation_and_length, b"Z\xfcr"), "Zür"),
+        ("CAST(N'日' AS nvarchar(50))", variant(0xe7, &collation_and_length, &utf16("日")), "日"),
+        ("CAST(0x0AFF AS varbinary(10))", variant(0xa5, &[10, 0], &[0x0a, 0xff]), "0x0AFF"),
+    ];
+    let times = vec![
         (
             "CAST('2024-02-29T12:34:56.789' AS datetime2(3))",
             variant(0x2a, &[3], &[clock(45_296_789, 4), day(LEAP_DAY)].concat()),
             "2024-02-29 12:34:56.789",
         ),
         ("CAST('12:34:56' AS time(0))", variant(0x29, &[0], &clock(45_296, 3)), "12:34:56"),
-        ("CAST('Zür' AS varchar(100))", variant(0xa7, &collation_and_length, b"Z\xfcr"), "Zür"),
-        ("CAST(N'日' AS nvarchar(50))", variant(0xe7, &collation_and_length, &utf16("日")), "日"),
-        ("CAST(0x0AFF AS varbinary(10))", variant(0xa5, &[10, 0], &[0x0a, 0xff]), "0x0AFF"),
     ];
-    // Babelfish sends some of these with other properties; see the next test.
-    let case = case("sql_variant", &[0x62, 0x49, 0x1f, 0, 0], Framing::Long, DataType::Utf8, values);
-    check(&case, |_| {}).await;
+    let variants =
+        |values| case("sql_variant", &[0x62, 0x49, 0x1f, 0, 0], Framing::Long, DataType::Utf8, values);
+    check(&variants(values), |_| {}).await;
+    // Babelfish forgets the scale of the value.
+    check(&variants(times).not_on_babelfish(), |_| {}).await;
 }
 
 #[tokio::test]
@@ -595,8 +622,9 @@ async fn clr_types_are_turned_into_text_by_the_server() {
         let columns = vec![Column::int("id"), Column::new("place", name, &udt(name), Framing::Chunks)];
         let rows = vec![vec![Some(vec![1, 0, 0, 0]), Some(utf16("POINT (1 2)"))]];
         let server = TdsServer::start(Script::of(columns, rows)).await;
-        let found =
-            read(&open(server.configuration()), &query("SELECT id, place FROM t ORDER BY id"), 1).await.unwrap();
+        let found = read(&open(server.configuration()), &query("SELECT id, place FROM t ORDER BY id"), 1)
+            .await
+            .unwrap();
         assert_eq!(column(&found, "place"), [Some("POINT (1 2)".to_owned())]);
         let batches = server.batches();
         let sent = batches.last().unwrap();
@@ -609,7 +637,12 @@ async fn clr_types_are_turned_into_text_by_the_server() {
         );
     }
     // A type of a later version.
-    let columns = vec![Column::new("value", "brandnew(3)", &with_collation(&[0xe7, 0xff, 0xff], LATIN), Framing::Chunks)];
+    let columns = vec![Column::new(
+        "value",
+        "brandnew(3)",
+        &with_collation(&[0xe7, 0xff, 0xff], LATIN),
+        Framing::Chunks,
+    )];
     let server = TdsServer::start(Script::of(columns, vec![vec![Some(utf16("x"))]])).await;
     let found = read(&open(server.configuration()), &query("SELECT value FROM t"), 1).await.unwrap();
     assert_eq!(column(&found, "value"), [Some("x".to_owned())]);
@@ -625,7 +658,7 @@ async fn columns_need_names_of_their_own() {
         let server = TdsServer::start(Script::of(columns, Vec::new())).await;
         let source = open(server.configuration());
         if expected.is_empty() {
-            read(&source, &query("SELECT 1"), 1).await.unwrap();
+            read(&source, &query("SELECT id + 1 FROM t"), 1).await.unwrap();
             continue;
         }
         let fault = refused(&source, &query("SELECT a, a FROM t"), 1).await;

@@ -98,7 +98,9 @@ fn message(rows: &[Fields], chunk: usize) -> Vec<u8> {
         message.push(if has_bitmap { 0xd2 } else { 0xd1 });
         if has_bitmap {
             for eight in fields.chunks(8) {
-                message.push((0..8).filter(|bit| matches!(eight.get(*bit), Some(None))).map(|bit| 1 << bit).sum());
+                message.push(
+                    (0..8).filter(|bit| matches!(eight.get(*bit), Some(None))).map(|bit| 1 << bit).sum(),
+                );
             }
         }
         for (field, (_, length)) in fields.iter().zip(columns()) {
@@ -228,7 +230,9 @@ fn check_values(rows: &[Fields], found: &RecordBatch) {
                     let value = array.as_primitive::<Int64Type>().value(index);
                     assert_eq!(value.to_le_bytes()[..], field[..]);
                 }
-                2 => assert_eq!(i128::from(array.as_primitive::<Decimal64Type>().value(index)), signed(field)),
+                2 => {
+                    assert_eq!(i128::from(array.as_primitive::<Decimal64Type>().value(index)), signed(field))
+                }
                 3 => assert_eq!(array.as_primitive::<Decimal128Type>().value(index), signed(field)),
                 4 => {
                     let value = array.as_primitive::<Decimal128Type>().value(index);
@@ -241,7 +245,8 @@ fn check_values(rows: &[Fields], found: &RecordBatch) {
                 }
                 6 => {
                     let value = array.as_primitive::<TimestampMicrosecondType>().value(index);
-                    let expected = (number(&field[5..]) - i128::from(EPOCH)) * 86_400_000_000 + number(&field[..5]);
+                    let expected =
+                        (number(&field[5..]) - i128::from(EPOCH)) * 86_400_000_000 + number(&field[..5]);
                     assert_eq!(i128::from(value), expected);
                 }
                 7 => {
@@ -251,10 +256,16 @@ fn check_values(rows: &[Fields], found: &RecordBatch) {
                 8 | 9 => {
                     let units: Vec<u16> =
                         field.chunks(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]])).collect();
-                    assert_eq!(array.as_string::<i32>().value(index), String::from_utf16(&units).expect("UTF-16"));
+                    assert_eq!(
+                        array.as_string::<i32>().value(index),
+                        String::from_utf16(&units).expect("UTF-16")
+                    );
                 }
                 10 => assert_eq!(array.as_binary::<i32>().value(index), &field[..]),
-                _ => assert_eq!(array.as_string::<i32>().value(index), (number(&field[2..]) as i32).to_string()),
+                _ => assert_eq!(
+                    array.as_string::<i32>().value(index),
+                    (number(&field[2..]) as i32).to_string()
+                ),
             }
         }
     }

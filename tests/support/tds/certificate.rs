@@ -13,6 +13,18 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use crate::support::folder::Folder;
 
+const CONFIGURATION: &str = "\
+[req]
+distinguished_name = name
+x509_extensions = server
+prompt = no
+[name]
+CN = localhost
+[server]
+basicConstraints = critical, CA:FALSE
+subjectAltName = DNS:localhost, IP:127.0.0.1
+";
+
 #[derive(Clone)]
 pub(crate) struct Certificate {
     folder: Arc<Folder>,
@@ -22,10 +34,11 @@ impl Certificate {
     #[expect(clippy::disallowed_methods, reason = "the tests start programs of their own")]
     pub(crate) fn new() -> Self {
         let folder = Folder::new();
+        std::fs::write(folder.path().join("openssl.cnf"), CONFIGURATION).expect("write openssl.cnf");
         let status = Command::new("openssl")
             .current_dir(folder.path())
-            .args(["req", "-new", "-x509", "-days", "2", "-nodes", "-newkey", "rsa:2048"])
-            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+            .args(["req", "-new", "-x509", "-days", "2", "-nodes", "-config", "openssl.cnf"])
+            .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
             .args(["-keyout", "key.pem", "-out", "certificate.pem"])
             .stderr(Stdio::null())
             .status()

@@ -54,7 +54,8 @@ impl Sender<'_> {
         let piece = PACKET_BYTES - 8;
         let whole = (self.waiting.len() - 1) / piece * piece;
         let rest = self.waiting.split_off(whole);
-        let packets: Vec<u8> = self.waiting.chunks(piece).flat_map(|piece| packet(RESULT, 0, piece)).collect();
+        let packets: Vec<u8> =
+            self.waiting.chunks(piece).flat_map(|piece| packet(RESULT, 0, piece)).collect();
         self.waiting = rest;
         self.stream.write_all(&packets).await
     }
@@ -163,8 +164,7 @@ async fn answer_login(
         message[offset..offset + length * 2].to_vec()
     };
     let text = |bytes: &[u8]| {
-        let units: Vec<u16> =
-            bytes.chunks(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]])).collect();
+        let units: Vec<u16> = bytes.chunks(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]])).collect();
         String::from_utf16(&units).expect("UTF-16")
     };
     let password: Vec<u8> = bytes(44).iter().map(|byte| (byte ^ 0xa5).rotate_left(4)).collect();
@@ -237,7 +237,7 @@ async fn batches(stream: &mut dyn Both, script: &Script, log: &Log) -> io::Resul
                 }
                 send(stream, &[tokens, message].concat()).await?;
             }
-            Answer::Rows => rows(stream, script, log).await?,
+            Answer::Rows => rows(stream, &sql, script, log).await?,
         }
     }
 }
@@ -268,7 +268,14 @@ fn answer(sql: &str, script: &Script) -> Answer {
     let some = |text: &str| Some(text.to_owned());
     let message = if sql.contains("sp_describe_first_result_set") {
         let rows: Vec<_> = script.columns.iter().filter(|_| script.describes).map(describe).collect();
-        let names = ["is_hidden", "name", "is_nullable", "system_type_name", "user_type_name", "assembly_qualified_type_name"];
+        let names = [
+            "is_hidden",
+            "name",
+            "is_nullable",
+            "system_type_name",
+            "user_type_name",
+            "assembly_qualified_type_name",
+        ];
         // A procedure ends its result, and then itself.
         let mut message = texts(&names, &rows);
         let end = message.len() - 13;
@@ -280,7 +287,8 @@ fn answer(sql: &str, script: &Script) -> Answer {
         message.extend(done);
         message
     } else if sql.contains("sp_prepare") || sql.contains("TOP (0)") {
-        let columns: Vec<Column> = script.columns.iter().map(cast_column).collect();
+        let columns: Vec<Column> =
+            chosen(sql, script).into_iter().map(|index| cast_column(&script.columns[index])).collect();
         [wire::columns(&columns), wire::done(wire::COUNTED, 0)].concat()
     } else if sql.contains("sys.databases") {
         let state = if script.snapshots { "1" } else { "0" };
@@ -327,9 +335,17 @@ fn cast_column(column: &Column) -> Column {
     }
 }
 
-async fn rows(stream: &mut dyn Both, script: &Script, log: &Log) -> io::Result<()> {
-    let columns: Vec<Column> = script.columns.iter().map(cast_column).collect();
-    let rows: &Rows = &script.rows;
+/// The columns that a statement of the agent selects, by their place in the script.
+fn chosen(sql: &str, script: &Script) -> Vec<usize> {
+    let is_chosen = |column: &Column| !sql.contains("q.[") || sql.contains(&format!(" AS [{}]", column.name));
+    (0..script.columns.len()).filter(|index| is_chosen(&script.columns[*index])).collect()
+}
+
+async fn rows(stream: &mut dyn Both, sql: &str, script: &Script, log: &Log) -> io::Result<()> {
+    let chosen = chosen(sql, script);
+    let columns: Vec<Column> = chosen.iter().map(|index| cast_column(&script.columns[*index])).collect();
+    let rows: Rows =
+        script.rows.iter().map(|row| chosen.iter().map(|index| row[*index].clone()).collect()).collect();
     let mut sender = Sender { stream, waiting: Vec::new() };
     sender.put(&wire::columns(&columns)).await?;
     let tokens: Vec<u8> = rows

@@ -15,7 +15,9 @@ use arrow::datatypes::{DataType, Decimal64Type, Decimal128Type, TimeUnit};
 
 use self::decimal::{Decimals, Magnitude, Money4, Money8};
 use self::fixed::{Booleans, Fixed, Float4, Float8, Int2, Int4, Int8, TinyInt};
-use self::temporal::{Clock, Date, DateTime, Instant, OffsetText, SmallDateTime, TimeOfDay};
+use self::temporal::{
+    Clock, Date, DateTime, Instant, Microseconds, Nanoseconds, OffsetText, SmallDateTime, TimeOfDay,
+};
 use self::text::{Binaries, Texts};
 use super::protocol::type_info::{Kind, TypeInfo};
 use super::rows::Block;
@@ -124,22 +126,22 @@ pub(super) fn decoder(type_info: TypeInfo, data_type: &DataType) -> Option<Box<d
             Box::new(Fixed::new(DateTime, data_type))
         }
         (Kind::Time { scale }, DataType::Time64(Microsecond)) => {
-            Box::new(Fixed::new(TimeOfDay::<false>(Clock::of(scale)?), data_type))
+            Box::new(Fixed::new(TimeOfDay::<Microseconds>::new(Clock::of(scale)?), data_type))
         }
         (Kind::Time { scale }, DataType::Time64(Nanosecond)) => {
-            Box::new(Fixed::new(TimeOfDay::<true>(Clock::of(scale)?), data_type))
+            Box::new(Fixed::new(TimeOfDay::<Nanoseconds>::new(Clock::of(scale)?), data_type))
         }
         (Kind::DateTime2 { scale }, DataType::Timestamp(Microsecond, None)) => {
-            Box::new(Fixed::new(Instant::<false, 0>(Clock::of(scale)?), data_type))
+            Box::new(Fixed::new(Instant::<Microseconds>::local(Clock::of(scale)?), data_type))
         }
         (Kind::DateTime2 { scale }, DataType::Timestamp(Nanosecond, None)) => {
-            Box::new(Fixed::new(Instant::<true, 0>(Clock::of(scale)?), data_type))
+            Box::new(Fixed::new(Instant::<Nanoseconds>::local(Clock::of(scale)?), data_type))
         }
         (Kind::DateTimeOffset { scale }, DataType::Timestamp(Microsecond, Some(_))) => {
-            Box::new(Fixed::new(Instant::<false, 2>(Clock::of(scale)?), data_type))
+            Box::new(Fixed::new(Instant::<Microseconds>::with_offset(Clock::of(scale)?), data_type))
         }
         (Kind::DateTimeOffset { scale }, DataType::Timestamp(Nanosecond, Some(_))) => {
-            Box::new(Fixed::new(Instant::<true, 2>(Clock::of(scale)?), data_type))
+            Box::new(Fixed::new(Instant::<Nanoseconds>::with_offset(Clock::of(scale)?), data_type))
         }
         (Kind::DateTimeOffset { scale }, DataType::Utf8) => {
             Box::new(Texts::new(OffsetText(Clock::of(scale)?)))

@@ -3,7 +3,13 @@
 //! Days count from 0001-01-01, those of `datetime` and `smalldatetime` from 1900-01-01; all are days
 //! of the Gregorian calendar. Times count from midnight in units of their scale.
 
-use arrow::datatypes::{Date32Type, Time64MicrosecondType, TimestampMicrosecondType};
+use std::marker::PhantomData;
+
+use arrow::array::ArrowPrimitiveType;
+use arrow::datatypes::{
+    Date32Type, Time64MicrosecondType, Time64NanosecondType, TimestampMicrosecondType,
+    TimestampNanosecondType,
+};
 
 use super::Invalid;
 use super::fixed::{FixedWidth, array};
@@ -113,48 +119,95 @@ impl Clock {
     }
 }
 
-/// Units of 100 nanoseconds, below 2^50.
-#[inline]
-fn scaled<const NANOSECONDS: bool>(ticks: u64) -> i64 {
-    let ticks = ticks.cast_signed();
-    if NANOSECONDS { ticks * 100 } else { ticks / 10 }
+/// What a time is counted in.
+pub(super) trait Unit: Send {
+    /// The Arrow type of a time of day.
+    type Time: ArrowPrimitiveType<Native = i64>;
+    /// The Arrow type of an instant.
+    type Timestamp: ArrowPrimitiveType<Native = i64>;
+    /// Units in a day.
+    const DAY: i64;
+
+    /// Units of 100 nanoseconds, below 2^40, in this unit.
+    fn scaled(ticks: u64) -> i64;
 }
 
-/// `time`, in microseconds or nanoseconds. The seventh digit is cut off microseconds.
-pub(super) struct TimeOfDay<const NANOSECONDS: bool>(pub(super) Clock);
+/// Microseconds, off which the seventh digit is cut.
+pub(super) struct Microseconds;
 
-impl<const NANOSECONDS: bool> FixedWidth for TimeOfDay<NANOSECONDS> {
-    // The decoder gives the array its type.
-    type Arrow = Time64MicrosecondType;
+impl Unit for Microseconds {
+    type Time = Time64MicrosecondType;
+    type Timestamp = TimestampMicrosecondType;
+    const DAY: i64 = DAY_MICROSECONDS;
+
+    #[inline]
+    fn scaled(ticks: u64) -> i64 {
+        ticks.cast_signed() / 10
+    }
+}
+
+/// Nanoseconds.
+pub(super) struct Nanoseconds;
+
+impl Unit for Nanoseconds {
+    type Time = Time64NanosecondType;
+    type Timestamp = TimestampNanosecondType;
+    const DAY: i64 = DAY_MICROSECONDS * 1000;
+
+    #[inline]
+    fn scaled(ticks: u64) -> i64 {
+        ticks.cast_signed() * 100
+    }
+}
+
+/// `time`.
+pub(super) struct TimeOfDay<U>(Clock, PhantomData<U>);
+
+impl<U> TimeOfDay<U> {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self(clock, PhantomData)
+    }
+}
+
+impl<U: Unit> FixedWidth for TimeOfDay<U> {
+    type Arrow = U::Time;
 
     #[inline]
     fn read(&self, field: &[u8]) -> Result<i64, Invalid> {
         let (ticks, rest) = self.0.read(field)?;
-        if rest.is_empty() { Ok(scaled::<NANOSECONDS>(ticks)) } else { Err(Invalid::Malformed) }
+        if rest.is_empty() { Ok(U::scaled(ticks)) } else { Err(Invalid::Malformed) }
     }
 }
 
 /// `datetime2` and, with an offset of two bytes behind it, `datetimeoffset`, which is UTC on the wire.
-pub(super) struct Instant<const NANOSECONDS: bool, const OFFSET: usize>(pub(super) Clock);
+pub(super) struct Instant<U> {
+    clock: Clock,
+    offset_bytes: usize,
+    unit: PhantomData<U>,
+}
 
-impl<const NANOSECONDS: bool, const OFFSET: usize> FixedWidth for Instant<NANOSECONDS, OFFSET> {
-    type Arrow = TimestampMicrosecondType;
+impl<U> Instant<U> {
+    pub(super) fn local(clock: Clock) -> Self {
+        Self { clock, offset_bytes: 0, unit: PhantomData }
+    }
+
+    pub(super) fn with_offset(clock: Clock) -> Self {
+        Self { offset_bytes: 2, ..Self::local(clock) }
+    }
+}
+
+impl<U: Unit> FixedWidth for Instant<U> {
+    type Arrow = U::Timestamp;
 
     #[inline]
     fn read(&self, field: &[u8]) -> Result<i64, Invalid> {
-        let (ticks, rest) = self.0.read(field)?;
+        let (ticks, rest) = self.clock.read(field)?;
         let (date, offset) = rest.split_first_chunk().ok_or(Invalid::Malformed)?;
-        if offset.len() != OFFSET {
+        if offset.len() != self.offset_bytes {
             return Err(Invalid::Malformed);
         }
-        let days = i64::from(days(*date)?);
-        let time = scaled::<NANOSECONDS>(ticks);
-        if NANOSECONDS {
-            let day = days.checked_mul(DAY_MICROSECONDS * 1000).ok_or(Invalid::Instant)?;
-            day.checked_add(time).ok_or(Invalid::Instant)
-        } else {
-            Ok(days * DAY_MICROSECONDS + time)
-        }
+        let day = i64::from(days(*date)?).checked_mul(U::DAY).ok_or(Invalid::Instant)?;
+        day.checked_add(U::scaled(ticks)).ok_or(Invalid::Instant)
     }
 }
 
