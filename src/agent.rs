@@ -14,21 +14,25 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, ApiState};
+use crate::api::{self, Access, ApiState};
 use crate::catalog::{Catalog, SourceInfo};
 use crate::config::{Config, SourceConnection, TargetConnection, TransferSettings};
 use crate::destination::Destination;
 use crate::destination::local::LocalDestination;
 use crate::destination::s3::S3Destination;
+use crate::destination::snowflake_stage::SnowflakeStageDestination;
 use crate::fault::Fault;
 use crate::shutdown::Shutdown;
+use crate::snowflake::Client;
 use crate::source::Source;
 use crate::source::postgres::Postgres;
 use crate::source::read_only::SqlDialect;
 use crate::source::sqlite::SqliteDatabase;
 use crate::source::sqlserver::SqlServer;
-use crate::task_source::TaskSource;
 use crate::task_source::local::LocalQueue;
+use crate::task_source::remote_api::RemoteApi;
+use crate::task_source::snowflake::SnowflakeQueue;
+use crate::task_source::{ReadTask, TaskSource};
 use crate::telemetry::Metrics;
 use crate::transfer::plan;
 use crate::worker::{Pool, PoolSettings, Runner};
@@ -38,8 +42,21 @@ const ABORT_LIMIT: Duration = Duration::from_secs(20);
 /// How long open requests may take once everything else has ended.
 const API_LIMIT: Duration = Duration::from_secs(5);
 
+/// When an agent ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// When it is told to.
+    Service,
+    /// When its queues are drained.
+    Once,
+}
+
 /// A running agent.
 pub struct Agent {
+    pool: Pool,
+    runner: Arc<Runner>,
+    task_sources: Vec<Arc<dyn TaskSource>>,
+    mode: Mode,
     address: SocketAddr,
     queue: LocalQueue,
     queue_tasks: Shutdown,
@@ -52,7 +69,7 @@ pub struct Agent {
 impl Agent {
     /// Opens the queue, builds every connection, and starts workers and API. Tasks of an agent that
     /// died before are leased at once.
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
+    pub async fn start(config: Config, mode: Mode) -> anyhow::Result<Self> {
         let shutdown = Shutdown::new();
         let catalog = Arc::new(catalog(&config, &shutdown).await?);
         check_memory(&config, &catalog)?;
@@ -75,27 +92,38 @@ impl Agent {
             Arc::clone(&metrics),
             shutdown.clone(),
         );
+        let runner = Arc::new(match mode {
+            Mode::Service => runner,
+            Mode::Once => runner.remembering_failures(),
+        });
         let settings = PoolSettings {
             workers: config.application.workers,
             interval: config.application.task_fetch_interval,
+            once: mode == Mode::Once,
         };
-        let task_sources: Vec<Arc<dyn TaskSource>> = vec![Arc::new(queue.clone())];
-        let pool = Pool::start(settings, task_sources, &Arc::new(runner), &shutdown);
+        let mut task_sources: Vec<Arc<dyn TaskSource>> = vec![Arc::new(queue.clone())];
+        task_sources.extend(remote_task_sources(&config, &catalog, &shutdown)?);
+        let pool = Pool::start(settings, task_sources.clone(), &runner, &shutdown);
 
         let router = api::router(ApiState {
             queue: queue.clone(),
-            pool,
+            pool: pool.clone(),
             catalog,
             metrics,
             shutdown: shutdown.clone(),
             default_format: config.transfer.format,
             max_body_bytes: config.server.max_body_bytes,
+            access: Access::new(&config.server),
         });
         let close_api = CancellationToken::new();
         let api =
             crate::shutdown::spawn_server(api::serve(listener, router, close_api.clone().cancelled_owned()));
         tracing::info!(%address, workers = config.application.workers, "the agent is ready");
         Ok(Self {
+            pool,
+            runner,
+            task_sources,
+            mode,
             address,
             queue,
             queue_tasks,
@@ -118,10 +146,23 @@ impl Agent {
         &self.shutdown
     }
 
-    /// Waits until a drain is asked for, then stops in order: readiness says no, leasing stops,
+    /// Waits until a drain is asked for, or with [`Mode::Once`] until the queues are drained, then stops in order: readiness says no, leasing stops,
     /// running tasks end, or are stopped after the grace time and released, the queue and the API
-    /// close. True when every task ended by itself or was released.
+    /// close. True when every task ended by itself or was released; with [`Mode::Once`] when the queues
+    /// are drained and no task failed.
     pub async fn until_stopped(self) -> bool {
+        let mut is_good = true;
+        if self.mode == Mode::Once {
+            let is_drained = tokio::select! {
+                () = self.pool.ended() => !self.pool.gave_up(),
+                () = self.shutdown.draining() => false,
+            };
+            let refused: usize = self.task_sources.iter().map(|source| source.refused_tasks()).sum();
+            let failed = self.runner.failed_tasks() + refused;
+            tracing::info!(is_drained, failed, "every queue that could be drained is drained");
+            is_good = is_drained && failed == 0;
+            self.shutdown.begin_drain();
+        }
         self.shutdown.draining().await;
         tracing::info!(grace = ?self.grace, "the agent drains: nothing new starts, running tasks may end");
         let drained = tokio::select! {
@@ -143,12 +184,12 @@ impl Agent {
         self.queue.close().await;
         self.queue_tasks.finished(API_LIMIT).await;
         tracing::info!("the agent has stopped");
-        ended
+        ended && is_good
     }
 }
 
 /// Every configured connection, by name.
-async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
+pub(crate) async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
     let mut catalog = Catalog::new();
     for (name, connection) in &config.sources {
         let source = source(connection.clone(), shutdown).map_err(explained);
@@ -196,12 +237,40 @@ pub async fn destination(
     Ok(match connection {
         TargetConnection::Local(config) => Arc::new(LocalDestination::new(config)),
         TargetConnection::S3(config) => Arc::new(S3Destination::new(config, shutdown).await?),
+        TargetConnection::Snowflake(config) => {
+            let client = Client::new(config.connection.clone(), shutdown)?;
+            let control_table = config.load_control_table.clone();
+            Arc::new(SnowflakeStageDestination::new(client, shutdown)?.with_control_table(control_table))
+        }
     })
 }
 
-/// Compares the memory equation with the configured limit.
-fn check_memory(config: &Config, catalog: &Catalog) -> anyhow::Result<()> {
-    let Some(limit) = config.application.memory_limit else { return Ok(()) };
+/// The task sources that run beside the local queue: the registry of task sources.
+fn remote_task_sources(
+    config: &Config,
+    catalog: &Arc<Catalog>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Vec<Arc<dyn TaskSource>>> {
+    let read: ReadTask = {
+        let (catalog, format) = (Arc::clone(catalog), config.transfer.format);
+        Arc::new(move |value| api::read_task(value, &catalog, format))
+    };
+    let affinity = config.application.affinity.as_deref();
+    let mut sources: Vec<Arc<dyn TaskSource>> = Vec::new();
+    if let Some(settings) = &config.task_sources.api {
+        let source = RemoteApi::new(settings, affinity, Arc::clone(&read)).map_err(explained);
+        sources.push(Arc::new(source.context("task_source.api")?));
+    }
+    if let Some(settings) = &config.task_sources.snowflake {
+        let source = SnowflakeQueue::new(settings, affinity, read, shutdown).map_err(explained);
+        sources.push(Arc::new(source.context("task_source.snowflake_stored_procedure")?));
+    }
+    Ok(sources)
+}
+
+/// Compares the memory equation with the configured limit. Returns the bytes that the tasks plan
+/// with at most.
+pub(crate) fn check_memory(config: &Config, catalog: &Catalog) -> anyhow::Result<u64> {
     let part_buffer =
         catalog.destinations().map(|(_, _, destination)| destination.part_buffer_bytes()).max().unwrap_or(0);
     let TransferSettings { slices, .. } = config.transfer;
@@ -211,13 +280,14 @@ fn check_memory(config: &Config, catalog: &Catalog) -> anyhow::Result<()> {
         &config.transfer,
         part_buffer,
     );
+    let Some(limit) = config.application.memory_limit else { return Ok(ceiling) };
     ensure!(
         ceiling <= limit.get(),
         "application.memory_limit is {limit} bytes and {workers} workers with {slices} slices can take {ceiling}. \
          Lower application.workers, transfer.slices, transfer.batch_bytes or transfer.row_group_bytes, or raise the limit.",
         workers = config.application.workers,
     );
-    Ok(())
+    Ok(ceiling)
 }
 
 /// A fault with its remedy, for a person at a terminal.

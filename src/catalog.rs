@@ -7,7 +7,7 @@ use crate::destination::Destination;
 use crate::fault::{Fault, FaultKind};
 use crate::source::Source;
 use crate::source::read_only::SqlDialect;
-use crate::task::{Compression, DestinationKind, FileFormat, TaskSpec};
+use crate::task::{Compression, DestinationKind, DestinationSpec, FileFormat, TaskSpec};
 
 /// Every source and destination that tasks can name.
 #[derive(Default)]
@@ -90,7 +90,7 @@ impl Catalog {
     /// The source and the destination of a task.
     pub fn resolve(&self, spec: &TaskSpec) -> Result<Ends, Fault> {
         let source = self.sources.get(&spec.source.connection);
-        let destination = self.destinations.get(spec.destination.connection_name());
+        let destination = self.destinations.get(self.destination_name(&spec.destination));
         match (source, destination) {
             (Some((_, source)), Some((kind, destination))) if *kind == spec.destination.kind => {
                 Ok((Arc::clone(source), Arc::clone(destination)))
@@ -113,7 +113,7 @@ impl Catalog {
             let detail = self.unknown("source", name, self.sources.keys());
             misfits.push(Misfit { pointer: "/source_config/database", detail });
         }
-        let name = spec.destination.connection_name();
+        let name = self.destination_name(&spec.destination);
         match self.destinations.get(name) {
             None => {
                 let same_kind =
@@ -144,6 +144,23 @@ impl Catalog {
             });
         }
         misfits
+    }
+
+    /// The target connection that a task means. The Snowflake sections of version 1.2.0 are named
+    /// by the way they log in, so when there is only one, it needs no name.
+    fn destination_name<'a>(&'a self, destination: &'a DestinationSpec) -> &'a str {
+        let named = destination.connection_name();
+        if destination.connection.is_some()
+            || destination.kind != DestinationKind::SnowflakeStage
+            || self.destinations.contains_key(named)
+        {
+            return named;
+        }
+        let mut stages = self.destinations.iter().filter(|(_, (kind, _))| *kind == destination.kind);
+        match (stages.next(), stages.next()) {
+            (Some((only, _)), None) => only,
+            _ => named,
+        }
     }
 
     fn unknown<'a>(&self, what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> String {

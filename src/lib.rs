@@ -16,6 +16,7 @@ mod quantity;
 pub mod retry;
 pub mod schema;
 pub mod shutdown;
+pub mod snowflake;
 pub mod source;
 pub mod task;
 pub mod task_source;

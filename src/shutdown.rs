@@ -44,6 +44,12 @@ impl Shutdown {
         self.drain.is_cancelled()
     }
 
+    /// True once abort was asked for.
+    #[must_use]
+    pub fn is_aborting(&self) -> bool {
+        self.abort.is_cancelled()
+    }
+
     /// Resolves when drain is asked for, at once if it already was.
     pub async fn draining(&self) {
         self.drain.cancelled().await;

@@ -177,14 +177,14 @@ prepare_matrix() {
     export TEST_POSTGRES_MATRIX=$found
 }
 
-# ---- Python: moto's S3 server and the foreign readers --------------------------------------------
+# ---- Python: servers that speak as S3 and Snowflake do, and the foreign readers -------------------
 
 prepare_python() {
     say "Python environment"
     local environment=$cache/venv stamp wanted
     if ! have python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
         if ! install_packages python3 python3-venv; then
-            lacks "python3 with its venv module (install 'python3' and 'python3-venv'): tests against S3, and those that read the files with another program"
+            lacks "python3 with its venv module (install 'python3' and 'python3-venv'): tests against S3 and fakesnow, and those that read the files with another program"
             return
         fi
     fi
@@ -194,15 +194,45 @@ prepare_python() {
         rm -rf "$environment"
         if ! { python3 -m venv "$environment" &&
             "$environment/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt; }; then
-            lacks "Python packages of tests/requirements.txt (is the package index reachable?): tests against S3, and those that read the files with another program"
+            lacks "Python packages of tests/requirements.txt (is the package index reachable?): tests against S3 and fakesnow, and those that read the files with another program"
             return
         fi
         printf '%s\n' "$wanted" >"$stamp"
     fi
     export TEST_PYTHON=$environment/bin/python
     export TEST_MOTO_SERVER=$environment/bin/moto_server
-    "$TEST_PYTHON" -c 'import duckdb, moto, pyarrow
-print("moto", moto.__version__, "pyarrow", pyarrow.__version__, "duckdb", duckdb.__version__)'
+    # The Python that has the module `fakesnow`.
+    export TEST_FAKESNOW=$TEST_PYTHON
+    "$TEST_PYTHON" -c 'import duckdb, fakesnow, importlib.metadata as metadata, moto, pyarrow
+print("moto", moto.__version__, "pyarrow", pyarrow.__version__, "duckdb", duckdb.__version__,
+      "fakesnow", metadata.version("fakesnow"))'
+}
+
+# ---- Azurite: an emulator of Azure Blob Storage ---------------------------------------------------
+
+azurite_version=3.37.0
+
+prepare_azurite() {
+    say "Azurite"
+    local folder=$cache/azurite-$azurite_version
+    local program=$folder/node_modules/.bin/azurite-blob
+    if ! have npm || ! have node; then
+        lacks "npm and node, which fetch and run Azurite: tests of Snowflake stages on Azure"
+        return
+    fi
+    if [[ ! -e $folder/.complete ]]; then
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        npm install --prefix "$folder" --ignore-scripts --no-save --no-audit --no-fund --loglevel=error \
+            "azurite@$azurite_version" >"$cache/npm.log" 2>&1 && touch "$folder/.complete"
+    fi
+    if [[ ! -e $folder/.complete || ! -x $program ]]; then
+        tail -n 3 "$cache/npm.log" >&2 || true
+        lacks "Azurite (azurite@$azurite_version of npm): tests of Snowflake stages on Azure"
+        return
+    fi
+    export TEST_AZURITE=$program
+    printf 'Azurite %s\n' "$azurite_version"
 }
 
 # ---- Rust ---------------------------------------------------------------------------------------
@@ -235,16 +265,20 @@ summary() {
 prepare_rust
 prepare_postgres
 prepare_pgbouncer
+if ! have envsubst && ! install_packages gettext-base; then
+    lacks "envsubst (install the package 'gettext-base'): tests of the container's entrypoint fail"
+fi
 prepare_matrix
 settle_postgres
 prepare_python
+prepare_azurite
 
 # In CI a server that is missing fails its tests; for people it skips them, and the summary says so.
 if [[ ${CI:-} == true ]]; then export REQUIRE_SERVERS=1; fi
 
 if [[ $only_prepare == yes ]]; then
     summary
-    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_PYTHON TEST_MOTO_SERVER; do
+    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_AZURITE; do
         if [[ -n ${!variable:-} ]]; then printf 'export %s=%q\n' "$variable" "${!variable}"; fi
     done
     exit 0

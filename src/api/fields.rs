@@ -48,6 +48,13 @@ impl Findings {
         self.errors.len() + self.more
     }
 
+    /// Everything that is wrong, as pointer and detail; what was only counted comes last.
+    pub(super) fn into_pairs(self) -> Vec<(String, String)> {
+        let more = (self.more > 0).then(|| (String::new(), format!("{} more fields are wrong", self.more)));
+        let pair = |error: FieldError| (error.pointer.unwrap_or_default(), error.detail);
+        self.errors.into_iter().map(pair).chain(more).collect()
+    }
+
     /// Passes `value` on when nothing is wrong.
     pub(super) fn or_problem<T>(self, value: T) -> Result<T, Problem> {
         if self.errors.is_empty() { Ok(value) } else { Err(Problem::validation(self.errors, self.more)) }
@@ -175,6 +182,11 @@ where
         let number = value.as_i64().and_then(|number| T::try_from(number).ok());
         number.filter(|number| bounds.contains(number)).ok_or_else(|| format!("expected {what}"))
     }
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| expected("`true` or `false`", value))
 }
 
 /// One of a few names.

@@ -64,9 +64,11 @@ pub(super) struct FlatTaskRequest {
     /// How version 1.2.0 would have read. `jdbc` is read by the agent itself; `bcp` is refused.
     #[schema(required = false)]
     pub source_type: SourceType,
-    /// The kind of store: `local` or `s3`.
+    /// The kind of store: `local`, `s3` or `snowflake_stage`, which version 1.2.0 spells
+    /// `snowflake:stage`.
     pub upload_type: DestinationKind,
-    /// Directory or key prefix below the root of the connection; no component may be `..`.
+    /// Directory or key prefix below the root of the connection; no component may be `..`. For a
+    /// Snowflake stage, the stage with its path, such as `@db.schema.stage/path/`.
     #[schema(max_length = 1024)]
     pub upload_path: String,
     /// Largest number of rows of one batch.
@@ -96,10 +98,18 @@ impl FlatTaskRequest {
         let schema = object.optional("schema", findings, name);
         let statement = object.required("statement", "an SQL query", findings, text);
         let source_type = object.optional("source_type", findings, source_type);
-        let what = "`local` or `s3`";
-        let upload_type = object.required("upload_type", what, findings, task_request::destination_kind);
-        let what = "a directory or key prefix below the root of the connection";
-        let upload_path = object.required("upload_path", what, findings, task_request::path);
+        let upload_type =
+            object.required("upload_type", task_request::KINDS, findings, task_request::destination_kind);
+        let upload_path = match upload_type {
+            Some(DestinationKind::SnowflakeStage) => {
+                let what = "a stage with a path on it, such as `@db.schema.stage/path/`";
+                object.required("upload_path", what, findings, task_request::stage)
+            }
+            Some(DestinationKind::Local | DestinationKind::S3) | None => {
+                let what = "a directory or key prefix below the root of the connection";
+                object.required("upload_path", what, findings, task_request::path)
+            }
+        };
         let suggested_batch_size =
             object.optional("suggested_batch_size", findings, integer(1..=MAX_BATCH_SIZE));
         if findings.count() > before {
@@ -122,6 +132,7 @@ impl FlatTaskRequest {
     /// checks the one and notes the other.
     pub(super) fn into_nested(self) -> TaskRequest {
         let SourceType::Jdbc = self.source_type;
+        let (path, stage) = task_request::place(self.upload_type, self.upload_path);
         TaskRequest {
             task_type: TaskType::DataExtraction,
             id: self.id,
@@ -136,11 +147,13 @@ impl FlatTaskRequest {
             },
             destination_config: DestinationRequest {
                 kind: self.upload_type,
-                path: self.upload_path,
+                path,
+                stage,
                 connection: None,
                 format: None,
                 compression: None,
                 max_file_size: None,
+                load: None,
             },
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             timeout: None,
@@ -156,7 +169,7 @@ pub(super) fn own_pointer(pointer: &str) -> &str {
         "/source_config/query" => "/statement",
         "/source_config/batch_size" => "/suggested_batch_size",
         "/destination_config/type" | "/destination_config/connection" => "/upload_type",
-        "/destination_config/path" => "/upload_path",
+        "/destination_config/path" | "/destination_config/stage" => "/upload_path",
         other => other,
     }
 }

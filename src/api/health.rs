@@ -5,15 +5,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use futures::future::join_all;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
+use super::authentication::Caller;
 use super::{Api, ApiState};
 use crate::catalog::Catalog;
 use crate::fault::Fault;
@@ -30,7 +31,7 @@ const CHECK_LIFETIME: Duration = Duration::from_secs(10);
     "service": "data_exchange_agent",
     "version": "0.1.0",
     "queue": "ok",
-    "workers": {"total": 4, "busy": 1, "state": "ok"},
+    "workers": {"total": 4, "busy": 1, "state": "ok", "running": {"local": 1}},
     "handling_tasks": true,
     "database_connections": {"sales": "connected", "teradata": "this version cannot read from it"},
     "destination_connections": {"local": "connected"}
@@ -68,6 +69,10 @@ pub(super) struct WorkersHealth {
     pub busy: usize,
     /// `ok`, `stopping`, or what is broken.
     pub state: &'static str,
+    /// Attempts that run, by task source; `/tasks` lists those of `local` only.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(required = false)]
+    pub running: BTreeMap<&'static str, usize>,
 }
 
 /// The process answers.
@@ -87,7 +92,8 @@ pub(super) struct Ready {
     pub reason: Option<String>,
 }
 
-/// Shows the state of the agent, its queue, its workers and its connections.
+/// Shows the state of the agent, its queue, its workers and its connections; those only to callers
+/// with an API key, where there are keys.
 #[utoipa::path(
     get, path = "/health", tag = "operation", operation_id = "health",
     responses(
@@ -95,9 +101,19 @@ pub(super) struct Ready {
         (status = 503, description = "The queue or the worker pool is broken", body = Health),
     )
 )]
-pub(super) async fn health(State(api): State<Api>) -> (StatusCode, Json<Health>) {
+pub(super) async fn health(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+) -> (StatusCode, Json<Health>) {
     let agent = &api.agent;
-    let (queue, connections) = tokio::join!(queue_state(agent), api.connections.get(&agent.catalog));
+    let connections = async {
+        match caller {
+            Caller::Known => api.connections.get(&agent.catalog).await,
+            // The names of databases are nothing for strangers.
+            Caller::Stranger => Arc::default(),
+        }
+    };
+    let (queue, connections) = tokio::join!(queue_state(agent), connections);
     let (workers_state, workers_whole) = match (agent.pool.is_whole(), agent.shutdown.is_draining()) {
         (_, true) => ("stopping", true),
         (true, false) => ("ok", true),
@@ -113,6 +129,7 @@ pub(super) async fn health(State(api): State<Api>) -> (StatusCode, Json<Health>)
             total: agent.pool.workers().get(),
             busy: agent.pool.running().count(),
             state: workers_state,
+            running: running_by_source(agent),
         },
         handling_tasks: agent.pool.is_handling(),
         database_connections: connections.sources.clone(),
@@ -148,6 +165,14 @@ pub(super) async fn ready(State(api): State<Api>) -> (StatusCode, Json<Ready>) {
     };
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Ready { ready: reason.is_none(), reason }))
+}
+
+fn running_by_source(agent: &ApiState) -> BTreeMap<&'static str, usize> {
+    let mut running = BTreeMap::new();
+    for (source, _, _) in agent.pool.running().all() {
+        *running.entry(source).or_default() += 1;
+    }
+    running
 }
 
 async fn queue_state(agent: &ApiState) -> Result<(), String> {

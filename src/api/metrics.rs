@@ -27,7 +27,7 @@ pub(super) async fn metrics(
         tasks: agent.queue.counts().await?,
         workers: agent.pool.workers().get(),
         workers_busy: running.len(),
-        rows_in_flight: running.iter().map(|(_, task)| task.progress.snapshot().rows).sum(),
+        rows_in_flight: running.iter().map(|(_, _, task)| task.progress.snapshot().rows).sum(),
     };
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], agent.metrics.render(&gauges)))
 }

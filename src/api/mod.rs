@@ -9,9 +9,10 @@
 //! database or a secret; a panic in a handler is a problem document; a request does work bounded
 //! by the size of its body.
 //!
-//! There is no authentication: the listener belongs on a loopback address, or behind something
-//! that has it.
+//! Callers show an API key; without any configured, the listener is on a loopback address, or behind
+//! something that keeps strangers out.
 
+mod authentication;
 mod control;
 mod events;
 mod extract;
@@ -20,6 +21,7 @@ mod flat;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod health;
+mod load_request;
 mod metrics;
 mod openapi;
 mod origin;
@@ -41,8 +43,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use self::authentication::Access;
 pub use self::openapi::openapi;
 pub use self::server::serve;
+pub use self::submission::read_task;
 use crate::catalog::Catalog;
 use crate::shutdown::Shutdown;
 use crate::task::FileFormat;
@@ -69,6 +73,8 @@ pub struct ApiState {
     pub default_format: FileFormat,
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
+    /// Who may do what.
+    pub access: Access,
 }
 
 /// The state and what the API itself remembers.
@@ -87,6 +93,7 @@ type Api = Arc<Shared>;
 /// The API of one agent.
 pub fn router(state: ApiState) -> Router {
     let document = openapi().to_json().expect("the document is made of texts and numbers");
+    let access = Arc::new(state.access.clone());
     let shared = Shared {
         agent: state,
         connections: health::ConnectionChecks::default(),
@@ -94,15 +101,16 @@ pub fn router(state: ApiState) -> Router {
         large_bodies: Arc::new(Semaphore::new(1)),
         openapi: Bytes::from(document),
     };
-    finished(Router::from(routes())).with_state(Arc::new(shared))
+    finished(Router::from(routes()), access).with_state(Arc::new(shared))
 }
 
 /// Puts the fallbacks and the layers around routes; the last layer is the outermost.
-fn finished<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+fn finished<S: Clone + Send + Sync + 'static>(routes: Router<S>, access: Arc<Access>) -> Router<S> {
     routes
         .fallback(problem::unknown_route)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(middleware::from_fn(origin::guard))
+        .layer(middleware::from_fn_with_state(access, authentication::guard))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn(problem::finish))
 }

@@ -5,13 +5,16 @@ use axum::extract::State;
 use axum::http::{HeaderName, header};
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{
+    ApiKey as SecurityKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{
-    Content, HeaderBuilder, ObjectBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder, Type,
+    Content, HeaderBuilder, ObjectBuilder, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder, Type,
 };
 use utoipa_axum::router::OpenApiRouter;
 
 use super::problem::{PROBLEM_JSON, ProblemDocument};
-use super::{Api, routes};
+use super::{Api, authentication, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -41,11 +44,16 @@ pub(super) fn empty() -> OpenApiRouter<Api> {
 #[must_use]
 pub fn openapi() -> Document {
     let mut document = routes().into_openapi();
-    for item in document.paths.paths.values_mut() {
+    for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
             complete(method, operation);
+            protect(path, operation);
         }
     }
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    let header = ApiKeyValue::new("X-API-Key");
+    components.add_security_scheme("api_key", SecurityScheme::ApiKey(SecurityKey::Header(header)));
     document
 }
 
@@ -56,6 +64,31 @@ pub fn openapi() -> Document {
 )]
 pub(super) async fn document(State(api): State<Api>) -> ([(HeaderName, &'static str); 1], Bytes) {
     ([(header::CONTENT_TYPE, "application/json")], api.openapi.clone())
+}
+
+/// Adds how a caller shows who it is, and what is answered when it does not.
+fn protect(path: &str, operation: &mut Operation) {
+    let mut add = |status: &str, description: &str| {
+        let responses = &mut operation.responses.responses;
+        responses.entry(status.to_owned()).or_insert_with(|| {
+            let mut response = ResponseBuilder::new().description(description).build();
+            finish_response(status, &mut response);
+            RefOr::T(response)
+        });
+    };
+    add("421", "The request calls the agent by a name that it does not know");
+    if authentication::OPEN.contains(&path) {
+        return;
+    }
+    add("401", "There are API keys, and the request has none of them");
+    add("403", "The API key does not allow this");
+    let nothing: [&str; 0] = [];
+    operation.security = Some(vec![
+        SecurityRequirement::new("bearer", nothing),
+        SecurityRequirement::new("api_key", nothing),
+        // Where no key is configured.
+        SecurityRequirement::default(),
+    ]);
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> + use<'_> {
@@ -83,14 +116,18 @@ fn complete(method: &str, operation: &mut Operation) {
     operation.responses.responses.insert("500".to_owned(), RefOr::T(defect));
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else { continue };
-        if status.starts_with(['4', '5']) && response.content.is_empty() {
-            let problem = Content::new(Some(Ref::from_schema_name("ProblemDocument")));
-            response.content.insert(PROBLEM_JSON.to_owned(), RefOr::T(problem));
-        }
-        let id = HeaderBuilder::new()
-            .description(Some("Names the request, in the log of the agent too"))
-            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
-            .build();
-        response.headers.insert("x-request-id".to_owned(), id.into());
+        finish_response(status, response);
     }
+}
+
+fn finish_response(status: &str, response: &mut Response) {
+    if status.starts_with(['4', '5']) && response.content.is_empty() {
+        let problem = Content::new(Some(Ref::from_schema_name("ProblemDocument")));
+        response.content.insert(PROBLEM_JSON.to_owned(), RefOr::T(problem));
+    }
+    let id = HeaderBuilder::new()
+        .description(Some("Names the request, in the log of the agent too"))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .build();
+    response.headers.insert("x-request-id".to_owned(), id.into());
 }

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::problem::{Problem, ProblemKind};
 
 /// Routes that change something whatever the method.
-const CHANGING: [&str; 2] = ["/handle_tasks", "/stop"];
+pub(super) const CHANGING: [&str; 2] = ["/handle_tasks", "/stop"];
 
 /// Refuses what would change something and comes from a page of another site.
 pub(super) async fn guard(request: Request, next: Next) -> Response {

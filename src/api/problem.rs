@@ -71,7 +71,10 @@ pub(super) struct FieldError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProblemKind {
     MalformedJson,
+    Unauthorized,
+    Forbidden,
     CrossSite,
+    UnknownHost,
     UnknownRoute,
     UnknownTask,
     MethodNotAllowed,
@@ -88,9 +91,12 @@ pub(super) enum ProblemKind {
 impl ProblemKind {
     /// Every kind.
     #[cfg(test)]
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::MalformedJson,
+        Self::Unauthorized,
+        Self::Forbidden,
         Self::CrossSite,
+        Self::UnknownHost,
         Self::UnknownRoute,
         Self::UnknownTask,
         Self::MethodNotAllowed,
@@ -107,7 +113,10 @@ impl ProblemKind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::MalformedJson => "urn:data-exchange-agent:problem:malformed-json",
+            Self::Unauthorized => "urn:data-exchange-agent:problem:unauthorized",
+            Self::Forbidden => "urn:data-exchange-agent:problem:forbidden",
             Self::CrossSite => "urn:data-exchange-agent:problem:cross-site",
+            Self::UnknownHost => "urn:data-exchange-agent:problem:unknown-host",
             Self::UnknownRoute => "urn:data-exchange-agent:problem:unknown-route",
             Self::UnknownTask => "urn:data-exchange-agent:problem:unknown-task",
             Self::MethodNotAllowed => "urn:data-exchange-agent:problem:method-not-allowed",
@@ -125,7 +134,10 @@ impl ProblemKind {
     fn title(self) -> &'static str {
         match self {
             Self::MalformedJson => "The body is not valid JSON",
+            Self::Unauthorized => "The request has no valid API key",
+            Self::Forbidden => "The request is not allowed to do this",
             Self::CrossSite => "The request comes from another web site",
+            Self::UnknownHost => "The request calls the agent by an unknown name",
             Self::UnknownRoute => "There is no such route",
             Self::UnknownTask => "There is no such task",
             Self::MethodNotAllowed => "The route does not know this method",
@@ -143,7 +155,9 @@ impl ProblemKind {
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::MalformedJson => StatusCode::BAD_REQUEST,
-            Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::UnknownRoute | Self::UnknownTask => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -174,6 +188,10 @@ impl Problem {
     /// A problem of `kind`; `detail` is shown to the caller.
     pub(super) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self(Box::new(Inner { kind, detail: detail.into(), errors: Vec::new(), cause: None }))
+    }
+
+    pub(super) fn kind(&self) -> ProblemKind {
+        self.0.kind
     }
 
     /// Wrong fields.

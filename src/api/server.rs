@@ -6,18 +6,23 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{Extension, Router};
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::authentication::Peer;
 use crate::shutdown::TaskSet;
 
 /// Longest time for the head of a request to arrive, and for a connection to be idle.
@@ -63,8 +68,8 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
         tokio::select! {
             () = &mut stop => break,
             (accepted, place) = accepted => match accepted {
-                Ok((stream, _)) => {
-                    let connection = serve_connection(stream, service.clone(), closing.clone());
+                Ok((stream, peer)) => {
+                    let connection = serve_connection(stream, peer, service.clone(), closing.clone());
                     connections.spawn(async move {
                         connection.await;
                         drop(place);
@@ -87,16 +92,21 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
     Ok(())
 }
 
-async fn serve_connection(stream: TcpStream, service: Router, closing: Closing) {
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, service: Router, closing: Closing) {
     // Without it small answers can wait for the acknowledgement of the one before.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection stays with delayed sending");
     }
+    let service = TowerToHyperService::new(service);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        service.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

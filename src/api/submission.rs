@@ -61,6 +61,19 @@ pub(super) fn read(
     findings.or_problem(Submission { tasks, is_list })
 }
 
+/// Reads one task that did not come over HTTP. What is wrong comes as pointer and detail.
+pub fn read_task(
+    value: &Value,
+    catalog: &Catalog,
+    default_format: FileFormat,
+) -> Result<Task, Vec<(String, String)>> {
+    let mut findings = Findings::default();
+    match read_one(value, "", catalog, default_format, &mut findings) {
+        Some(wanted) if findings.count() == 0 => Ok(wanted.task),
+        _ => Err(findings.into_pairs()),
+    }
+}
+
 fn read_one(
     value: &Value,
     pointer: &str,

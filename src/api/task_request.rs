@@ -9,9 +9,11 @@ use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, Type};
 use utoipa::openapi::{RefOr, SchemaFormat};
 
 use super::fields::{Findings, Object, choice, duration, expected, integer, line, short_line, size, text};
+use super::load_request::TableLoadRequest;
+use crate::snowflake::put::StageLocation;
 use crate::task::{
-    Compression, DEFAULT_MAX_ATTEMPTS, DestinationKind, DestinationSpec, FileFormat, MAX_SLICES, Read,
-    SourceSpec, Task, TaskId, TaskSpec,
+    Compression, DEFAULT_MAX_ATTEMPTS, DestinationKind, DestinationSpec, FileFormat, LoadSpec, MAX_SLICES,
+    Read, SourceSpec, Task, TaskId, TaskSpec,
 };
 
 /// Characters of a connection's or column's name.
@@ -37,8 +39,8 @@ const TASK_FIELDS: [&str; 7] =
     ["task_type", "id", "source_config", "destination_config", "max_attempts", "timeout", "priority"];
 const SOURCE_FIELDS: [&str; 7] =
     ["database", "query", "table", "columns", "slices", "slice_column", "batch_size"];
-const DESTINATION_FIELDS: [&str; 6] =
-    ["type", "path", "connection", "format", "compression", "max_file_size"];
+const DESTINATION_FIELDS: [&str; 8] =
+    ["type", "path", "stage", "connection", "format", "compression", "max_file_size", "load"];
 
 /// A task in the nested form.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -122,9 +124,16 @@ pub(super) struct DestinationRequest {
     #[serde(rename = "type")]
     pub kind: DestinationKind,
     /// Directory or key prefix below the root of the connection; no component may be `..`. An
-    /// empty text is the root itself.
+    /// empty text is the root itself. Required, except for `snowflake_stage`, which has `stage`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 1024)]
-    pub path: String,
+    pub path: Option<String>,
+    /// The stage of a `snowflake_stage`, with a path on it: `@db.schema.stage/path/`,
+    /// `@db.schema.%table/path/` or `@~/path/`. Names that are case-sensitive or have other
+    /// characters than letters, digits, `_` and `$` are in double quotes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 1024)]
+    pub stage: Option<String>,
     /// Name of a configured target connection; the one named like `type` when missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 128)]
@@ -140,6 +149,9 @@ pub(super) struct DestinationRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = size_schema, required = false)]
     pub max_file_size: Option<u64>,
+    /// The table that the files are loaded into; for `snowflake_stage` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<TableLoadRequest>,
 }
 
 impl TaskRequest {
@@ -195,10 +207,14 @@ impl TaskRequest {
             destination: DestinationSpec {
                 kind: destination_config.kind,
                 connection: destination_config.connection,
-                path: destination_config.path,
+                path: destination_config
+                    .stage
+                    .or(destination_config.path)
+                    .expect("a destination has a stage or a path, checked by `read`"),
                 format: destination_config.format.unwrap_or(default_format),
                 compression: destination_config.compression,
                 max_file_size: destination_config.max_file_size,
+                load: destination_config.load.map(LoadSpec::from),
             },
             max_attempts: self.max_attempts,
             timeout: self.timeout,
@@ -215,6 +231,7 @@ impl From<&Task> for TaskRequest {
             Read::Query(query) => (Some(query), None),
             Read::Table(table) => (None, Some(table)),
         };
+        let (path, stage) = place(destination.kind, destination.path);
         Self {
             task_type: TaskType::DataExtraction,
             id: Some(task.id.clone()),
@@ -229,11 +246,13 @@ impl From<&Task> for TaskRequest {
             },
             destination_config: DestinationRequest {
                 kind: destination.kind,
-                path: destination.path,
+                path,
+                stage,
                 connection: destination.connection,
                 format: Some(destination.format),
                 compression: destination.compression,
                 max_file_size: destination.max_file_size,
+                load: destination.load.map(TableLoadRequest::from),
             },
             max_attempts,
             timeout,
@@ -268,9 +287,26 @@ impl SourceRequest {
 impl DestinationRequest {
     fn read(value: &Value, pointer: &str, findings: &mut Findings) -> Option<Self> {
         let object = Object::open(value, pointer, &DESTINATION_FIELDS, findings)?;
-        let kind = object.required("type", "`local` or `s3`", findings, destination_kind);
+        let kind = object.required("type", KINDS, findings, destination_kind);
         let what = "a directory or key prefix below the root of the connection";
-        let path = object.required("path", what, findings, path);
+        let (path, stage) = match kind {
+            Some(DestinationKind::SnowflakeStage) => {
+                if object.get("path").is_some() {
+                    findings.add(object.pointer_to("path"), "a Snowflake stage has its path in `stage`");
+                }
+                let what = "a stage with a path on it, such as `@db.schema.stage/path/`";
+                (None, object.required("stage", what, findings, stage))
+            }
+            Some(DestinationKind::Local | DestinationKind::S3) => {
+                if object.get("stage").is_some() {
+                    findings.add(object.pointer_to("stage"), "only a `snowflake_stage` has this field");
+                }
+                (object.required("path", what, findings, path), None)
+            }
+            // Whatever was meant, it needs one of them.
+            None if object.get("stage").is_some() => (None, object.optional("stage", findings, stage)),
+            None => (object.required("path", what, findings, path), None),
+        };
         let connection = object.optional("connection", findings, connection);
         let formats = [FileFormat::Parquet, FileFormat::Csv].map(|format| (format.as_str(), format));
         let format = object.optional("format", findings, choice(&formats));
@@ -278,7 +314,20 @@ impl DestinationRequest {
             .map(|compression| (compression.as_str(), compression));
         let compression = object.optional("compression", findings, choice(&compressions));
         let max_file_size = object.optional("max_file_size", findings, size(MIN_FILE_SIZE..=MAX_FILE_SIZE));
-        Some(Self { kind: kind?, path: path?, connection, format, compression, max_file_size })
+        let load = object.get("load").and_then(|load| {
+            let pointer = object.pointer_to("load");
+            if kind.is_some_and(|kind| kind != DestinationKind::SnowflakeStage) {
+                findings.add(
+                    pointer.clone(),
+                    "only files of the type `snowflake_stage` can be loaded into a table",
+                );
+            }
+            TableLoadRequest::read(load, &pointer, findings)
+        });
+        if path.is_none() && stage.is_none() {
+            return None;
+        }
+        Some(Self { kind: kind?, path, stage, connection, format, compression, max_file_size, load })
     }
 }
 
@@ -312,14 +361,36 @@ pub(super) fn path(value: &Value) -> Result<String, String> {
     Ok(path.to_owned())
 }
 
-/// A kind of store; those of version 1.2.0 that are missing get a text of their own.
+/// A stage with a path on it.
+pub(super) fn stage(value: &Value) -> Result<String, String> {
+    let text = value.as_str().ok_or_else(|| expected("a string", value))?;
+    short_line(text, MAX_PATH)?;
+    StageLocation::parse(text).map_err(|error| error.to_string())?;
+    Ok(text.trim().to_owned())
+}
+
+/// Where a path belongs: `path`, or `stage` of a Snowflake stage.
+pub(super) fn place(kind: DestinationKind, path: String) -> (Option<String>, Option<String>) {
+    match kind {
+        DestinationKind::SnowflakeStage => (None, Some(path)),
+        DestinationKind::Local | DestinationKind::S3 => (Some(path), None),
+    }
+}
+
+/// The kinds of store, for the one who forgot to name one.
+pub(super) const KINDS: &str = "`local`, `s3` or `snowflake_stage`";
+
+/// A kind of store, also as version 1.2.0 spells it; one that is missing gets a text of its own.
 pub(super) fn destination_kind(value: &Value) -> Result<DestinationKind, String> {
-    let store = match value.as_str() {
-        Some("snowflake:stage" | "snowflake_stage" | "snowflake") => "a Snowflake stage",
-        Some("blob" | "azure_blob" | "azure") => "Azure Blob Storage",
-        _ => return choice(&DestinationKind::ALL.map(|kind| (kind.as_str(), kind)))(value),
-    };
-    Err(format!("this version of the agent cannot write to {store}; expected one of `local`, `s3`"))
+    match value.as_str() {
+        Some("snowflake:stage" | "snowflake") => Ok(DestinationKind::SnowflakeStage),
+        Some("blob" | "azure_blob" | "azure") => Err(
+            "this version of the agent cannot write to Azure Blob Storage; expected one of `local`, `s3`, \
+             `snowflake_stage`"
+                .to_owned(),
+        ),
+        _ => choice(&DestinationKind::ALL.map(|kind| (kind.as_str(), kind)))(value),
+    }
 }
 
 fn columns(value: &Value, pointer: &str, findings: &mut Findings) -> Option<Vec<String>> {

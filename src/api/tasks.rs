@@ -18,7 +18,9 @@ use super::view::TaskView;
 use super::{Api, ApiState, Shared};
 use crate::shutdown::spawn_blocking;
 use crate::task::{Read, Task, TaskId};
-use crate::task_source::local::{Cancelled, Retried, SubmitError, Submitted, TaskRecord, TaskState};
+use crate::task_source::local::{
+    Cancelled, LocalQueue, Retried, SubmitError, Submitted, TaskRecord, TaskState,
+};
 
 /// Tasks of a page when the request does not say.
 const DEFAULT_PAGE: u32 = 50;
@@ -302,7 +304,7 @@ pub(super) async fn cancel(State(api): State<Api>, PathId(id): PathId) -> Result
             Ok(Json(TaskView::new(record, running)).into_response())
         }
         Cancelled::Requested(record) => {
-            running.hurry(&id);
+            running.hurry(LocalQueue::NAME, &id);
             let location = [(header::LOCATION, header_value(&location(&id)))];
             Ok((StatusCode::ACCEPTED, location, Json(TaskView::new(record, running))).into_response())
         }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::task_request::TaskRequest;
 use crate::task::{ProgressSnapshot, Receipt, Report, TaskId};
-use crate::task_source::local::{AttemptRecord, AttemptState, TaskRecord, TaskState};
+use crate::task_source::local::{AttemptRecord, AttemptState, LocalQueue, TaskRecord, TaskState};
 use crate::worker::Running;
 
 /// A task with its history.
@@ -81,7 +81,9 @@ impl TaskView {
     pub(super) fn new(record: TaskRecord, running: &Running) -> Self {
         let request = TaskRequest::from(&record.task);
         let progress = match record.state {
-            TaskState::Running => running.get(&record.task.id).map(|task| task.progress.snapshot()),
+            TaskState::Running => {
+                running.get(LocalQueue::NAME, &record.task.id).map(|task| task.progress.snapshot())
+            }
             TaskState::Queued | TaskState::Completed | TaskState::Failed | TaskState::Cancelled => None,
         };
         Self {

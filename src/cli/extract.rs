@@ -151,6 +151,7 @@ fn task(arguments: &ExtractArguments, target: &TargetConnection, config: &Config
                 format: arguments.format.unwrap_or(config.transfer.format),
                 compression: arguments.compression,
                 max_file_size: arguments.max_file_size,
+                load: None,
             },
             max_attempts: 1,
             timeout: None,

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 it ran and failed; 2 it could not start (arguments or configuration).
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where people are spoken to")]
 
+mod check;
 pub(crate) mod demo;
 mod extract;
 mod progress;
@@ -35,6 +36,9 @@ enum Command {
     Run(run::RunArguments),
     /// Extract one query or table now, without queue and server.
     Extract(Box<extract::ExtractArguments>),
+    /// Prove that everything tasks will need is there: configuration, connections, places to write.
+    #[command(visible_aliases = ["test", "doctor"])]
+    Check(check::CheckArguments),
     /// Show the whole way on a generated sample: no server, no network, no configuration.
     Demo(demo::DemoArguments),
 }
@@ -66,6 +70,7 @@ pub fn main() -> ExitCode {
             None => run::run(cli.run).await,
             Some(Command::Run(arguments)) => run::run(arguments).await,
             Some(Command::Extract(arguments)) => extract::run(*arguments).await,
+            Some(Command::Check(arguments)) => check::run(arguments).await,
             Some(Command::Demo(arguments)) => demo::run(arguments).await,
         }
     });

@@ -6,7 +6,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::CommonArguments;
-use crate::agent::Agent;
+use crate::agent::{Agent, Mode};
 use crate::config::Overrides;
 use crate::shutdown::Shutdown;
 use crate::telemetry::init_logging;
@@ -27,6 +27,9 @@ pub(super) struct RunArguments {
     /// Port to listen on; 0 takes a free one [default: 5001]
     #[arg(short, long)]
     port: Option<u16>,
+    /// Run what the queues have, then exit: 0 when every task completed, 1 when one failed
+    #[arg(long)]
+    once: bool,
 }
 
 pub(super) async fn run(arguments: RunArguments) -> ExitCode {
@@ -42,7 +45,8 @@ pub(super) async fn run(arguments: RunArguments) -> ExitCode {
         Err(code) => return code,
     };
     init_logging(arguments.common.log_format, config.application.debug_mode);
-    let agent = match Agent::start(config).await {
+    let mode = if arguments.once { Mode::Once } else { Mode::Service };
+    let agent = match Agent::start(config, mode).await {
         Ok(agent) => agent,
         Err(error) => return super::cannot_start(&format!("{error:#}")),
     };

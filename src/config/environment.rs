@@ -51,7 +51,7 @@ impl Environment {
     }
 
     /// The value of a variable that says something; an empty one counts as not set.
-    pub(super) fn filled(&self, name: &str) -> Option<&str> {
+    pub(crate) fn filled(&self, name: &str) -> Option<&str> {
         self.get(name).filter(|value| !value.is_empty())
     }
 
@@ -75,7 +75,7 @@ impl Environment {
     }
 
     /// Replaces a leading `~` by the home directory; `None` when there is none.
-    pub(super) fn expand_home(&self, path: &str) -> Option<PathBuf> {
+    pub(crate) fn expand_home(&self, path: &str) -> Option<PathBuf> {
         if path == "~" {
             return self.home.clone();
         }

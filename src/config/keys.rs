@@ -1,5 +1,9 @@
 //! Every key that the configuration knows, as the reader uses them and the documentation shows them.
 
+mod snowflake;
+
+pub(super) use snowflake::{SNOWFLAKE, SNOWFLAKE_CONNECTION, SNOWFLAKE_IGNORED};
+
 /// One key of a section.
 #[derive(Debug)]
 #[cfg_attr(not(test), expect(dead_code, reason = "tests hold example and documentation to it"))]
@@ -29,14 +33,15 @@ pub(super) fn key_names(keys: &'static [Key]) -> impl Iterator<Item = &'static s
 pub(super) const TOP: &[Key] = &[
     key(
         "selected_task_source",
-        "`\"api\"`",
+        "`\"api\"`, `\"snowflake_stored_procedure\"`",
         "\"api\"",
-        "Where tasks come from. `api` is the durable local queue behind `POST /tasks`.",
+        "Where tasks come from. The durable local queue behind `POST /tasks` always runs; \
+         `snowflake_stored_procedure` runs the queue in Snowflake beside it.",
     ),
     key("application", "table", "", "The agent itself."),
     key("server", "table", "", "The REST API."),
     key("transfer", "table", "", "Defaults for tasks that do not say."),
-    key("task_source", "table", "", "Task sources of version 1.2.0."),
+    key("task_source", "table", "", "Where tasks come from besides `POST /tasks`."),
     key("connections", "table", "", "Sources and targets, by name."),
     key("bulk_utility", "table", "", "Bulk utilities of version 1.2.0."),
 ];
@@ -75,8 +80,24 @@ pub(super) const SERVER: &[Key] = &[
         "allow_unauthenticated",
         "boolean",
         "false",
-        "Has to be true before `host` may be an address that other machines reach, \
-         because the API asks nobody for a name.",
+        "Has to be true before `host` may be an address that other machines reach while there is no API key.",
+    ),
+    key(
+        "allowed_hosts",
+        "names, separated by commas",
+        "",
+        "Host names by which callers may reach an agent without API keys, besides addresses and `localhost`.",
+    ),
+    key("api_keys", "table", "", "API keys, by name."),
+];
+
+pub(super) const API_KEY: &[Key] = &[
+    key("key", "secret, at least 16 characters", REQUIRED, "What callers send."),
+    key(
+        "scopes",
+        "of `read`, `submit`, `operate`, separated by commas",
+        "\"read, submit, operate\"",
+        "What its holder may do: see; submit, cancel and retry tasks; start and stop the handling of tasks.",
     ),
 ];
 
@@ -115,15 +136,45 @@ pub(super) const TRANSFER: &[Key] = &[
 ];
 
 pub(super) const TASK_SOURCE: &[Key] = &[
-    key("api", "table", "", "Of version 1.2.0: a remote API."),
-    key("snowflake_stored_procedure", "table", "", "Of version 1.2.0: stored procedures in Snowflake."),
+    key("api", "table", "", "A remote API that hands out tasks."),
+    key("snowflake_stored_procedure", "table", "", "A queue behind stored procedures in Snowflake."),
 ];
 
-pub(super) const TASK_SOURCE_API: &[Key] =
-    &[key("key", "string", "", "Of version 1.2.0; read by nothing yet, with a warning.")];
+pub(super) const TASK_SOURCE_API: &[Key] = &[
+    key(
+        "base_url",
+        "URL, http or https",
+        "",
+        "Where the remote API is. When it is set, its tasks run beside those of the local queue.",
+    ),
+    key("key", "secret", "", "Sent as `Authorization: Bearer`."),
+    key(
+        "agent_id",
+        "string, not blank",
+        "",
+        "Name of this agent there; a new UUID at each start when absent.",
+    ),
+    key("connect_timeout", "duration, 1s to 10min", "10", "Longest time to connect."),
+    key("read_timeout", "duration, 1s to 1h", "30", "Longest time for an answer."),
+];
 
-pub(super) const TASK_SOURCE_SNOWFLAKE: &[Key] =
-    &[key("connection_name", "string", "", "Of version 1.2.0; read by nothing yet.")];
+pub(super) const TASK_SOURCE_SNOWFLAKE: &[Key] = &[
+    key(
+        "connection_name",
+        "string, not blank",
+        "",
+        "Which connection: `@SPCS_CONNECTION` inside Snowpark Container Services, the name of a Snowflake \
+         target of this file, or a name in the connection files of Snowflake.",
+    ),
+    key("database", "identifier", "\"SNOWCONVERT_AI\"", "Database of the queue's procedures."),
+    key("schema", "identifier", "\"DATA_MIGRATION\"", "Schema of the queue's procedures."),
+    key(
+        "agent_id",
+        "string, not blank",
+        "",
+        "Name of this agent in the queue, of no other agent at the same time; a new UUID at each start when absent.",
+    ),
+];
 
 pub(super) const CONNECTIONS: &[Key] = &[
     key("source", "table of connections", "", "Databases to read from."),
@@ -520,4 +571,11 @@ pub(super) const SECRETS: &[&str] = &[
     "account_key",
     "sas_token",
     "sslpassword",
+    "passcode",
+    "token",
+    "private_key",
+    "private_key_raw",
+    "private_key_file_pwd",
+    "private_key_passphrase",
+    "oauth_client_secret",
 ];

@@ -5,6 +5,7 @@
 //! real environment.
 
 mod address;
+mod api_key;
 mod discover;
 mod environment;
 mod keys;
@@ -19,19 +20,20 @@ mod report;
 pub mod secret;
 mod section;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 
 pub use address::{source_from_url, target_from_url};
+pub use api_key::{ApiKey, KeyDigest, Scope};
 pub use environment::Environment;
 pub use model::{
-    Application, Config, Consistency, LocalTarget, NumericPolicy, OffsetPolicy, PostgresSource, S3Encryption,
-    S3Target, Server, SeventhDigit, SourceConnection, SpatialPolicy, SpecialValues, SqlServerEncryption,
-    SqlServerLogin, SqlServerSource, SqliteSource, SslMode, TargetConnection, TransferSettings,
-    UnavailableConnection,
+    Application, Config, Consistency, LocalTarget, NumericPolicy, OffsetPolicy, PostgresSource,
+    RemoteApiSettings, S3Encryption, S3Target, Server, SeventhDigit, SnowflakeQueueSettings, SnowflakeTarget,
+    SourceConnection, SpatialPolicy, SpecialValues, SqlServerEncryption, SqlServerLogin, SqlServerSource,
+    SqliteSource, SslMode, TargetConnection, TaskSources, TransferSettings, UnavailableConnection,
 };
 pub use problem::{Place, Problem, Problems, Warning};
 pub use secret::Secret;

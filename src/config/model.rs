@@ -6,7 +6,9 @@ use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Secret;
+use super::{ApiKey, Secret};
+use crate::snowflake::connection::Connection;
+use crate::snowflake::load::TableName;
 use crate::task::{Compression, DestinationKind, FileFormat};
 
 /// Everything the agent needs to know.
@@ -18,6 +20,8 @@ pub struct Config {
     pub server: Server,
     /// `[transfer]`.
     pub transfer: TransferSettings,
+    /// `[task_source]`: what runs beside the local queue.
+    pub task_sources: TaskSources,
     /// `[connections.source.<name>]`.
     pub sources: BTreeMap<String, SourceConnection>,
     /// `[connections.target.<name>]`.
@@ -54,9 +58,13 @@ pub struct Server {
     pub port: u16,
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
-    /// The operator knows that the API asks nobody for a name. Invariant: `host` is a loopback
-    /// address, or this is true.
+    /// Who may do what. Invariant: `host` is a loopback address, or there is a key, or
+    /// `allow_unauthenticated` is true.
+    pub api_keys: Vec<ApiKey>,
+    /// The operator knows that the API asks nobody for a key.
     pub allow_unauthenticated: bool,
+    /// Host names by which callers may reach the agent, besides addresses and `localhost`.
+    pub allowed_hosts: Vec<String>,
 }
 
 /// `[transfer]`: defaults for tasks that do not say.
@@ -103,6 +111,43 @@ impl Default for TransferSettings {
             csv_header: true,
         }
     }
+}
+
+/// Task sources that run beside the local queue.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskSources {
+    /// `[task_source.api]` with a `base_url`.
+    pub api: Option<RemoteApiSettings>,
+    /// `selected_task_source = "snowflake_stored_procedure"`.
+    pub snowflake: Option<SnowflakeQueueSettings>,
+}
+
+/// `[task_source.api]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteApiSettings {
+    /// `http` or `https`, without user, query and fragment; no slash at its end.
+    pub base_url: String,
+    /// Sent as a bearer token.
+    pub key: Option<Secret>,
+    /// Name of this agent; a new one at each start when `None`.
+    pub agent_id: Option<String>,
+    /// Longest time to connect.
+    pub connect_timeout: Duration,
+    /// Longest time for an answer.
+    pub read_timeout: Duration,
+}
+
+/// `[task_source.snowflake_stored_procedure]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SnowflakeQueueSettings {
+    /// Where the queue is, and as whom it is asked.
+    pub connection: Connection,
+    /// Database of the procedures, as SQL spells it: bare, or in double quotes.
+    pub database: String,
+    /// Schema of the procedures, likewise.
+    pub schema: String,
+    /// Name of this agent; a new one at each start when `None`.
+    pub agent_id: Option<String>,
 }
 
 /// A source, by kind.
@@ -335,6 +380,8 @@ pub enum TargetConnection {
     Local(LocalTarget),
     /// `kind = "s3"`.
     S3(S3Target),
+    /// `kind = "snowflake"`, and the sections of version 1.2.0 that begin with the word.
+    Snowflake(SnowflakeTarget),
 }
 
 impl TargetConnection {
@@ -344,6 +391,7 @@ impl TargetConnection {
         match self {
             Self::Local(_) => DestinationKind::Local,
             Self::S3(_) => DestinationKind::S3,
+            Self::Snowflake(_) => DestinationKind::SnowflakeStage,
         }
     }
 }
@@ -384,6 +432,15 @@ pub struct S3Target {
     pub parallel_parts: NonZeroUsize,
     /// Longest time for one request attempt without progress.
     pub request_timeout: Duration,
+}
+
+/// `kind = "snowflake"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SnowflakeTarget {
+    /// Where and as whom.
+    pub connection: Connection,
+    /// The table that notes loads; the default one beside each loaded table when `None`.
+    pub load_control_table: Option<TableName>,
 }
 
 /// Server-side encryption of S3 objects.

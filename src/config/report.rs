@@ -56,6 +56,11 @@ impl<'e> Report<'e> {
         self.warnings.push(Warning { place, key, message: message.into(), remedy });
     }
 
+    /// How much is wrong so far.
+    pub(super) fn problem_count(&self) -> usize {
+        self.problems.len()
+    }
+
     /// A key that nobody knows, with the nearest of those that are known there.
     pub(super) fn unknown<'a>(
         &mut self,

@@ -1,5 +1,7 @@
 //! The whole configuration: layers, messages, 1.2.0, example and documentation.
 
+mod snowflake;
+
 use std::collections::BTreeSet;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -11,6 +13,7 @@ use proptest::prelude::*;
 use super::keys::{self, Key, REQUIRED};
 use super::testing::Directory;
 use super::*;
+use crate::snowflake::authentication::Authentication;
 use crate::task::{Compression, FileFormat};
 
 const EXAMPLE: &str = include_str!("../../configuration.example.toml");
@@ -63,6 +66,7 @@ database = "database"
 schema = "schema"
 [connections.target.snowflake_external_browser]
 account = "account"
+user = "user"
 [connections.target.s3]
 profile_name = "profile_name"
 bucket_name = "bucket_name"
@@ -80,6 +84,12 @@ encrypt = true
 
 fn environment() -> Environment {
     Environment::default().with_home("/home/agent")
+}
+
+/// The connection file that the sample of 1.2.0 refers to, in the form of a variable.
+fn environment_of_1_2_0() -> Environment {
+    let connections = "[connection_name]\naccount = \"account\"\ntoken = \"hunter2\"\n";
+    Environment::of([("SNOWFLAKE_CONNECTIONS", connections)]).with_home("/home/agent")
 }
 
 fn parse_in(text: &str, environment: &Environment) -> Result<(Config, Vec<Warning>), Problems> {
@@ -162,9 +172,12 @@ fn nothing_at_all_is_the_defaults() {
                 host: [127, 0, 0, 1].into(),
                 port: 5001,
                 max_body_bytes: 1 << 20,
+                api_keys: Vec::new(),
                 allow_unauthenticated: false,
+                allowed_hosts: Vec::new(),
             },
             transfer: TransferSettings::default(),
+            task_sources: TaskSources::default(),
             sources: [].into(),
             targets: [].into(),
             unavailable: Vec::new(),
@@ -382,7 +395,7 @@ fn a_byte_order_mark_and_windows_line_ends_are_no_problem() {
 
 #[test]
 fn ten_mistakes_are_ten_lines_in_the_order_of_the_file() {
-    let problems = bad(r#"selected_task_source = "snowflake_stored_procedure"
+    let problems = bad(r#"selected_task_source = "snowflake"
 
 [application]
 workers = 0
@@ -405,12 +418,12 @@ password = "${env:NOT_SET}"
 bucket_name = "s3://lake"
 "#);
     let expected = "\
-configuration.toml:1: selected_task_source is \"snowflake_stored_procedure\", which this version cannot serve yet. Use \"api\": tasks then come from POST /tasks.
+configuration.toml:1: selected_task_source is the string \"snowflake\"; expected one of \"api\", \"snowflake_stored_procedure\"
 configuration.toml:4: application.workers is 0; expected an integer from 1 to 100
 configuration.toml:5: application.task_fetch_interval is the string \"5\"; expected a duration from 1s to 1d, in seconds or as a text like \"90s\", \"5m\", \"2h\"
 configuration.toml:6: application.debug_mode is the string \"yes\"; expected true or false
 configuration.toml:7: application.wokers is not a known key. Did you mean workers?
-configuration.toml:10: server.host is 0.0.0.0, which other machines reach; nothing listens on a network without authentication. Use \"127.0.0.1\", or set server.allow_unauthenticated = true when something in front of the agent keeps strangers out.
+configuration.toml:10: server.host is 0.0.0.0, which other machines reach; nothing listens on a network without authentication. Add an API key: [server.api_keys.orchestrator] with key = \"${env:AGENT_API_KEY}\". Or use \"127.0.0.1\", or set server.allow_unauthenticated = true when something in front of the agent keeps strangers out.
 configuration.toml:11: server.port is 70000; expected an integer from 0 to 65535
 configuration.toml:14: connections.source.sales.kind is \"postgres\"; expected \"postgresql\" or \"sqlite\". Did you mean \"postgresql\"?
 configuration.toml:16: connections.source.postgresql.database is missing. Add database to the section.
@@ -540,9 +553,11 @@ fn a_text_behind_a_reference_is_in_no_message() {
 
 #[test]
 fn no_debug_output_shows_a_secret() {
-    let (config, warnings) = parse_in(SAMPLE_OF_1_2_0, &environment()).unwrap();
+    let (config, warnings) = parse_in(SAMPLE_OF_1_2_0, &environment_of_1_2_0()).unwrap();
     let shown = format!("{config:?} {warnings:?}");
-    assert!(!shown.contains("\"password\"") && !shown.contains("api-key"), "{shown}");
+    for secret in ["\"password\"", "api-key", "hunter2"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
 }
 
 #[test]
@@ -576,7 +591,7 @@ password = "${env:PW}"
 
 #[test]
 fn the_sample_of_1_2_0_works_unchanged() {
-    let (config, warnings) = parse_in(SAMPLE_OF_1_2_0, &environment()).unwrap();
+    let (config, warnings) = parse_in(SAMPLE_OF_1_2_0, &environment_of_1_2_0()).unwrap();
     assert_eq!(config.application.workers.get(), 4);
     assert_eq!(config.application.affinity.as_deref(), Some("blue"));
     assert_eq!(config.sources.keys().collect::<Vec<_>>(), ["postgresql", "sqlserver"]);
@@ -586,27 +601,27 @@ fn the_sample_of_1_2_0_works_unchanged() {
     assert!(source.trusts_any_certificate);
     let SourceConnection::Postgres(source) = &config.sources["postgresql"] else { panic!("{config:?}") };
     assert_eq!((source.host.as_str(), source.port), ("localhost", 5432));
-    assert_eq!(config.targets.keys().collect::<Vec<_>>(), ["s3"]);
+    assert_eq!(
+        config.targets.keys().collect::<Vec<_>>(),
+        ["s3", "snowflake_connection_name", "snowflake_external_browser", "snowflake_password"]
+    );
+    let way = |name: &str| match &config.targets[name] {
+        TargetConnection::Snowflake(target) => target.connection.authentication.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(way("snowflake_connection_name"), Authentication::OAuthToken(_)));
+    assert!(matches!(way("snowflake_external_browser"), Authentication::ExternalBrowser(_)));
+    assert!(matches!(way("snowflake_password"), Authentication::Password(_)));
     let TargetConnection::S3(target) = &config.targets["s3"] else { panic!("{config:?}") };
     assert_eq!(target.profile_name.as_deref(), Some("profile_name"));
     let unavailable: Vec<&str> = config.unavailable.iter().map(|section| section.section.as_str()).collect();
-    assert_eq!(
-        unavailable,
-        [
-            "connections.source.teradata",
-            "connections.target.blob",
-            "connections.target.snowflake_connection_name",
-            "connections.target.snowflake_external_browser",
-            "connections.target.snowflake_password",
-            "bulk_utility.bcp",
-        ]
-    );
+    assert_eq!(unavailable, ["connections.source.teradata", "connections.target.blob", "bulk_utility.bcp",]);
     let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(texts.len(), 8, "{texts:#?}");
+    assert_eq!(texts.len(), 5, "{texts:#?}");
     assert_eq!(
         texts[0],
-        "configuration.toml:11: task_source.api.key is not used by this version. \
-         It can stay for a later version."
+        "configuration.toml:11: task_source.api.key is not used without base_url. Add base_url when a \
+         remote API hands out tasks; without it they come from POST /tasks."
     );
     assert_eq!(
         texts[1],
@@ -947,12 +962,12 @@ fn the_kind_of_a_connection_is_its_name_when_nobody_says() {
         (
             "[connections.target.x]\nkind = \"gcs\"",
             "configuration.toml:2: connections.target.x.kind is \
-          \"gcs\"; expected \"local\" or \"s3\"",
+          \"gcs\"; expected \"local\" or \"s3\" or \"snowflake\"",
         ),
         (
             "[connections.target.x]\nkind = 3",
             "configuration.toml:2: connections.target.x.kind is an integer; \
-          expected \"local\" or \"s3\"",
+          expected \"local\" or \"s3\" or \"snowflake\"",
         ),
         (
             "[connections.source.sqlite]",
@@ -1178,8 +1193,19 @@ fn enabled(example: &str) -> String {
 }
 
 fn example_environment() -> Environment {
-    let variables = ["SALES_PASSWORD", "STORE_SECRET", "CRM_PASSWORD", "CRM_TOKEN", "CRM_SECRET"];
-    Environment::of(variables.map(|name| (name, "a"))).with_home("/home/agent")
+    Environment::of([
+        ("AGENT_API_KEY", "0123456789abcdef"),
+        ("SALES_PASSWORD", "a"),
+        ("CRM_PASSWORD", "a"),
+        ("CRM_TOKEN", "a"),
+        ("CRM_SECRET", "a"),
+        ("STORE_SECRET", "b"),
+        ("TASK_API_KEY", "c"),
+        ("SNOWFLAKE_KEY_PASSPHRASE", "c"),
+        ("SNOWFLAKE_HOST", "snowflake.example.com"),
+        ("SNOWFLAKE_ACCOUNT", "AB12345"),
+    ])
+    .with_home("/home/agent")
 }
 
 #[test]
@@ -1194,17 +1220,19 @@ fn the_example_is_valid_with_everything_enabled() {
     let text = enabled(EXAMPLE);
     let (config, _) = parse_in(&text, &example_environment()).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(config.sources.len(), 3);
-    assert_eq!(config.targets.len(), 3);
+    assert_eq!(config.targets.len(), 5);
 }
 
 /// Every list of keys, the section of the example that shows it, and what else the section needs.
 fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
+    const SNOWFLAKE: &str = "account = \"a\"\nuser = \"u\"\npassword = \"p\"\n";
     const SALES: &str = "kind = \"postgresql\"\nusername = \"u\"\ndatabase = \"d\"\n";
     const CRM: &str = "kind = \"sqlserver\"\nusername = \"u\"\ndatabase = \"d\"\n";
     vec![
         ("", keys::TOP, ""),
         ("application", keys::APPLICATION, ""),
         ("server", keys::SERVER, ""),
+        ("server.api_keys.orchestrator", keys::API_KEY, "key = \"0123456789abcdef\"\n"),
         ("transfer", keys::TRANSFER, ""),
         ("task_source", keys::TASK_SOURCE, ""),
         ("task_source.api", keys::TASK_SOURCE_API, ""),
@@ -1218,6 +1246,8 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("connections.source.crm", keys::SQLSERVER_DRIVER, CRM),
         ("connections.target.local", keys::LOCAL, "root = \"r\"\n"),
         ("connections.target.s3", keys::S3, "bucket_name = \"lake\"\n"),
+        ("connections.target.snowflake", keys::SNOWFLAKE, SNOWFLAKE),
+        ("connections.target.snowflake", keys::SNOWFLAKE_CONNECTION, SNOWFLAKE),
     ]
 }
 
@@ -1239,6 +1269,10 @@ fn the_example_shows_every_key_with_its_default() {
             if section == "connections.target.s3" && found.is_none() {
                 // Keys of access exclude a profile, so they have a section of their own.
                 found = written(&document, "connections.target.store").get(key.name);
+            }
+            if section == "connections.target.snowflake" && found.is_none() {
+                // Whoever names another connection says less.
+                found = written(&document, "connections.target.service").get(key.name);
             }
             let found = found.unwrap_or_else(|| panic!("{section}.{} is not in the example", key.name));
             if is_toml_default(key) {
@@ -1268,9 +1302,7 @@ fn documented_defaults_are_the_real_ones() {
 #[test]
 fn every_key_is_read_and_its_type_is_proven() {
     // These belong to version 1.2.0, and nobody reads them.
-    const UNREAD: [&str; 3] =
-        ["application.lease_refresh_interval", "task_source.api.key", UNREAD_CONNECTION_NAME];
-    const UNREAD_CONNECTION_NAME: &str = "task_source.snowflake_stored_procedure.connection_name";
+    const UNREAD: [&str; 1] = ["application.lease_refresh_interval"];
     for (section, list, needed) in lists() {
         for key in list {
             let path = raw::join(section, key.name);
@@ -1312,7 +1344,9 @@ fn the_documentation_has_every_key_as_the_reader_knows_it() {
         .collect();
     let missing: Vec<String> = missing.into_iter().collect();
     assert!(missing.is_empty(), "not in docs/CONFIGURATION.md:\n{}", missing.join("\n"));
-    for option in keys::POSTGRESQL_IGNORED.iter().chain(keys::SQLSERVER_IGNORED) {
+    for option in
+        keys::POSTGRESQL_IGNORED.iter().chain(keys::SQLSERVER_IGNORED).chain(keys::SNOWFLAKE_IGNORED)
+    {
         assert!(DOCUMENTATION.contains(&format!("`{option}`")), "{option} is not in docs/CONFIGURATION.md");
     }
 }
@@ -1344,7 +1378,7 @@ fn any_key() -> impl Strategy<Value = String> {
     let known: Vec<String> = lists()
         .iter()
         .flat_map(|(_, list, _)| list.iter().map(|key| key.name.to_owned()))
-        .chain(keys::POSTGRESQL_IGNORED.iter().map(|name| (*name).to_owned()))
+        .chain(keys::POSTGRESQL_IGNORED.iter().chain(keys::SNOWFLAKE_IGNORED).map(|name| (*name).to_owned()))
         .collect();
     prop_oneof![4 => proptest::sample::select(known), 1 => "[a-zA-Z_]{0,8}", 1 => "\\PC{0,6}"]
 }
@@ -1410,5 +1444,34 @@ proptest! {
         let url = format!("{scheme}{rest}");
         let _ = source_from_url(&url, &environment());
         let _ = target_from_url(&url, &environment());
+    }
+}
+
+#[test]
+fn api_keys_are_proven_and_kept_as_hashes() {
+    let keys = |lines: &str| good(lines).server.api_keys;
+    let all = keys(
+        "[server.api_keys.b]\nkey = \"0123456789abcdef\"\n[server.api_keys.a]\nkey = \"fedcba9876543210\"\nscopes = \"read,submit\"",
+    );
+    let scopes: Vec<_> = all.iter().map(|key| (key.name(), key.scopes().len())).collect();
+    assert_eq!(scopes, [("a", 2), ("b", 3)]);
+    assert!(all[1].is(&KeyDigest::of(b"0123456789abcdef")));
+    assert!(!format!("{all:?}").contains("0123456789abcdef"));
+
+    // A key opens the network.
+    good("[server]\nhost = \"0.0.0.0\"\n[server.api_keys.a]\nkey = \"0123456789abcdef\"");
+    for (lines, expected) in [
+        ("key = \"short\"", "shorter than 16 characters"),
+        ("key = \"0123456789abcdef\"\nscopes = \"read, write\"", "read, submit and operate"),
+        ("key = \"0123456789abcdef\"\nscopes = \" \"", "scopes"),
+        ("scopes = \"read\"", "key is missing"),
+        (
+            "key = \"0123456789abcdef\"\n[server.api_keys.b]\nkey = \"0123456789abcdef\"",
+            "is the same as that of server.api_keys.a",
+        ),
+    ] {
+        let problems = bad(&format!("[server.api_keys.a]\n{lines}"));
+        assert!(problems.contains(expected), "{lines}: {problems}");
+        assert!(!problems.contains("0123456789abcdef"), "{problems}");
     }
 }

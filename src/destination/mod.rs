@@ -7,7 +7,9 @@ mod content_hash;
 pub mod local;
 pub mod part_name;
 pub mod s3;
+pub mod snowflake_stage;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,15 +18,45 @@ use bytes::Bytes;
 pub use part_name::PartName;
 
 use crate::fault::Fault;
-use crate::task::{FileReceipt, TaskId};
+use crate::schema::TableSchema;
+use crate::task::{Compression, FileFormat, FileReceipt, LoadReceipt, LoadSpec, TaskId};
 
 /// The place of one task's files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     /// Whose files.
     pub task: TaskId,
-    /// Directory or key prefix below the connection's root, as the task gave it.
+    /// Directory or key prefix below the connection's root, or a stage with a path on it, as the
+    /// task gave it.
     pub path: String,
+    /// What to do with the files once they are visible; only the kinds that can load look at it.
+    pub load: Option<LoadRequest>,
+}
+
+/// A table that files are to be loaded into, and what the files will have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadRequest {
+    /// The table and the way.
+    pub spec: LoadSpec,
+    /// The columns of the files.
+    pub schema: TableSchema,
+    /// Their format.
+    pub layout: FileLayout,
+}
+
+/// What a reader has to know about the files of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileLayout {
+    /// File format.
+    pub format: FileFormat,
+    /// Compression.
+    pub compression: Compression,
+    /// CSV field delimiter.
+    pub csv_delimiter: u8,
+    /// CSV line end.
+    pub csv_line_end: String,
+    /// Whether a CSV file begins with the column names.
+    pub csv_header: bool,
 }
 
 /// A configured store. Shared by all workers.
@@ -36,7 +68,14 @@ pub trait Destination: Send + Sync {
     /// Bytes of memory that one open part can hold back, besides the chunk being written.
     fn part_buffer_bytes(&self) -> usize;
 
-    /// Opens the place for one attempt. Nothing becomes visible. Called once for each attempt.
+    /// Bytes of the largest file that the store takes, where that can be reached. A task whose
+    /// files may be larger gets more files instead.
+    fn max_file_bytes(&self) -> Option<NonZeroU64> {
+        None
+    }
+
+    /// Opens the place for one attempt. Nothing becomes visible. Called once for each attempt. A
+    /// load that cannot be is refused here, before a row is read.
     async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault>;
 }
 
@@ -52,6 +91,16 @@ pub trait Upload: Send + Sync {
     ///
     /// Returns the receipts in the order of `parts`.
     async fn commit(&self, parts: Vec<StoredPart>) -> Result<Vec<FileReceipt>, Fault>;
+
+    /// Loads the files into the table of [`Target::load`]. Called once, after `commit` has returned
+    /// `files`. `None` when no load was asked for.
+    ///
+    /// A task is loaded once, however often this is called for it by one attempt after the other.
+    /// After an error nothing of this attempt is in the table.
+    async fn load(&self, files: &[FileReceipt]) -> Result<Option<LoadReceipt>, Fault> {
+        let _nothing_to_load = files;
+        Ok(None)
+    }
 
     /// Removes everything of this attempt, as far as it can be reached; what cannot is logged.
     /// Called instead of `commit`, also after writers were dropped unfinished.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Task;
+use super::{LoadMode, Task};
 use crate::fault::{Fault, FaultKind};
 
 /// Names one attempt of one task; unique for the life of a queue.
@@ -87,6 +87,9 @@ pub struct Receipt {
     pub duration_ms: u64,
     /// Parallel slices that were read.
     pub slices: u32,
+    /// What the load into a table did, for a task that asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadReceipt>,
 }
 
 /// One committed file.
@@ -100,6 +103,28 @@ pub struct FileReceipt {
     pub bytes: u64,
     /// SHA-256 of its content, in lower-case hex.
     pub sha256: String,
+}
+
+/// Proof of a load: what its row in the control table says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LoadReceipt {
+    /// The table, with database and schema, every part in double quotes.
+    pub table: String,
+    /// How its rows were treated.
+    pub mode: LoadMode,
+    /// Rows of the files that were loaded.
+    pub rows_loaded: u64,
+    /// Rows that the table got.
+    pub rows_inserted: u64,
+    /// Rows of the table that were changed.
+    pub rows_updated: u64,
+    /// Rows of the table that were removed.
+    pub rows_deleted: u64,
+    /// True when an earlier attempt had loaded already and this one only found its record: the
+    /// numbers are those of the earlier one.
+    pub already_loaded: bool,
+    /// Whether the files were removed from the stage afterwards.
+    pub purged: bool,
 }
 
 /// Why an attempt did not complete, in words for an operator.

@@ -75,7 +75,8 @@ pub struct DestinationSpec {
     /// Name of a configured target connection; the one named like the kind when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
-    /// Directory or key prefix below the connection's root.
+    /// Directory or key prefix below the connection's root; for a Snowflake stage, the stage with
+    /// its path, as the task gave it.
     pub path: String,
     /// File format.
     pub format: FileFormat,
@@ -85,6 +86,9 @@ pub struct DestinationSpec {
     /// A file of about this many bytes is followed by the next one; the configured default when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_file_size: Option<u64>,
+    /// The table that the files are loaded into, once they are on their stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadSpec>,
 }
 
 impl DestinationSpec {
@@ -92,6 +96,49 @@ impl DestinationSpec {
     #[must_use]
     pub fn connection_name(&self) -> &str {
         self.connection.as_deref().unwrap_or(self.kind.as_str())
+    }
+}
+
+/// A table of Snowflake that files of a stage are loaded into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadSpec {
+    /// `table`, `schema.table` or `database.schema.table`, with double quotes where a part needs them.
+    pub table: String,
+    /// What becomes of the rows that the table has.
+    pub mode: LoadMode,
+    /// The columns of the result whose values name a row, for [`LoadMode::Merge`]; else empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// Whether a table that is missing is made.
+    pub create: bool,
+    /// Whether columns that are missing are added, and those that are too narrow are widened.
+    pub evolve: bool,
+    /// Whether the files are removed from the stage after the load.
+    pub purge: bool,
+}
+
+/// What becomes of the rows that a table has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadMode {
+    /// They stay.
+    #[default]
+    Append,
+    /// They go.
+    Replace,
+    /// Those with the keys of a new row are updated, the others stay.
+    Merge,
+}
+
+impl LoadMode {
+    /// The name in tasks and in the control table.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Replace => "replace",
+            Self::Merge => "merge",
+        }
     }
 }
 
@@ -103,11 +150,13 @@ pub enum DestinationKind {
     Local,
     /// Amazon S3, or a store that speaks its protocol.
     S3,
+    /// An internal stage of Snowflake.
+    SnowflakeStage,
 }
 
 impl DestinationKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Local, Self::S3];
+    pub const ALL: [Self; 3] = [Self::Local, Self::S3, Self::SnowflakeStage];
 
     /// The name in tasks and configuration.
     #[must_use]
@@ -115,6 +164,7 @@ impl DestinationKind {
         match self {
             Self::Local => "local",
             Self::S3 => "s3",
+            Self::SnowflakeStage => "snowflake_stage",
         }
     }
 }

@@ -3,14 +3,26 @@
 //! The local queue behind `POST /tasks` ([`local`]) is always there; a remote task source can run
 //! beside it and shares the workers.
 
+mod failure_text;
 pub mod local;
+mod payload;
+pub mod remote_api;
+pub mod snowflake;
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::fault::Fault;
-use crate::task::{Extension, Finished, Lease, LeaseId, Outcome};
+use crate::fault::{Fault, FaultKind};
+use serde_json::Value;
+
+use crate::task::{Extension, Finished, Lease, LeaseId, Outcome, Task};
+
+/// Understands a task in one of the forms of `POST /tasks`, and checks it against the configured
+/// connections. What is wrong comes as JSON pointer and detail. Made where API and catalog are known, so
+/// that task sources know neither.
+pub type ReadTask = Arc<dyn Fn(&Value) -> Result<Task, Vec<(String, String)>> + Send + Sync>;
 
 /// Hands out work and records what became of it.
 ///
@@ -36,7 +48,32 @@ pub trait TaskSource: Send + Sync {
     /// the lease time.
     async fn extend(&self, leases: &[LeaseId]) -> Result<Vec<Extension>, Fault>;
 
+    /// Asks once more whether one lease is held, right before its attempt commits. Never answered
+    /// from memory.
+    async fn confirm(&self, lease: &LeaseId) -> Result<Extension, Fault> {
+        let answers = self.extend(std::slice::from_ref(lease)).await?;
+        answers.first().copied().ok_or_else(no_answer)
+    }
+
+    /// Called when `lease` gave nothing and no attempt of this source runs: true when nothing is left
+    /// that would become available by itself, such as a task in its back-off. Decides when
+    /// `run --once` ends.
+    async fn is_drained(&self) -> Result<bool, Fault> {
+        Ok(true)
+    }
+
+    /// Tasks that this source has failed by itself since it was made, because nobody could understand
+    /// them. They count as failed for `run --once`.
+    fn refused_tasks(&self) -> usize {
+        0
+    }
+
     /// Ends the lease and records the outcome. Repeating it with the same outcome is safe. After
     /// an error the lease runs out and the task comes back.
     async fn finish(&self, lease: &Lease, outcome: &Outcome) -> Result<Finished, Fault>;
+}
+
+/// A broken task source: it answers every lease that it is asked about.
+pub(crate) fn no_answer() -> Fault {
+    Fault::new(FaultKind::Bug, "extend a lease: the task source gave no answer for it")
 }

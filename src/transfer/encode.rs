@@ -207,6 +207,7 @@ mod tests {
             format: FileFormat::Csv,
             compression: None,
             max_file_size: None,
+            load: None,
         };
         let spec = TaskSpec { source, destination, max_attempts: 1, timeout: None, priority: 0 };
         let column = Column {

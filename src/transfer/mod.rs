@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use self::encode::{Encoding, FromSlice, PartNumbers, Piece};
 pub use self::plan::Plan;
 use crate::config::TransferSettings;
-use crate::destination::{Destination, StoredPart, Target, Upload};
+use crate::destination::{Destination, LoadRequest, StoredPart, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::{TaskSet, spawn_blocking};
 use crate::source::{Extraction, Query, Source};
@@ -65,14 +65,19 @@ impl Transfer {
         progress: &Arc<Progress>,
     ) -> Result<Self, Fault> {
         let spec = &task.spec;
-        let plan = Plan::new(spec, settings);
+        let plan = Plan::new(spec, settings).with_files_of_at_most(destination.max_file_bytes());
         let query = Query {
             read: spec.source.read.clone(),
             columns: spec.source.columns.clone(),
             slice_column: spec.source.slice_column.clone(),
         };
-        let target = Target { task: task.id.clone(), path: spec.destination.path.clone() };
         let extraction = source.prepare(&query, plan.slices).await?;
+        let load = spec.destination.load.clone().map(|spec| LoadRequest {
+            spec,
+            schema: extraction.schema().clone(),
+            layout: plan.layout(),
+        });
+        let target = Target { task: task.id.clone(), path: spec.destination.path.clone(), load };
         let upload = destination.begin(&target).await?;
         Ok(Self {
             extraction: Arc::from(extraction),
@@ -124,7 +129,7 @@ impl Transfer {
         Ok(Some(written))
     }
 
-    /// Makes the parts visible. `begun` is when the attempt began.
+    /// Makes the parts visible, and loads them where the task asks for it. `begun` is when the attempt began.
     pub async fn commit(&self, written: Written, begun: Instant) -> Result<Receipt, Fault> {
         let rows = written.rows;
         let files = self.upload.commit(written.parts).await.map_err(|fault| fault.while_doing("commit"))?;
@@ -133,7 +138,9 @@ impl Transfer {
             let action = format!("count rows: {rows} were read and {committed} committed");
             return Err(Fault::new(FaultKind::Bug, action));
         }
+        let load = self.upload.load(&files).await.map_err(|fault| fault.while_doing("load"))?;
         Ok(Receipt {
+            load,
             bytes: files.iter().map(|file| file.bytes).sum(),
             files,
             rows,

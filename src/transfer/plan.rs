@@ -3,6 +3,7 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 
 use crate::config::TransferSettings;
+use crate::destination::FileLayout;
 use crate::source::BatchLimits;
 use crate::task::{Compression, FileFormat, MAX_SLICES, TaskSpec};
 
@@ -71,6 +72,32 @@ impl Plan {
             csv_header: settings.csv_header,
         }
     }
+
+    /// Files that the destination takes. A file grows by up to a row group over its size, so there
+    /// is room for that.
+    #[must_use]
+    pub fn with_files_of_at_most(mut self, limit: Option<NonZeroU64>) -> Self {
+        if let Some(limit) = limit {
+            let room = 2 * self.row_group_bytes.get() as u64;
+            let most = NonZeroU64::new(limit.get().saturating_sub(room)).unwrap_or(NonZeroU64::MIN);
+            self.max_file_size = self.max_file_size.min(most);
+        }
+        self
+    }
+}
+
+impl Plan {
+    /// What a reader has to know about the files.
+    #[must_use]
+    pub fn layout(&self) -> FileLayout {
+        FileLayout {
+            format: self.format,
+            compression: self.compression,
+            csv_delimiter: self.csv_delimiter,
+            csv_line_end: self.csv_line_end.clone(),
+            csv_header: self.csv_header,
+        }
+    }
 }
 
 /// The memory equation, in bytes, for `workers` tasks of `slices` slices each:
@@ -98,4 +125,32 @@ pub fn memory_ceiling(
         + (QUEUED_CHUNKS + 1) * CHUNK_BYTES
         + part_buffer_bytes;
     (workers.get() as u64).saturating_mul(slices.get() as u64).saturating_mul(slice as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_stay_below_what_the_destination_takes() {
+        let settings = TransferSettings::default();
+        let plan = |max_file_size| Plan {
+            slices: NonZeroUsize::MIN,
+            batch: BatchLimits { rows: settings.batch_rows, bytes: settings.batch_bytes },
+            row_group_rows: settings.row_group_rows,
+            row_group_bytes: NonZeroUsize::new(10).expect("not zero"),
+            max_file_size: NonZeroU64::new(max_file_size).expect("not zero"),
+            format: FileFormat::Parquet,
+            compression: Compression::Zstd,
+            csv_delimiter: b',',
+            csv_line_end: String::new(),
+            csv_header: true,
+        };
+        for (wanted, limit, expected) in
+            [(100, None, 100), (100, Some(500), 100), (900, Some(500), 480), (900, Some(5), 1)]
+        {
+            let limit = limit.and_then(NonZeroU64::new);
+            assert_eq!(plan(wanted).with_files_of_at_most(limit).max_file_size.get(), expected);
+        }
+    }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::running::RunningTask;
-use crate::fault::{Fault, FaultKind};
+use crate::fault::Fault;
 use crate::task::{Extension, Lease};
-use crate::task_source::TaskSource;
+use crate::task_source::{TaskSource, no_answer};
 
 /// Why an attempt must stop before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) enum StopReason {
 
 /// Time between two beats: well inside the five minutes of a remote lease, and short enough that
 /// a request to cancel which the hint missed is found soon.
-const BEAT: Duration = Duration::from_secs(20);
+pub(super) const BEAT: Duration = Duration::from_secs(20);
 
 /// Beats until the lease must be given up. A beat that fails is repeated at the next one: as long
 /// as the task source does not say `Lost`, the attempt may go on, and it asks again before it
@@ -41,12 +41,20 @@ pub(super) async fn watch(source: &dyn TaskSource, lease: &Lease, running: &Runn
 }
 
 /// One beat: `None` while the lease is held.
-pub(super) async fn look(source: &dyn TaskSource, lease: &Lease) -> Result<Option<StopReason>, Fault> {
+async fn look(source: &dyn TaskSource, lease: &Lease) -> Result<Option<StopReason>, Fault> {
     let answers = source.extend(std::slice::from_ref(&lease.id)).await?;
-    match answers.first() {
-        Some(Extension::Held) => Ok(None),
-        Some(Extension::Lost) => Ok(Some(StopReason::LeaseLost)),
-        Some(Extension::Cancelled) => Ok(Some(StopReason::Cancelled)),
-        None => Err(Fault::new(FaultKind::Bug, "extend a lease: the task source gave no answer for it")),
+    answers.first().copied().map(reason_to_stop).ok_or_else(no_answer)
+}
+
+/// The last look, right before the commit.
+pub(super) async fn confirm(source: &dyn TaskSource, lease: &Lease) -> Result<Option<StopReason>, Fault> {
+    source.confirm(&lease.id).await.map(reason_to_stop)
+}
+
+fn reason_to_stop(extension: Extension) -> Option<StopReason> {
+    match extension {
+        Extension::Held => None,
+        Extension::Lost => Some(StopReason::LeaseLost),
+        Extension::Cancelled => Some(StopReason::Cancelled),
     }
 }

@@ -2,10 +2,11 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rand::RngExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::fault::Fault;
 use crate::retry::Backoff;
@@ -18,7 +19,48 @@ pub(super) struct Job {
     pub(super) lease: Lease,
     pub(super) source: Arc<dyn TaskSource>,
     pub(super) permit: OwnedSemaphorePermit,
+    /// Counts the job until its outcome is recorded; with [`Poller::until_drained`] only.
+    pub(super) count: Option<JobCount>,
 }
+
+/// Attempts of one task source that have not ended.
+#[derive(Debug, Default)]
+pub(super) struct Outstanding {
+    jobs: AtomicUsize,
+    ended: Notify,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct JobCount(Arc<Outstanding>);
+
+impl JobCount {
+    fn new(outstanding: &Arc<Outstanding>) -> Self {
+        outstanding.jobs.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(outstanding))
+    }
+}
+
+impl Drop for JobCount {
+    fn drop(&mut self) {
+        self.0.jobs.fetch_sub(1, Ordering::AcqRel);
+        self.0.ended.notify_one();
+    }
+}
+
+/// Why a poller has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PollerEnd {
+    /// The agent drains.
+    Stopped,
+    /// The task source has nothing more; with [`Poller::until_drained`] only.
+    Drained,
+    /// The task source does not give tasks; with [`Poller::until_drained`] only.
+    GaveUp,
+}
+
+/// Failures in a row after which a task source that is to be drained is given up: about a minute.
+const DRAIN_TRIES: u32 = 10;
 
 pub(super) struct Poller {
     pub(super) source: Arc<dyn TaskSource>,
@@ -28,11 +70,13 @@ pub(super) struct Poller {
     pub(super) handling: watch::Receiver<bool>,
     pub(super) interval: Duration,
     pub(super) shutdown: Shutdown,
+    /// Ends the poller when the task source is drained; none for a service.
+    pub(super) until_drained: Option<Arc<Outstanding>>,
 }
 
 impl Poller {
-    /// Polls until the agent drains.
-    pub(super) async fn run(mut self) {
+    /// Polls until the agent drains, or the task source is drained where that is wanted.
+    pub(super) async fn run(mut self) -> PollerEnd {
         let shutdown = self.shutdown.clone();
         let mut failures = 0;
         while !shutdown.is_draining() {
@@ -40,18 +84,38 @@ impl Poller {
                 permits = self.wanted_workers() => permits,
                 () = shutdown.draining() => break,
             };
-            match self.lease(permits).await {
-                Ok(0) => {
+            // Looked at before the question: an attempt that ends meanwhile may put its task back.
+            let is_idle =
+                self.until_drained.as_ref().is_some_and(|jobs| jobs.jobs.load(Ordering::Acquire) == 0);
+            let leased = match self.lease(permits).await {
+                Ok(0) if is_idle => self.source.is_drained().await.map(|is_drained| (0, is_drained)),
+                other => other.map(|count| (count, false)),
+            };
+            match leased {
+                Ok((_, true)) => return PollerEnd::Drained,
+                Ok((0, false)) => {
                     failures = 0;
                     self.rest(self.idle_time()).await;
                 }
                 Ok(_) => failures = 0,
                 Err(fault) => {
                     failures += 1;
+                    let is_hopeless = failures >= DRAIN_TRIES || !fault.kind().is_retryable();
+                    if self.until_drained.is_some() && is_hopeless {
+                        tracing::error!(
+                            task_source = self.source.name(),
+                            failures,
+                            error = fault.chain(),
+                            hint = fault.hint(),
+                            "the task source is given up: it does not give tasks"
+                        );
+                        return PollerEnd::GaveUp;
+                    }
                     tracing::warn!(
                         task_source = self.source.name(),
                         failures,
                         error = fault.chain(),
+                        hint = fault.hint(),
                         "tasks could not be leased"
                     );
                     let wait = Backoff::TASK_SOURCE.wait(failures);
@@ -62,6 +126,7 @@ impl Poller {
                 }
             }
         }
+        PollerEnd::Stopped
     }
 
     /// Waits until tasks are handled and a worker is free, then takes all that are free.
@@ -97,7 +162,8 @@ impl Poller {
         let count = leases.len();
         debug_assert!(count <= permits.len(), "a task source gives no more than asked for");
         for (lease, permit) in leases.into_iter().zip(permits) {
-            let job = Job { lease, source: Arc::clone(&self.source), permit };
+            let count = self.until_drained.as_ref().map(JobCount::new);
+            let job = Job { lease, source: Arc::clone(&self.source), permit, count };
             // The channel has a place for every worker, so this waits for nobody.
             if self.jobs.send(job).await.is_err() {
                 tracing::error!("a leased task found no worker pool; its lease will run out");
@@ -112,7 +178,14 @@ impl Poller {
     }
 
     async fn rest(&self, longest: Duration) {
+        let attempt_ended = async {
+            match &self.until_drained {
+                Some(jobs) => jobs.ended.notified().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = attempt_ended => {}
             () = self.source.wait_for_work() => {}
             () = tokio::time::sleep(longest) => {}
             () = self.shutdown.draining() => {}

@@ -2,24 +2,27 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
-use super::poller::{Job, Poller};
+use super::poller::{Job, Poller, PollerEnd};
 use super::runner::Runner;
 use super::running::Running;
 use crate::shutdown::Shutdown;
 use crate::task_source::TaskSource;
 
-/// How large a pool is and how often it looks for work.
+/// How large a pool is, how often it looks for work, and when it ends.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolSettings {
     /// Attempts that run at the same time.
     pub workers: NonZeroUsize,
     /// Longest time between two looks at a task source.
     pub interval: Duration,
+    /// End when every task source is drained, in place of waiting for more.
+    pub once: bool,
 }
 
 /// A handle on the running pool; clones share it.
@@ -34,6 +37,10 @@ struct Shared {
     running: Arc<Running>,
     alive: AtomicUsize,
     expected_alive: usize,
+    /// Cancelled when no poller and no worker is left.
+    ended: CancellationToken,
+    /// A task source could not be drained, because it does not give tasks.
+    gave_up: AtomicBool,
 }
 
 /// Counts a critical task as alive until it ends, however it ends.
@@ -41,7 +48,9 @@ struct AliveGuard(Arc<Shared>);
 
 impl Drop for AliveGuard {
     fn drop(&mut self) {
-        self.0.alive.fetch_sub(1, Ordering::Relaxed);
+        if self.0.alive.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.ended.cancel();
+        }
     }
 }
 
@@ -64,6 +73,8 @@ impl Pool {
             running: Arc::clone(runner.running()),
             alive: AtomicUsize::new(expected_alive),
             expected_alive,
+            ended: CancellationToken::new(),
+            gave_up: AtomicBool::new(false),
         });
         for source in task_sources {
             let poller = Poller {
@@ -73,10 +84,13 @@ impl Pool {
                 handling: shared.handling.subscribe(),
                 interval: settings.interval,
                 shutdown: shutdown.clone(),
+                until_drained: settings.once.then(Arc::default),
             };
             let guard = AliveGuard(Arc::clone(&shared));
             shutdown.spawn(async move {
-                poller.run().await;
+                if poller.run().await == PollerEnd::GaveUp {
+                    guard.0.gave_up.store(true, Ordering::Release);
+                }
                 drop(guard);
             });
         }
@@ -87,9 +101,10 @@ impl Pool {
             // A worker ends when every poller has ended and the channel is empty: what was leased
             // is always run, or released by the runner itself when the agent aborts.
             shutdown.spawn(async move {
-                while let Ok(Job { lease, source, permit }) = queue.recv().await {
+                while let Ok(Job { lease, source, permit, count }) = queue.recv().await {
                     runner.run(lease, source.as_ref()).await;
                     drop(permit);
+                    drop(count);
                 }
                 drop(guard);
             });
@@ -123,6 +138,18 @@ impl Pool {
     #[must_use]
     pub fn running(&self) -> &Arc<Running> {
         &self.shared.running
+    }
+
+    /// Resolves when no poller and no worker is left: after a drain, and with [`PoolSettings::once`]
+    /// when every task source is drained or was given up.
+    pub async fn ended(&self) {
+        self.shared.ended.cancelled().await;
+    }
+
+    /// True when a task source was given up with [`PoolSettings::once`], because it gave no tasks.
+    #[must_use]
+    pub fn gave_up(&self) -> bool {
+        self.shared.gave_up.load(Ordering::Acquire)
     }
 
     /// True while every poller and worker is alive. None of them ends before a drain, so `false`

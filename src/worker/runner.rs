@@ -1,7 +1,8 @@
 //! One attempt, from its lease to its outcome.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
@@ -14,7 +15,7 @@ use crate::config::TransferSettings;
 use crate::fault::{Advice, Fault, FaultKind};
 use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
-use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Report};
+use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Report, TaskId};
 use crate::task_source::TaskSource;
 use crate::telemetry::Metrics;
 use crate::transfer::Transfer;
@@ -29,7 +30,11 @@ pub struct Runner {
     running: Arc<Running>,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
+    failed: Option<FailedTasks>,
 }
+
+/// Tasks whose last attempt here failed, by task source.
+type FailedTasks = Mutex<HashSet<(&'static str, TaskId)>>;
 
 /// How an attempt ended that did not fail.
 enum Ended {
@@ -57,7 +62,22 @@ impl Runner {
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
     ) -> Self {
-        Self { catalog, settings, running: Arc::default(), metrics, shutdown }
+        Self { catalog, settings, running: Arc::default(), metrics, shutdown, failed: None }
+    }
+
+    /// Remembers which tasks failed, for an agent that ends when its queues are drained. The memory
+    /// grows with them, so that a service does without.
+    #[must_use]
+    pub fn remembering_failures(mut self) -> Self {
+        self.failed = Some(Mutex::default());
+        self
+    }
+
+    /// How many tasks failed, and were not completed by a later attempt; 0 for a runner that does not
+    /// remember them.
+    #[must_use]
+    pub fn failed_tasks(&self) -> usize {
+        self.failed.as_ref().map_or(0, |failed| locked(failed).len())
     }
 
     /// The attempts that run now.
@@ -68,7 +88,7 @@ impl Runner {
 
     /// Runs one attempt and records its outcome. Never fails: what goes wrong is the outcome.
     pub async fn run(&self, lease: Lease, source: &dyn TaskSource) {
-        let guard = self.running.enter(&lease.task.id, lease.attempt);
+        let guard = self.running.enter(source.name(), &lease.task.id, lease.attempt);
         let begun = Instant::now();
         let attempt = AssertUnwindSafe(self.attempt(&lease, source, &guard.task)).catch_unwind();
         let ended = attempt.await.unwrap_or_else(|_panic| {
@@ -77,7 +97,17 @@ impl Runner {
         let Some(outcome) = decide(&lease, ended) else { return };
         self.metrics.attempt_ended(&outcome, begun.elapsed());
         log(&lease, &outcome, begun.elapsed());
+        self.remember(source.name(), &lease.task.id, &outcome);
         finish(&lease, &outcome, source).await;
+    }
+
+    fn remember(&self, source: &'static str, id: &TaskId, outcome: &Outcome) {
+        let Some(failed) = &self.failed else { return };
+        let key = (source, id.clone());
+        match outcome {
+            Outcome::Failed(_) | Outcome::Retry { .. } => locked(failed).insert(key),
+            Outcome::Completed(_) | Outcome::Cancelled | Outcome::Released => locked(failed).remove(&key),
+        };
     }
 
     /// The sentence of this agent: planned, extracted, encoded, uploaded, committed.
@@ -121,7 +151,7 @@ impl Runner {
         // A lost lease never commits, and a cancelled task leaves no file. From here on a stop
         // waits: a commit that is cut in the middle would leave some of the files visible.
         let written = match written {
-            Ok(Ok(written)) => match keeper::look(source, lease).await {
+            Ok(Ok(written)) => match keeper::confirm(source, lease).await {
                 Ok(None) => Ok(Ok(written)),
                 Ok(Some(reason)) => Ok(Err(Cut::Lease(reason))),
                 Err(fault) => {
@@ -131,7 +161,10 @@ impl Runner {
             other => other,
         };
         match written {
-            Ok(Ok(written)) => transfer.commit(written, begun).await.map(Ended::Completed),
+            Ok(Ok(written)) => {
+                let commit = transfer.commit(written, begun);
+                holding(lease, source, running, commit).await.map(Ended::Completed)
+            }
             Ok(Err(cut)) => {
                 transfer.upload.abort().await;
                 Ok(Ended::Cut(cut))
@@ -166,6 +199,39 @@ impl Runner {
             () = self.shutdown.aborting() => Cut::Released,
         }
     }
+}
+
+/// Keeps the lease for as long as a commit takes: loading many rows into a table can take longer than
+/// a lease lasts. What the task source says meanwhile comes too late to stop the commit; two attempts
+/// that load at the same time find that out in the table itself.
+async fn holding(
+    lease: &Lease,
+    source: &dyn TaskSource,
+    running: &RunningTask,
+    commit: impl Future<Output = Result<Receipt, Fault>>,
+) -> Result<Receipt, Fault> {
+    let keep = async {
+        loop {
+            // It was asked for just now.
+            tokio::time::sleep(keeper::BEAT).await;
+            let reason = keeper::watch(source, lease, running).await;
+            tracing::warn!(
+                task.id = %lease.task.id, attempt = lease.attempt, ?reason,
+                "too late to stop the attempt: it is being committed"
+            );
+            if reason == StopReason::LeaseLost {
+                return std::future::pending().await;
+            }
+        }
+    };
+    tokio::select! {
+        receipt = commit => receipt,
+        never = keep => never,
+    }
+}
+
+fn locked(failed: &FailedTasks) -> MutexGuard<'_, HashSet<(&'static str, TaskId)>> {
+    failed.lock().expect("nothing panics while it holds this lock")
 }
 
 /// What follows from the end of an attempt. `None` when the lease is somebody else's: then there

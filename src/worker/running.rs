@@ -24,25 +24,29 @@ impl RunningTask {
     }
 }
 
-/// The running attempts by task.
+/// Names a running task: task sources give ids of their own, so an id alone is not enough.
+type Key = (&'static str, TaskId);
+
+/// The running attempts by task source and task.
 #[derive(Debug, Default)]
 pub struct Running {
-    tasks: Mutex<HashMap<TaskId, RunningTask>>,
+    tasks: Mutex<HashMap<Key, RunningTask>>,
 }
 
 impl Running {
-    /// Enters an attempt until the guard is dropped.
+    /// Enters an attempt until the guard is dropped. `source` is the name of the task source.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, id: &TaskId, attempt: u32) -> RunningGuard {
+    pub fn enter(self: &Arc<Self>, source: &'static str, id: &TaskId, attempt: u32) -> RunningGuard {
         let task = RunningTask { progress: Arc::default(), attempt, look: CancellationToken::new() };
-        self.lock().insert(id.clone(), task.clone());
-        RunningGuard { running: Arc::clone(self), id: id.clone(), task }
+        let key = (source, id.clone());
+        self.lock().insert(key.clone(), task.clone());
+        RunningGuard { running: Arc::clone(self), key, task }
     }
 
-    /// The attempt of `id`, when one runs.
+    /// The attempt of task `id` of the task source `source`, when one runs.
     #[must_use]
-    pub fn get(&self, id: &TaskId) -> Option<RunningTask> {
-        self.lock().get(id).cloned()
+    pub fn get(&self, source: &'static str, id: &TaskId) -> Option<RunningTask> {
+        self.lock().get(&(source, id.clone())).cloned()
     }
 
     /// How many attempts run.
@@ -51,23 +55,23 @@ impl Running {
         self.lock().len()
     }
 
-    /// Every running attempt.
+    /// Every running attempt, with the name of its task source.
     #[must_use]
-    pub fn all(&self) -> Vec<(TaskId, RunningTask)> {
-        self.lock().iter().map(|(id, task)| (id.clone(), task.clone())).collect()
+    pub fn all(&self) -> Vec<(&'static str, TaskId, RunningTask)> {
+        self.lock().iter().map(|((source, id), task)| (*source, id.clone(), task.clone())).collect()
     }
 
-    /// Makes the attempt of `id` look at its lease now, in place of at the next beat of its keeper.
+    /// Makes the attempt of task `id` look at its lease now, in place of at the next beat of its keeper.
     ///
     /// Only a hint, which may come too early or too late: the request to cancel itself is on
     /// record in the task source, and a keeper finds it there at its next beat at the latest.
-    pub fn hurry(&self, id: &TaskId) {
-        if let Some(task) = self.lock().get(id) {
+    pub fn hurry(&self, source: &'static str, id: &TaskId) {
+        if let Some(task) = self.get(source, id) {
             task.look.cancel();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, RunningTask>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, RunningTask>> {
         self.tasks.lock().expect("nothing panics while it holds this lock")
     }
 }
@@ -76,13 +80,13 @@ impl Running {
 #[derive(Debug)]
 pub struct RunningGuard {
     running: Arc<Running>,
-    id: TaskId,
+    key: Key,
     /// The attempt.
     pub task: RunningTask,
 }
 
 impl Drop for RunningGuard {
     fn drop(&mut self) {
-        self.running.lock().remove(&self.id);
+        self.running.lock().remove(&self.key);
     }
 }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -110,10 +111,17 @@ def run(command, *, environment=None, server_pid=None, limit=3600, log=None):
         memory_watch = PeakMemory(process.pid)
         timer = threading.Timer(limit, process.kill)
         timer.start()
-        # wait4 tells the processor time of exactly this child and what it waited for.
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            # wait4 tells the processor time of exactly this child and what it waited for.
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            # The benchmark is being ended: neither the command nor the timer may outlive it.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+        finally:
+            timer.cancel()
         wall = time.monotonic() - begun
-        timer.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
         peak = memory_watch.end()
         if process.returncode != 0:

@@ -1,15 +1,18 @@
 //! All integration tests, as one binary.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, with the line where it stopped")]
 
+mod agent_check;
 mod agent_command_line;
 mod agent_control;
 mod agent_crash;
 mod agent_faults;
 mod agent_load;
+mod agent_snowflake_load;
 mod agent_start;
 mod agent_stop;
 mod agent_transfer;
 mod destinations;
+mod docker;
 mod local_destination;
 mod postgres_faults;
 mod postgres_login;
@@ -20,7 +23,15 @@ mod postgres_slices;
 mod postgres_source;
 mod postgres_support;
 mod postgres_types;
+mod remote_api;
+mod s3_credentials;
 mod s3_destination;
+mod snowflake_client;
+mod snowflake_load;
+mod snowflake_queue;
+mod snowflake_queue_agents;
+mod snowflake_sql;
+mod snowflake_stage;
 mod sqlserver_faults;
 mod sqlserver_login;
 mod sqlserver_slices;

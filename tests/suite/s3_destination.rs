@@ -67,6 +67,8 @@ async fn s3_keeps_the_contract_of_a_destination() {
     let bucket = Bucket::new().await;
     let destination = destination(&bucket.target(server_address())).await;
     assert_eq!(destination.part_buffer_bytes(), 4 * PART_SIZE);
+    let limit = destination.max_file_bytes().expect("10,000 parts in a file");
+    assert_eq!(limit.get(), 10_000 * PART_SIZE as u64);
     check_destination(&destination, &bucket).await;
 }
 
@@ -265,6 +267,14 @@ async fn objects_carry_type_and_encryption() {
     let head = bucket.head("exports/p/task_a_result_001.parquet").await;
     assert_eq!(head.content_type(), Some("application/vnd.apache.parquet"));
     assert_eq!(head.server_side_encryption().map(ToString::to_string).as_deref(), Some("AES256"));
+
+    let key_id = "arn:aws:kms:us-east-1:123456789012:key/0b1f3a5c-0000-4000-8000-000000000000";
+    let kms = S3Encryption::Kms { key_id: Some(key_id.to_owned()) };
+    let encrypted = S3Target { encryption: Some(kms), ..bucket.target(server_address()) };
+    commit_files(&self::destination(&encrypted).await, &target("b", "p"), &[content(1, 1000)]).await;
+    let head = bucket.head("exports/p/task_b_result_001.parquet").await;
+    assert_eq!(head.server_side_encryption().map(ToString::to_string).as_deref(), Some("aws:kms"));
+    assert_eq!(head.ssekms_key_id(), Some(key_id));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,6 +47,9 @@ pub(crate) struct Place {
     server: String,
     transfer: String,
     connections: BTreeMap<String, String>,
+    /// Lines before the first section, and other sections.
+    top: String,
+    sections: String,
     arguments: Vec<String>,
 }
 
@@ -63,8 +66,22 @@ impl Place {
             server: String::new(),
             transfer: String::new(),
             connections: BTreeMap::from([("target.local".to_owned(), local)]),
+            top: String::new(),
+            sections: String::new(),
             arguments: Vec::new(),
         }
+    }
+
+    /// A line of the first level.
+    pub(crate) fn top(mut self, line: &str) -> Self {
+        writeln!(self.top, "{line}").expect("a String takes everything");
+        self
+    }
+
+    /// Another section, `[<name>]`.
+    pub(crate) fn section(mut self, name: &str, lines: &str) -> Self {
+        write!(self.sections, "[{name}]\n{lines}\n").expect("a String takes everything");
+        self
     }
 
     /// A line of `[application]`.
@@ -136,11 +153,13 @@ impl Place {
     pub(crate) fn configuration(&self) -> PathBuf {
         let data = self.path().join("data");
         let mut text = format!(
-            "[application]\ndata_directory = {:?}\n{}\n[server]\n{}\n[transfer]\n{}\n",
+            "{}\n[application]\ndata_directory = {:?}\n{}\n[server]\n{}\n[transfer]\n{}\n{}\n",
+            self.top,
             data.display().to_string(),
             self.application,
             self.server,
-            self.transfer
+            self.transfer,
+            self.sections
         );
         for (name, lines) in &self.connections {
             write!(text, "[connections.{name}]\n{lines}\n").expect("a String takes everything");

@@ -146,6 +146,7 @@ pub(crate) async fn transfer(source: &dyn Source, query: &Query, slices: u16) ->
                 format: FileFormat::Parquet,
                 compression: None,
                 max_file_size: None,
+                load: None,
             },
             max_attempts: 1,
             timeout: None,

@@ -24,7 +24,6 @@ impl PgBouncer {
     /// Starts a pooler of its own; `None`, with a line that says so, where PgBouncer is not installed
     /// and `REQUIRE_SERVERS` is not set.
     #[expect(clippy::print_stderr, reason = "the person who runs the tests should know")]
-    #[expect(clippy::disallowed_methods, reason = "tests/run.sh says where the server is installed")]
     pub(crate) fn in_front_of(database: &Database) -> Option<Self> {
         let Some(program) = std::env::var_os("TEST_PGBOUNCER").map(PathBuf::from) else {
             assert!(

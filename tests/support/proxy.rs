@@ -1,5 +1,6 @@
 //! An HTTP proxy in front of a real server that makes faults on request.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,34 +47,52 @@ pub(crate) enum Operation {
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Operation>>>,
+    access_keys: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Proxy {
     /// Starts a proxy for `server` that asks `treat` about every request.
-    #[expect(clippy::disallowed_methods, reason = "the proxy is no part of the agent, no stop waits for it")]
     pub(crate) async fn start(
         server: SocketAddr,
         treat: impl Fn(Operation) -> Treatment + Send + Sync + 'static,
     ) -> Self {
+        Self::watching(server, move |head| treat(operation(head))).await
+    }
+
+    /// Starts a proxy for `server` that shows `treat` the head of every request: its first line and
+    /// its headers.
+    #[expect(clippy::disallowed_methods, reason = "the proxy is no part of the agent, no stop waits for it")]
+    pub(crate) async fn watching(
+        server: SocketAddr,
+        treat: impl Fn(&str) -> Treatment + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("there is a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let treat: Arc<dyn Fn(Operation) -> Treatment + Send + Sync> = Arc::new(treat);
+        let access_keys = Arc::new(Mutex::new(BTreeSet::new()));
+        let keys = Arc::clone(&access_keys);
+        let treat: Arc<dyn Fn(&str) -> Treatment + Send + Sync> = Arc::new(treat);
         let noted = Arc::clone(&seen);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (treat, noted) = (Arc::clone(&treat), Arc::clone(&noted));
+                let (treat, noted, keys) = (Arc::clone(&treat), Arc::clone(&noted), Arc::clone(&keys));
                 tokio::spawn(async move {
                     // A connection that the client closes early is what some tests are about.
-                    let _ = serve(client, server, |operation| {
-                        noted.lock().expect("no holder panics").push(operation);
-                        treat(operation)
+                    let _ = serve(client, server, |head| {
+                        keys.lock().expect("no holder panics").extend(access_key(head));
+                        noted.lock().expect("no holder panics").push(operation(head));
+                        treat(head)
                     })
                     .await;
                 });
             }
         });
-        Self { address, seen }
+        Self { address, seen, access_keys }
+    }
+
+    /// The access keys that requests were signed with.
+    pub(crate) fn access_keys(&self) -> Vec<String> {
+        self.access_keys.lock().expect("no holder panics").iter().cloned().collect()
     }
 
     /// How many requests of this kind have arrived.
@@ -117,17 +136,23 @@ pub(crate) fn always(
     first(usize::MAX, operation, treatment)
 }
 
+/// The access key of a signature of version 4, from the head of a request.
+fn access_key(head: &str) -> Option<String> {
+    let (_, credential) = head.split_once("Credential=")?;
+    Some(credential.split_once('/')?.0.to_owned())
+}
+
 /// One request; the connection ends after it.
 async fn serve(
     mut client: TcpStream,
     server: SocketAddr,
-    treat: impl FnOnce(Operation) -> Treatment,
+    treat: impl FnOnce(&str) -> Treatment,
 ) -> io::Result<()> {
     let (reading, mut answering) = client.split();
     let mut reading = BufReader::new(reading);
     let mut first_line = String::new();
     reading.read_line(&mut first_line).await?;
-    let mut head = first_line.clone();
+    let mut head = first_line;
     let mut length = 0;
     loop {
         let mut line = String::new();
@@ -152,7 +177,7 @@ async fn serve(
     let mut body = vec![0; length];
     reading.read_exact(&mut body).await?;
 
-    let treatment = treat(operation(&first_line));
+    let treatment = treat(&head);
     match treatment {
         Treatment::Cut => {}
         Treatment::Hang => {
@@ -164,7 +189,7 @@ async fn serve(
                 "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>made by a test</Message></Error>"
             );
             let answer = format!(
-                "HTTP/1.1 {status} Refused\r\ncontent-type: application/xml\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                "HTTP/1.1 {status} Refused\r\ncontent-type: application/xml\r\nx-ms-error-code: {code}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
                 body.len()
             );
             answering.write_all(answer.as_bytes()).await?;
@@ -198,8 +223,8 @@ async fn serve(
     answering.shutdown().await
 }
 
-fn operation(first_line: &str) -> Operation {
-    let mut words = first_line.split(' ');
+fn operation(head: &str) -> Operation {
+    let mut words = head.lines().next().unwrap_or_default().split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let query = target.split_once('?').map_or("", |(_, query)| query);
     let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));

@@ -1,6 +1,6 @@
 //! A real S3-compatible server (moto), one for all tests, and a bucket for each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -100,6 +100,30 @@ impl Bucket {
             objects.insert(key.to_owned(), content);
         }
         objects
+    }
+
+    /// Key, size and entity tag of every object below `prefix`.
+    pub(crate) async fn list(&self, prefix: &str) -> Vec<(String, u64, String)> {
+        let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
+        let page = request.send().await.expect("list the objects");
+        assert_ne!(page.is_truncated, Some(true), "tests write fewer than a page of objects");
+        let entry = |object: &aws_sdk_s3::types::Object| {
+            let size = object.size().and_then(|size| u64::try_from(size).ok()).expect("an object has a size");
+            let key = object.key().expect("an object has a key").to_owned();
+            (key, size, object.e_tag().unwrap_or_default().to_owned())
+        };
+        page.contents().iter().map(entry).collect()
+    }
+
+    /// Content and metadata of an object.
+    pub(crate) async fn get(&self, key: &str) -> Option<(Vec<u8>, HashMap<String, String>)> {
+        let answer = self.client.get_object().bucket(&self.name).key(key).send().await.ok()?;
+        let content = answer.body.collect().await.expect("read an object").to_vec();
+        Some((content, answer.metadata.unwrap_or_default()))
+    }
+
+    pub(crate) async fn delete(&self, key: &str) {
+        self.client.delete_object().bucket(&self.name).key(key).send().await.expect("delete an object");
     }
 
     /// Keys of the uploads that are neither completed nor aborted.

@@ -4,11 +4,16 @@ use super::*;
 use crate::api::problem::ProblemKind;
 
 const GUIDE: &str = include_str!("../../../docs/API.md");
+const STAGES: &str = include_str!("../../../docs/snowflake/stages.md");
 
-/// The code blocks whose fence has these words.
+/// The code blocks of the guide whose fence has these words.
 fn blocks(fence: &str) -> Vec<&'static str> {
+    blocks_of(GUIDE, fence)
+}
+
+fn blocks_of(document: &'static str, fence: &str) -> Vec<&'static str> {
     let opening = format!("\n```{fence}\n");
-    GUIDE.split(&opening).skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect()
+    document.split(&opening).skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect()
 }
 
 #[tokio::test]
@@ -16,7 +21,7 @@ async fn its_tasks_are_accepted() {
     let agent = Agent::start().await;
     let tasks = blocks("json task");
     assert_eq!(tasks.len(), 2);
-    for task in tasks {
+    for task in tasks.into_iter().chain(blocks_of(STAGES, "json task")) {
         let answer = agent.submit_text(task).await;
         assert_eq!(answer.status, 202, "{task}\n{}", answer.text);
     }

@@ -3,6 +3,7 @@
 //! Every answer that a test gets is held against the OpenAPI document: an undocumented status is a
 //! failure of that test.
 
+mod authentication;
 mod control;
 mod document;
 mod events;
@@ -25,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::problem::PROBLEM_JSON;
-use super::{ApiState, openapi, router, serve};
+use super::{Access, ApiState, openapi, router, serve};
 use crate::catalog::{Catalog, SourceInfo};
 use crate::config::TransferSettings;
 use crate::destination::{Destination, Target, Upload};
@@ -108,6 +109,10 @@ impl Drop for Agent {
 impl Agent {
     /// An agent that takes no task until it is told to.
     async fn start() -> Self {
+        Self::start_with(Access::default()).await
+    }
+
+    async fn start_with(access: Access) -> Self {
         let data_directory = std::env::temp_dir().join(format!("api-test-{}", uuid::Uuid::new_v4()));
         let shutdown = Shutdown::new();
         let queue = LocalQueue::open(&data_directory, &shutdown).await.unwrap();
@@ -123,6 +128,7 @@ impl Agent {
         let settings = PoolSettings {
             workers: NonZeroUsize::from(NonZeroU16::new(2).unwrap()),
             interval: Duration::from_millis(50),
+            once: false,
         };
         let source: Arc<dyn TaskSource> = Arc::new(queue.clone());
         let pool = Pool::start(settings, vec![source], &runner, &shutdown);
@@ -136,6 +142,7 @@ impl Agent {
             shutdown: shutdown.clone(),
             default_format: FileFormat::Parquet,
             max_body_bytes: MAX_BODY_BYTES,
+            access,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
@@ -199,6 +206,7 @@ fn catalog(checks: &Arc<AtomicUsize>) -> Catalog {
     catalog.add_source("ledger", SourceInfo::default(), down);
     catalog.add_destination("local", DestinationKind::Local, Arc::new(Store));
     catalog.add_destination("archive", DestinationKind::S3, Arc::new(Store));
+    catalog.add_destination("warehouse", DestinationKind::SnowflakeStage, Arc::new(Store));
     catalog.add_unavailable("connections.source.teradata", "this version cannot read from Teradata");
     catalog.add_unavailable("connections.target.blob", "this version cannot write to Azure Blob Storage");
     catalog.add_unavailable("bulk_utility.bcp", "this version cannot run bcp");

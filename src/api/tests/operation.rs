@@ -21,6 +21,7 @@ async fn health_shows_queue_workers_and_every_connection() {
         "destination_connections": {
             "local": "connected",
             "archive": "connected",
+            "warehouse": "connected",
             "blob": "this version cannot write to Azure Blob Storage"
         },
         "unavailable": {"bulk_utility.bcp": "this version cannot run bcp"}

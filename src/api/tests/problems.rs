@@ -96,7 +96,10 @@ async fn a_panic_is_a_problem_and_the_connection_lives_on() {
     async fn defect() -> &'static str {
         panic!("a defect with {SERVER_TEXT}")
     }
-    let router = finished(Router::new().route("/defect", get(defect)).route("/fine", get(async || "fine")));
+    let router = finished(
+        Router::new().route("/defect", get(defect)).route("/fine", get(async || "fine")),
+        Arc::default(),
+    );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let shutdown = Shutdown::new();

@@ -193,9 +193,9 @@ async fn every_wrong_field_of_the_nested_form_is_named() {
         ("/source_config/stage", json!(1), "known here: `database`, `query`"),
         ("/destination_config", json!([]), "expected an object"),
         ("/destination_config", Value::Null, "missing: an object with `type` and `path`"),
-        ("/destination_config/type", Value::Null, "missing: `local` or `s3`"),
-        ("/destination_config/type", json!("ftp"), "expected one of `local`, `s3`"),
-        ("/destination_config/type", json!("snowflake_stage"), "cannot write to a Snowflake stage"),
+        ("/destination_config/type", Value::Null, "missing: `local`, `s3` or `snowflake_stage`"),
+        ("/destination_config/type", json!("ftp"), "expected one of `local`, `s3`, `snowflake_stage`"),
+        ("/destination_config/stage", json!("@s/"), "only a `snowflake_stage` has this field"),
         ("/destination_config/type", json!("blob"), "cannot write to Azure Blob Storage"),
         ("/destination_config/type", json!("s3"), "no target connection `s3`; known: `archive`"),
         ("/destination_config/path", Value::Null, "missing: a directory or key prefix"),
@@ -230,6 +230,39 @@ async fn every_wrong_field_of_the_nested_form_is_named() {
 }
 
 #[tokio::test]
+async fn a_stage_is_named_with_its_path_in_both_forms() {
+    let agent = Agent::start().await;
+    let on = |stage: &str| {
+        with(nested("1"), "/destination_config", json!({"type": "snowflake_stage", "stage": stage}))
+    };
+    let answer = agent.submit(&on("@db.schema.\"My Stage\"/a b/")).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+    let shown = agent.get("/tasks/1").await;
+    let destination = &shown.body["request"]["destination_config"];
+    assert_eq!(destination["stage"], "@db.schema.\"My Stage\"/a b/", "{}", shown.text);
+    assert_eq!(destination.get("path"), None);
+
+    let old = with(with(flat("2"), "/upload_type", json!("snowflake:stage")), "/upload_path", json!("@~/x"));
+    let answer = agent.submit(&old).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+
+    for (stage, text) in [
+        ("my_stage/", "begins with `@`"),
+        ("@my stage/", "needs double quotes"),
+        ("@stage/../x", "`..`"),
+        ("@stage/a\u{0}b", "control character"),
+    ] {
+        agent.submit(&on(stage)).await.assert_errors(&[("/destination_config/stage", text)]);
+        let old = with(old.clone(), "/upload_path", json!(stage));
+        agent.submit(&old).await.assert_errors(&[("/upload_path", text)]);
+    }
+    let both = with(on("@s"), "/destination_config/path", json!("x"));
+    agent.submit(&both).await.assert_errors(&[("/destination_config/path", "has its path in `stage`")]);
+    let neither = with(on("@s"), "/destination_config/stage", Value::Null);
+    agent.submit(&neither).await.assert_errors(&[("/destination_config/stage", "missing: a stage")]);
+}
+
+#[tokio::test]
 async fn every_wrong_field_of_the_flat_form_is_named() {
     let agent = Agent::start().await;
     let table = [
@@ -244,8 +277,7 @@ async fn every_wrong_field_of_the_flat_form_is_named() {
         ("/statement", json!("DROP TABLE orders"), "a statement of the kind DROP"),
         ("/source_type", json!("bcp"), "cannot run bcp"),
         ("/source_type", json!("odbc"), "expected `jdbc`"),
-        ("/upload_type", Value::Null, "missing: `local` or `s3`"),
-        ("/upload_type", json!("snowflake:stage"), "cannot write to a Snowflake stage"),
+        ("/upload_type", Value::Null, "missing: `local`, `s3` or `snowflake_stage`"),
         ("/upload_type", json!("blob"), "cannot write to Azure Blob Storage"),
         ("/upload_type", json!("s3"), "no target connection `s3`"),
         ("/upload_path", Value::Null, "missing: a directory"),
@@ -310,6 +342,24 @@ async fn a_table_has_the_name_of_a_table() {
             answer.assert_errors(&[("/source_config/table", "double quotes")]);
         }
     }
+}
+
+#[tokio::test]
+async fn files_of_a_stage_can_be_loaded_into_a_table_and_no_others() {
+    let agent = Agent::start().await;
+    let load = json!({"table": "sales.\"Orders\"", "mode": "merge", "keys": ["id"], "create": true,
+        "evolve": false, "purge": false});
+    let destination = json!({"type": "snowflake_stage", "connection": "warehouse", "stage": "@s/x/",
+        "format": "parquet", "load": load});
+    let task = with(nested("1"), "/destination_config", destination.clone());
+    assert_eq!(agent.submit(&task).await.status, 202);
+    assert_eq!(agent.get("/tasks/1").await.body["request"]["destination_config"], destination);
+    assert_eq!(agent.submit(&task).await.status, 200, "it is the same task");
+
+    let wrong = with(task, "/destination_config/load/keys", Value::Null);
+    agent.submit(&wrong).await.assert_errors(&[("/destination_config/load/keys", "`merge` needs")]);
+    let local = with(nested("2"), "/destination_config/load", json!({"table": "t"}));
+    agent.submit(&local).await.assert_errors(&[("/destination_config/load", "`snowflake_stage`")]);
 }
 
 #[tokio::test]

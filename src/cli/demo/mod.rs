@@ -19,9 +19,9 @@ use indicatif::{HumanBytes, HumanCount};
 
 use self::client::Client;
 use super::progress::Bar;
-use crate::agent::{Agent, explained};
+use crate::agent::{Agent, Mode, explained};
 use crate::config::{
-    Application, Config, LocalTarget, Server, SourceConnection, SqliteSource, TargetConnection,
+    Application, Config, LocalTarget, Server, SourceConnection, SqliteSource, TargetConnection, TaskSources,
     TransferSettings,
 };
 use crate::task::{ProgressSnapshot, Receipt};
@@ -76,7 +76,7 @@ async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<()> {
 
     let output = directory.join("output");
     std::fs::create_dir(&output).context("create the output directory")?;
-    let agent = Agent::start(config(&directory, &database, &output)).await?;
+    let agent = Agent::start(config(&directory, &database, &output), Mode::Service).await?;
     println!("agent      http://{}", agent.address());
     let client = Client::new(agent.address())?;
     let shutdown = agent.shutdown().clone();
@@ -175,8 +175,11 @@ fn config(directory: &Path, database: &Path, output: &Path) -> Config {
             host: std::net::Ipv4Addr::LOCALHOST.into(),
             port: 0,
             max_body_bytes: 1 << 20,
+            api_keys: Vec::new(),
             allow_unauthenticated: false,
+            allowed_hosts: Vec::new(),
         },
+        task_sources: TaskSources::default(),
         transfer: TransferSettings::default(),
         sources: [("sample".to_owned(), SourceConnection::Sqlite(SqliteSource { path: database.into() }))]
             .into(),

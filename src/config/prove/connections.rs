@@ -10,31 +10,33 @@ use super::super::raw::join;
 use super::super::report::Report;
 use super::super::section::{Section, type_name};
 use super::super::{keys, reference};
-use super::{prove_postgresql, prove_s3, prove_sqlite, prove_sqlserver};
+use super::{prove_postgresql, prove_s3, prove_snowflake, prove_sqlite, prove_sqlserver};
 use crate::nearest;
 
 type Sources = BTreeMap<String, SourceConnection>;
 type Targets = BTreeMap<String, TargetConnection>;
 
 const SOURCE_KINDS: &[&str] = &["postgresql", "sqlite", "sqlserver"];
-const TARGET_KINDS: &[&str] = &["local", "s3"];
+const TARGET_KINDS: &[&str] = &["local", "s3", "snowflake"];
+/// Kinds of version 1.2.0 that are served and that nobody should write any more.
+const OLD_TARGET_KINDS: &[&str] =
+    &["snowflake_connection_name", "snowflake_password", "snowflake_external_browser"];
 
 /// What version 1.2.0 knows and this version does not serve.
 fn unavailable_reason(kind: &str) -> Option<&'static str> {
     match kind {
         "teradata" => Some("this version cannot read from Teradata"),
         "blob" => Some("this version cannot write to Azure Blob Storage"),
-        kind if kind.starts_with("snowflake") => Some("this version cannot write to Snowflake stages"),
         _ => None,
     }
 }
 
-fn is_unavailable_source(kind: &str) -> bool {
+fn is_unlisted_source(kind: &str) -> bool {
     kind == "teradata"
 }
 
-fn is_unavailable_target(kind: &str) -> bool {
-    kind == "blob" || kind.starts_with("snowflake")
+fn is_unlisted_target(kind: &str) -> bool {
+    kind == "blob" || OLD_TARGET_KINDS.contains(&kind)
 }
 
 pub(super) fn prove_connections(
@@ -46,7 +48,7 @@ pub(super) fn prove_connections(
     let [source, target] = ["source", "target"].map(|name| section.value(name));
     let mut sources = Sources::new();
     for (name, path, value) in named(report, "connections.source", source) {
-        let Some(kind) = kind_of(report, &name, &path, &value, SOURCE_KINDS, is_unavailable_source) else {
+        let Some(kind) = kind_of(report, &name, &path, &value, SOURCE_KINDS, is_unlisted_source) else {
             continue;
         };
         let connection = match kind.as_str() {
@@ -62,12 +64,15 @@ pub(super) fn prove_connections(
     }
     let mut targets = Targets::new();
     for (name, path, value) in named(report, "connections.target", target) {
-        let Some(kind) = kind_of(report, &name, &path, &value, TARGET_KINDS, is_unavailable_target) else {
+        let Some(kind) = kind_of(report, &name, &path, &value, TARGET_KINDS, is_unlisted_target) else {
             continue;
         };
         let connection = match kind.as_str() {
             "local" => prove_local(report, &path, value).map(TargetConnection::Local),
             "s3" => prove_s3(report, &path, value).map(TargetConnection::S3),
+            kind if kind == "snowflake" || OLD_TARGET_KINDS.contains(&kind) => {
+                prove_snowflake(report, &path, kind, value).map(TargetConnection::Snowflake)
+            }
             kind => {
                 refuse(report, &path, kind, unavailable);
                 None
@@ -125,11 +130,11 @@ fn kind_of(
     path: &str,
     value: &Value,
     known: &[&'static str],
-    is_unavailable: fn(&str) -> bool,
+    is_unlisted: fn(&str) -> bool,
 ) -> Option<String> {
     let listed = known.iter().map(|kind| format!("\"{kind}\"")).collect::<Vec<_>>().join(" or ");
     let ValueKind::Table(table) = &value.kind else { return None };
-    let is_served = |kind: &str| known.contains(&kind) || is_unavailable(kind);
+    let is_served = |kind: &str| known.contains(&kind) || is_unlisted(kind);
     let Some(written) = table.get("kind") else {
         if is_served(name) {
             return Some(name.to_owned());

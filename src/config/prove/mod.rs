@@ -3,8 +3,10 @@
 mod connections;
 mod general;
 mod postgresql;
+mod snowflake;
 mod sqlserver;
 mod stores;
+mod task_source;
 
 use super::keys;
 use super::known::Known;
@@ -14,6 +16,7 @@ use super::report::Report;
 use super::section::Section;
 
 pub(super) use postgresql::prove_postgresql;
+pub(super) use snowflake::prove_snowflake;
 pub(super) use sqlserver::prove_sqlserver;
 pub(super) use stores::{prove_s3, prove_sqlite};
 
@@ -22,18 +25,19 @@ pub(super) use stores::{prove_s3, prove_sqlite};
 pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
     let mut top =
         Section::open(report, "", Some(::config::Value::new(None, tree)), Known::exactly(keys::TOP));
-    general::prove_selected_task_source(&mut top);
-    let [application, server, transfer, task_source, connections, bulk_utility] =
+    let selected = task_source::prove_selected_task_source(&mut top);
+    let [application, server, transfer, task_sources, connections, bulk_utility] =
         ["application", "server", "transfer", "task_source", "connections", "bulk_utility"]
             .map(|name| top.value(name));
     let mut unavailable = Vec::new();
-    general::prove_task_source(report, task_source);
     let (sources, targets) = connections::prove_connections(report, connections, &mut unavailable);
+    let task_sources = task_source::prove_task_source(report, task_sources, selected, &targets);
     connections::prove_bulk_utility(report, bulk_utility, &mut unavailable);
     Config {
         application: general::prove_application(report, application),
         server: general::prove_server(report, server),
         transfer: general::prove_transfer(report, transfer),
+        task_sources,
         sources,
         targets,
         unavailable,

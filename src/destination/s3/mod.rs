@@ -17,6 +17,7 @@ mod part_writer;
 mod store;
 mod upload;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -56,6 +57,11 @@ impl Destination for S3Destination {
 
     fn part_buffer_bytes(&self) -> usize {
         self.store.part_size().saturating_mul(self.store.parallel_parts().saturating_add(1))
+    }
+
+    fn max_file_bytes(&self) -> Option<NonZeroU64> {
+        let parts = part_writer::MAX_PARTS.unsigned_abs();
+        NonZeroU64::new((self.store.part_size() as u64).saturating_mul(u64::from(parts)))
     }
 
     async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault> {

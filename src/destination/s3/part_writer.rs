@@ -17,7 +17,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::shutdown;
 
 /// S3 takes no more parts in one file.
-const MAX_PARTS: i32 = 10_000;
+pub(super) const MAX_PARTS: i32 = 10_000;
 
 type PartTask = AbortOnDropHandle<Result<CompletedPart, Fault>>;
 

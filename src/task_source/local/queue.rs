@@ -41,6 +41,9 @@ struct Inner {
 }
 
 impl LocalQueue {
+    /// The name of this task source.
+    pub const NAME: &'static str = "local";
+
     /// Opens the queue in `data_directory`, which is created when it is missing. Refuses when
     /// another process has it open. Tasks that were running when an agent died wait again.
     ///
@@ -162,7 +165,7 @@ impl LocalQueue {
 #[async_trait]
 impl TaskSource for LocalQueue {
     fn name(&self) -> &'static str {
-        "local"
+        Self::NAME
     }
 
     async fn lease(&self, limit: NonZeroUsize) -> Result<Vec<Lease>, Fault> {
@@ -192,6 +195,11 @@ impl TaskSource for LocalQueue {
             // Either way the next turn looks again.
             drop(tokio::time::timeout(sleep, notified).await);
         }
+    }
+
+    async fn is_drained(&self) -> Result<bool, Fault> {
+        let counts = self.counts().await?;
+        Ok(counts.queued + counts.running == 0)
     }
 
     async fn extend(&self, leases: &[LeaseId]) -> Result<Vec<Extension>, Fault> {

@@ -82,6 +82,7 @@ fn task(name: &str) -> Task {
         format: FileFormat::Parquet,
         compression: None,
         max_file_size: Some(u64::MAX),
+        load: None,
     };
     let timeout = Some(Duration::from_millis(1_500));
     Task { id: id(name), spec: TaskSpec { source, destination, max_attempts: 3, timeout, priority: 0 } }
@@ -115,7 +116,7 @@ fn receipt() -> Receipt {
         bytes: 10,
         sha256: "00".into(),
     };
-    Receipt { files: vec![file], rows: u64::MAX, bytes: 10, duration_ms: 5, slices: 1 }
+    Receipt { files: vec![file], rows: u64::MAX, bytes: 10, duration_ms: 5, slices: 1, load: None }
 }
 
 fn retry_after(after: Duration) -> Outcome {

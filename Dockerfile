@@ -1,0 +1,34 @@
+# The data exchange agent in a container; docs/DOCKER.md explains how it is built and run.
+ARG RUST_IMAGE=docker.io/library/rust:1.95-slim-bookworm
+ARG RUNTIME_IMAGE=docker.io/library/debian:bookworm-slim
+
+FROM ${RUST_IMAGE} AS build
+WORKDIR /build
+# The dependencies alone, so that a change of the agent does not compile them again.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir -p src tests/suite && \
+    echo 'fn main() {}' > src/main.rs && \
+    touch src/lib.rs tests/suite/main.rs && \
+    cargo build --release --locked
+COPY src src
+RUN touch src/main.rs src/lib.rs && cargo build --release --locked
+
+FROM ${RUNTIME_IMAGE}
+# envsubst (gettext-base) fills the templates; ca-certificates are the authorities of TLS.
+# hadolint ignore=DL3008
+RUN apt-get update && \
+    apt-get install --yes --no-install-recommends ca-certificates gettext-base && \
+    rm -rf /var/lib/apt/lists/* && \
+    groupadd --gid 10001 agent && \
+    useradd --uid 10001 --gid agent --create-home --shell /usr/sbin/nologin agent && \
+    mkdir -m 0700 /home/agent/.data_exchange_agent && \
+    chown agent:agent /home/agent/.data_exchange_agent
+COPY --from=build /build/target/release/data-exchange-agent /usr/local/bin/data-exchange-agent
+COPY docker-artifacts /opt/data-exchange-agent
+# By number, so that Kubernetes can prove that it is not root.
+USER 10001:10001
+WORKDIR /home/agent
+VOLUME /home/agent/.data_exchange_agent
+EXPOSE 5000
+HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["/opt/data-exchange-agent/healthcheck.sh"]
+ENTRYPOINT ["/opt/data-exchange-agent/docker-entrypoint.sh"]

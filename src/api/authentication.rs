@@ -1,0 +1,226 @@
+//! Who may do what: API keys with scopes, and what is left to callers without one.
+//!
+//! With keys, every route but the probes asks for one. Without keys the agent listens on a loopback
+//! address, or its operator has said that something in front of it keeps strangers out; then two
+//! doors of browsers stay shut: names that lead to this address by somebody else's DNS, and changes
+//! by GET from other machines.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::origin::CHANGING;
+use super::problem::{Problem, ProblemKind};
+use crate::config::{ApiKey, KeyDigest, Scope, Server};
+
+/// Where a key may stand, besides `Authorization: Bearer`.
+const KEY_HEADER: &str = "x-api-key";
+/// Routes for probes and for people who want to know what there is: they show nothing of tasks.
+pub(super) const OPEN: [&str; 3] = ["/live", "/ready", "/openapi.json"];
+
+/// The doors of the API.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    keys: Vec<ApiKey>,
+    /// Names by which the agent is called, besides addresses and `localhost`; `None` when any will do.
+    hosts: Option<Vec<String>>,
+}
+
+impl Access {
+    /// As the configuration says.
+    #[must_use]
+    pub fn new(server: &Server) -> Self {
+        let any_host =
+            server.allowed_hosts.is_empty() && (server.allow_unauthenticated || !server.api_keys.is_empty());
+        Self { keys: server.api_keys.clone(), hosts: (!any_host).then(|| server.allowed_hosts.clone()) }
+    }
+
+    fn knows_host(&self, headers: &HeaderMap) -> bool {
+        let Some(hosts) = &self.hosts else { return true };
+        let Some(host) = headers.get(header::HOST) else { return true };
+        let Ok(host) = host.to_str() else { return false };
+        let name = match host.strip_prefix('[') {
+            Some(address) => address.split(']').next().unwrap_or_default(),
+            None => host.rsplit_once(':').map_or(host, |(name, _port)| name),
+        };
+        let name = name.trim_end_matches('.');
+        name.parse::<IpAddr>().is_ok()
+            || name.eq_ignore_ascii_case("localhost")
+            || name.to_ascii_lowercase().ends_with(".localhost")
+            || hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
+}
+
+/// Where a connection comes from; in the extensions of every request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// Whose request it is; in the extensions of every request that gets to a handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// May see everything that the route shows.
+    Known,
+    /// Has no key, on a route that also answers strangers.
+    Stranger,
+}
+
+/// What a request needs; `None` where strangers are answered as well.
+fn needed(method: &Method, path: &str) -> Option<Scope> {
+    let only_reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if CHANGING.contains(&path) {
+        Some(Scope::Operate)
+    } else if !only_reads {
+        Some(Scope::Submit)
+    } else if OPEN.contains(&path) || path == "/health" {
+        None
+    } else {
+        Some(Scope::Read)
+    }
+}
+
+/// Lets a request through, or says what it lacks.
+pub(super) async fn guard(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
+    match judge(&access, &request) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => {
+            let is_unknown = problem.kind() == ProblemKind::Unauthorized;
+            let mut response = problem.into_response();
+            if is_unknown {
+                let challenge = HeaderValue::from_static("Bearer realm=\"data-exchange-agent\"");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            response
+        }
+    }
+}
+
+fn judge(access: &Access, request: &Request) -> Result<Caller, Problem> {
+    if !access.knows_host(request.headers()) {
+        let detail = "the request calls the agent by a name that it does not know; use its address or \
+                      `localhost`, or list the name in server.allowed_hosts";
+        return Err(Problem::new(ProblemKind::UnknownHost, detail));
+    }
+    let (method, path) = (request.method(), request.uri().path());
+    if access.keys.is_empty() {
+        let peer = request.extensions().get::<Peer>();
+        let is_near = peer.is_none_or(|Peer(address)| address.ip().to_canonical().is_loopback());
+        if CHANGING.contains(&path) && *method != Method::POST && !is_near {
+            let detail = "from another machine this is done by POST only, because any page can make a browser send GET";
+            return Err(Problem::new(ProblemKind::Forbidden, detail));
+        }
+        return Ok(Caller::Known);
+    }
+    let Some(presented) = presented(request.headers()) else {
+        return match needed(method, path) {
+            None => Ok(Caller::Stranger),
+            Some(_) => Err(Problem::new(
+                ProblemKind::Unauthorized,
+                "send an API key: `Authorization: Bearer <key>` or `X-API-Key: <key>`",
+            )),
+        };
+    };
+    let digest = KeyDigest::of(presented);
+    // Every key is compared, so that the time tells nothing about their order.
+    let found = access.keys.iter().fold(None, |found, key| if key.is(&digest) { Some(key) } else { found });
+    let Some(key) = found else {
+        return Err(Problem::new(ProblemKind::Unauthorized, "the agent does not know this API key"));
+    };
+    match needed(method, path) {
+        Some(scope) if !key.allows(scope) => {
+            let held = key.scopes().iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
+            let detail = format!(
+                "the API key `{}` has the scopes {held}; this needs `{}`",
+                key.name(),
+                scope.as_str()
+            );
+            Err(Problem::new(ProblemKind::Forbidden, detail))
+        }
+        Some(Scope::Submit | Scope::Operate) => {
+            tracing::debug!(api_key = key.name(), %method, path, "a change was asked for");
+            Ok(Caller::Known)
+        }
+        Some(Scope::Read) | None => Ok(Caller::Known),
+    }
+}
+
+/// The key of a request, from either header.
+fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+    if let Some(key) = headers.get(KEY_HEADER) {
+        return Some(key.as_bytes());
+    }
+    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, key) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).parse().unwrap(), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn a_key_is_found_in_either_header() {
+        for (pairs, expected) in [
+            (vec![("authorization", "Bearer abc")], Some("abc")),
+            (vec![("authorization", "bearer  abc ")], Some("abc")),
+            (vec![("x-api-key", "abc")], Some("abc")),
+            (vec![("authorization", "Basic YTpi")], None),
+            (vec![("authorization", "Bearer")], None),
+            (vec![], None),
+        ] {
+            assert_eq!(presented(&headers(&pairs)), expected.map(str::as_bytes), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn only_names_that_cannot_be_rebound_are_known_hosts() {
+        let access = Access { keys: Vec::new(), hosts: Some(vec!["agent.example.com".to_owned()]) };
+        for known in [
+            "127.0.0.1:5001",
+            "127.0.0.1",
+            "[::1]:5001",
+            "localhost:5001",
+            "LOCALHOST",
+            "agent.localhost",
+            "10.0.0.5:80",
+            "Agent.Example.Com:443",
+        ] {
+            assert!(access.knows_host(&headers(&[("host", known)])), "{known}");
+        }
+        for foreign in ["evil.example", "localhost.evil.example:5001", "127.0.0.1.evil.example", "", "[evil]"]
+        {
+            assert!(!access.knows_host(&headers(&[("host", foreign)])), "{foreign}");
+        }
+        assert!(Access::default().knows_host(&headers(&[("host", "evil.example")])));
+    }
+
+    #[test]
+    fn what_a_request_needs() {
+        for (method, path, expected) in [
+            (Method::GET, "/live", None),
+            (Method::GET, "/health", None),
+            (Method::GET, "/tasks", Some(Scope::Read)),
+            (Method::HEAD, "/metrics", Some(Scope::Read)),
+            (Method::GET, "/nowhere", Some(Scope::Read)),
+            (Method::POST, "/tasks", Some(Scope::Submit)),
+            (Method::DELETE, "/tasks/1", Some(Scope::Submit)),
+            (Method::GET, "/stop", Some(Scope::Operate)),
+            (Method::POST, "/handle_tasks", Some(Scope::Operate)),
+        ] {
+            assert_eq!(needed(&method, path), expected, "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! A file that waits on this machine until it may become visible.
+
+use std::fs::File;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::Stream;
+
+use crate::fault::{Fault, FaultKind};
+use crate::shutdown;
+
+/// Bytes that are read at a time.
+const READ_BYTES: usize = 256 * 1024;
+
+/// A private temporary file. It has no name any more as soon as it is open, so it goes away with
+/// the last handle, also when the process is killed. On an encrypted stage its content is encrypted
+/// before it gets here.
+#[derive(Clone, Debug)]
+pub(super) struct Spool(Arc<File>);
+
+impl Spool {
+    /// Opens an empty one in the system's directory for temporary files (`TMPDIR`).
+    pub(super) async fn new() -> Result<Self, Fault> {
+        blocking("open a temporary file", || {
+            let path = std::env::temp_dir().join(format!(".data-exchange-{}", uuid::Uuid::new_v4().simple()));
+            let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+            std::fs::remove_file(&path)?;
+            Ok(Self(Arc::new(file)))
+        })
+        .await
+    }
+
+    /// Writes at `offset`.
+    pub(super) async fn write(&self, offset: u64, block: Bytes) -> Result<(), Fault> {
+        let file = Arc::clone(&self.0);
+        blocking("write a temporary file", move || file.write_all_at(&block, offset)).await
+    }
+
+    /// The whole content, from the beginning.
+    pub(super) fn read(&self, bytes: u64) -> impl Stream<Item = Result<Bytes, Fault>> + Send + use<> {
+        let file = Arc::clone(&self.0);
+        futures::stream::try_unfold((file, 0_u64), move |(file, offset)| async move {
+            if offset >= bytes {
+                return Ok(None);
+            }
+            let length = usize::try_from(bytes - offset).unwrap_or(usize::MAX).min(READ_BYTES);
+            let from = Arc::clone(&file);
+            let chunk = blocking("read a temporary file", move || {
+                let mut chunk = BytesMut::zeroed(length);
+                from.read_exact_at(&mut chunk, offset)?;
+                Ok(chunk.freeze())
+            })
+            .await?;
+            Ok(Some((chunk, (file, offset + length as u64))))
+        })
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    action: &'static str,
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, Fault> {
+    match shutdown::spawn_blocking(work).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => {
+            let remedy = "Files for this stage wait in the directory for temporary files until the task commits: \
+                 see that it has room, or name another one with TMPDIR.";
+            Err(Fault::new(FaultKind::Transient, action).because(error).remedy(remedy))
+        }
+        Err(error) => Err(Fault::new(FaultKind::Bug, action).because(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::TryStreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_written_is_read_as_often_as_wanted() {
+        let spool = Spool::new().await.expect("there is room");
+        let content: Vec<u8> = (0..READ_BYTES * 2 + 17).map(|index| (index % 253) as u8).collect();
+        let mut offset = 0;
+        for block in content.chunks(100_000) {
+            spool.write(offset, Bytes::copy_from_slice(block)).await.expect("write");
+            offset += block.len() as u64;
+        }
+        for _ in 0..2 {
+            let chunks: Vec<Bytes> = spool.read(offset).try_collect().await.expect("read");
+            assert!(chunks.concat() == content);
+        }
+    }
+}

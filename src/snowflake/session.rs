@@ -1,0 +1,309 @@
+//! A session on the server: its tokens, their renewal, and the end.
+//!
+//! One request at a time changes the tokens, and everybody else waits for it: a hundred statements
+//! whose token has expired cause one renewal. It runs in a task of its own, because a caller that
+//! goes away in the middle would leave the server with new tokens and the agent with old ones.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::codes;
+use super::connection::Connection;
+use super::envelope::{self, Envelope};
+use super::error::Error;
+use super::heartbeat;
+use super::http::{Accept, Call, Http};
+use super::login;
+use super::query_context::QueryContext;
+use crate::config::Secret;
+use crate::fault::FaultKind;
+use crate::shutdown::Shutdown;
+
+/// How long a renewal may take with all its attempts.
+const RENEWAL_LIMIT: Duration = Duration::from_secs(120);
+/// The end of a session is a courtesy to the server.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// Renewals and logins for one request, before its failure is reported.
+pub(super) const RECOVERIES: u32 = 3;
+
+/// What all sessions of a connection share.
+pub(super) struct Door {
+    pub(super) connection: Connection,
+    pub(super) http: Http,
+    pub(super) shutdown: Shutdown,
+    /// A refusal of the credentials, and when the next login may be tried.
+    pub(super) refused: Mutex<Option<(Error, Instant)>>,
+}
+
+/// What happens when the server has forgotten the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lifetime {
+    /// A new login, unseen by the caller: no state of the session matters.
+    Shared,
+    /// An error: transaction, temporary tables and variables are gone.
+    Own,
+}
+
+/// A session.
+pub(super) struct Session {
+    pub(super) door: Arc<Door>,
+    lifetime: Lifetime,
+    state: tokio::sync::Mutex<State>,
+    /// The last login or renewal that failed, and when it did.
+    failure: Mutex<Option<(Instant, Error)>>,
+    sequence: AtomicU64,
+    /// Logins and renewals so far.
+    generations: AtomicU64,
+    pub(super) context: Mutex<QueryContext>,
+    has_heart: AtomicBool,
+    /// Ends the heartbeat.
+    pub(super) ended: CancellationToken,
+}
+
+enum State {
+    /// Nobody has needed it yet, or the server has forgotten it.
+    LoggedOut,
+    Open(Arc<Tokens>),
+    /// An own session that the server has forgotten.
+    Lost,
+    Closed,
+}
+
+/// The tokens between two renewals.
+pub(super) struct Tokens {
+    pub(super) session: Secret,
+    pub(super) master: Option<Secret>,
+    /// How long the master token holds.
+    pub(super) master_validity: Duration,
+    /// Counts logins and renewals, so that an old token is known as old.
+    pub(super) generation: u64,
+    pub(super) parameters: Arc<BTreeMap<String, Value>>,
+}
+
+/// What the tokens are to be replaced for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// There has to be a token.
+    Token,
+    /// The token of this generation has expired.
+    Renewal(u64),
+    /// The session of this generation is gone.
+    Login(u64),
+}
+
+impl Session {
+    pub(super) fn new(door: Arc<Door>, lifetime: Lifetime) -> Arc<Self> {
+        let ended = door.shutdown.abort_child();
+        Arc::new(Self {
+            door,
+            lifetime,
+            state: tokio::sync::Mutex::new(State::LoggedOut),
+            failure: Mutex::new(None),
+            sequence: AtomicU64::new(0),
+            generations: AtomicU64::new(0),
+            context: Mutex::new(QueryContext::default()),
+            has_heart: AtomicBool::new(false),
+            ended,
+        })
+    }
+
+    /// The number of the next statement, from 1.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The tokens; logs in when there are none.
+    pub(super) async fn tokens(self: &Arc<Self>) -> Result<Arc<Tokens>, Error> {
+        if let State::Open(tokens) = &*self.state.lock().await {
+            return Ok(Arc::clone(tokens));
+        }
+        self.establish(Need::Token).await
+    }
+
+    /// Sends a call with the session token, renews the session or logs in when the answer asks for
+    /// it, and repeats the call then.
+    pub(super) async fn send(self: &Arc<Self>, call: &Call<'_>) -> Result<Envelope, Error> {
+        let mut tokens = self.tokens().await?;
+        let mut recoveries = 0;
+        loop {
+            let envelope = self.door.http.send(call, Some(&tokens.session)).await?;
+            if envelope.success {
+                return Ok(envelope);
+            }
+            let error = envelope.error(call.action);
+            let need = if error.asks_for_renewal() {
+                Need::Renewal(tokens.generation)
+            } else if error.asks_for_login() {
+                Need::Login(tokens.generation)
+            } else {
+                return Ok(envelope);
+            };
+            if recoveries == RECOVERIES {
+                return Err(error);
+            }
+            recoveries += 1;
+            tokens = self.establish(need).await?;
+        }
+    }
+
+    /// Replaces the tokens in a task of its own, whatever becomes of the caller.
+    pub(super) async fn establish(self: &Arc<Self>, need: Need) -> Result<Arc<Tokens>, Error> {
+        let session = Arc::clone(self);
+        let asked = Instant::now();
+        let task = self.door.shutdown.spawn(async move { session.replace(need, asked).await });
+        match task.await {
+            Ok(result) => result,
+            Err(error) => Err(Error::new(FaultKind::Bug, "open a Snowflake session").because(error)),
+        }
+    }
+
+    async fn replace(self: &Arc<Self>, need: Need, asked: Instant) -> Result<Arc<Tokens>, Error> {
+        let mut state = self.state.lock().await;
+        let current = match &*state {
+            State::Open(tokens) => Some(Arc::clone(tokens)),
+            State::LoggedOut => None,
+            State::Lost => return Err(lost()),
+            State::Closed => {
+                return Err(Error::new(FaultKind::Transient, "use a Snowflake session that was closed"));
+            }
+        };
+        match (&current, need) {
+            // Somebody else was faster.
+            (Some(tokens), Need::Token) => return Ok(Arc::clone(tokens)),
+            (Some(tokens), Need::Renewal(old) | Need::Login(old)) if tokens.generation > old => {
+                return Ok(Arc::clone(tokens));
+            }
+            (Some(_) | None, _) => {}
+        }
+        // What failed while this one waited would fail again, and everybody would wait in a row for it.
+        if let Some((when, error)) = &*self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+            && *when >= asked
+        {
+            return Err(error.clone());
+        }
+        let replaced = match (current, need) {
+            (Some(tokens), Need::Renewal(_)) => match self.renew(&tokens).await {
+                Ok(Some(tokens)) => Ok(tokens),
+                Ok(None) => self.log_in_again(&mut state).await,
+                Err(error) => Err(error),
+            },
+            (None, Need::Token) => login::log_in(&self.door, self.next_generation()).await,
+            (Some(_) | None, _) => self.log_in_again(&mut state).await,
+        };
+        let tokens = replaced.map(Arc::new).inspect_err(|error| {
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            *failure = Some((Instant::now(), error.clone()));
+        })?;
+        let capacity = tokens.parameters.get("QUERY_CONTEXT_CACHE_SIZE").and_then(Value::as_u64);
+        self.context.lock().unwrap_or_else(PoisonError::into_inner).set_capacity(capacity);
+        *state = State::Open(Arc::clone(&tokens));
+        drop(state);
+        if !self.has_heart.swap(true, Ordering::Relaxed) {
+            heartbeat::start(self, &tokens);
+        }
+        Ok(tokens)
+    }
+
+    fn next_generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    async fn log_in_again(&self, state: &mut State) -> Result<Tokens, Error> {
+        if self.lifetime == Lifetime::Own {
+            *state = State::Lost;
+            self.ended.cancel();
+            return Err(lost());
+        }
+        tracing::info!("the Snowflake session is gone on the server; logging in again");
+        *state = State::LoggedOut;
+        // What the server knew about the session is of no use to the next one.
+        *self.context.lock().unwrap_or_else(PoisonError::into_inner) = QueryContext::default();
+        login::log_in(&self.door, self.next_generation()).await
+    }
+
+    /// The tokens, without a login when there are none; `None` once the session has ended.
+    pub(super) async fn tokens_if_open(&self) -> Option<Option<Arc<Tokens>>> {
+        match &*self.state.lock().await {
+            State::Open(tokens) => Some(Some(Arc::clone(tokens))),
+            State::LoggedOut => Some(None),
+            State::Lost | State::Closed => None,
+        }
+    }
+
+    /// New tokens for old ones; `None` when only a login helps.
+    async fn renew(&self, tokens: &Tokens) -> Result<Option<Tokens>, Error> {
+        const ACTION: &str = "renew the Snowflake session";
+
+        let Some(master) = &tokens.master else { return Ok(None) };
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let body = json!({"oldSessionToken": tokens.session.expose(), "requestType": "RENEW"});
+        let call = Call {
+            action: ACTION,
+            method: Method::POST,
+            path: "/session/token-request",
+            query: &[("requestId", &request_id)],
+            body: Some(&body),
+            accept: Accept::Json,
+            policy: self.door.http.brief(RENEWAL_LIMIT),
+        };
+        let envelope = self.door.http.send(&call, Some(master)).await?;
+        if !envelope.success && envelope.number().is_some_and(codes::renewal_wants_login) {
+            return Ok(None);
+        }
+        let data = envelope.into_data(ACTION)?;
+        let Some(session) = envelope::text(&data, "sessionToken") else {
+            return Err(Error::new(FaultKind::Transient, ACTION).message("the answer has no session token"));
+        };
+        tracing::debug!("the Snowflake session is renewed");
+        let validity = envelope::count(&data, "validityInSecondsMT")
+            .or_else(|| envelope::count(&data, "masterValidityInSeconds"));
+        Ok(Some(Tokens {
+            session: Secret::new(session),
+            // Keeping the old one would end the session with it.
+            master: envelope::text(&data, "masterToken").map(Secret::new).or_else(|| tokens.master.clone()),
+            master_validity: validity.map_or(tokens.master_validity, Duration::from_secs),
+            generation: self.next_generation(),
+            parameters: Arc::clone(&tokens.parameters),
+        }))
+    }
+
+    /// Ends the session on the server. Later statements fail.
+    pub(super) async fn close(&self) {
+        self.ended.cancel();
+        let state = std::mem::replace(&mut *self.state.lock().await, State::Closed);
+        let State::Open(tokens) = state else { return };
+        let body = json!({});
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let call = Call {
+            action: "close the Snowflake session",
+            method: Method::POST,
+            path: "/session?delete=true",
+            query: &[("requestId", &request_id)],
+            body: Some(&body),
+            accept: Accept::Json,
+            policy: self.door.http.brief(CLOSE_LIMIT),
+        };
+        // The server ends it by itself when this is lost.
+        if let Err(error) = self.door.http.send(&call, Some(&tokens.session)).await {
+            tracing::debug!(%error, "the Snowflake session was not closed");
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.ended.cancel();
+    }
+}
+
+fn lost() -> Error {
+    Error::new(FaultKind::Transient, "use a Snowflake session of its own")
+        .message("the server has ended the session; its transaction was rolled back")
+        .of_lost_session()
+}

@@ -1,0 +1,181 @@
+//! The whole way: rows of PostgreSQL become files of a stage and rows of a table, once, also when the
+//! agent dies in between.
+
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection as _, Row};
+
+use data_exchange_agent::shutdown::Shutdown;
+use data_exchange_agent::snowflake::{Client, Connection, Statement};
+
+use crate::support::agent::{Agent, Place};
+use crate::support::emulator_relay::{Relay, Treatment};
+use crate::support::fakesnow;
+use crate::support::postgres::{self, Database};
+
+const ROWS: u64 = 5_000;
+
+async fn create_lines(database: &Database) {
+    let sql = format!(
+        "CREATE TABLE lines AS SELECT id, (id % 1000)::integer AS quantity, (id * 1.01)::numeric(18,2) AS price,
+           CASE WHEN id % 7 = 0 THEN NULL WHEN id % 7 = 2 THEN 'a, \"b\"' || E'\\n' || id ELSE 'lïne ' || id END
+             AS note,
+           timestamptz '2026-01-01 00:00:00.000001+00' + id * interval '1 second' AS sold_at,
+           date '1990-01-01' + (id % 20000)::integer AS day, id % 2 = 0 AS even,
+           decode(md5(id::text), 'hex') AS hash, id::float8 / 4 AS ratio, jsonb_build_object('a', id) AS body
+         FROM generate_series(1::bigint, {ROWS}) AS id;
+         ALTER TABLE lines ADD PRIMARY KEY (id); ANALYZE lines"
+    );
+    database.execute(&sql).await;
+}
+
+/// Counts, sums and bounds of every column: what both sides call the same, and what each has its own
+/// word for.
+const TOTALS: [(&str, &str); 13] = [
+    ("count(*)", "count(*)"),
+    ("sum(id)", "sum(id)"),
+    ("sum(quantity)", "sum(quantity)"),
+    ("sum(price)", "sum(price)"),
+    ("count(note)", "count(note)"),
+    ("sum(length(note))", "sum(length(note))"),
+    ("sum(extract(epoch FROM sold_at)::bigint)", "sum(date_part(epoch_second, sold_at))"),
+    (
+        "max(extract(microseconds FROM sold_at)::bigint % 1000000)",
+        "max(date_part(epoch_microsecond, sold_at) % 1000000)",
+    ),
+    ("max(day) - date '1990-01-01'", "datediff('day', '1990-01-01'::date, max(day))"),
+    ("count(CASE WHEN even THEN 1 END)", "count(CASE WHEN even THEN 1 END)"),
+    ("sum(octet_length(hash))", "sum(octet_length(hash))"),
+    ("sum(ratio)", "sum(ratio)"),
+    ("sum(length(body::text))", "sum(length(body))"),
+];
+
+async fn in_database(database: &Database) -> Vec<String> {
+    let mut connection = database.connect().await;
+    let totals: Vec<String> =
+        TOTALS.iter().map(|(sql, _)| format!("CAST(CAST({sql} AS numeric(38,2)) AS varchar)")).collect();
+    let sql = format!("SELECT {} FROM lines", totals.join(", "));
+    let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    (0..row.len()).map(|column| row.get(column)).collect()
+}
+
+/// An agent with PostgreSQL on one side, and the emulator behind a relay on the other.
+struct Way {
+    relay: Relay,
+    connection: Connection,
+    database: Database,
+    agent: Agent,
+}
+
+impl Way {
+    async fn start() -> Option<Self> {
+        let address = fakesnow::address_if_installed()?;
+        let server = postgres::server_if_installed().await?;
+        let relay = Relay::start(address).await;
+        let connection = fakesnow::connection(relay.address);
+        let client = Client::new(connection.clone(), &Shutdown::new()).unwrap();
+        client.run(&Statement::new("CREATE STAGE STG")).await.unwrap();
+        client.close().await;
+        let database = server.create_database().await;
+        create_lines(&database).await;
+        let lines = format!(
+            "kind = \"snowflake\"\naccount = \"test-account\"\nhost = \"127.0.0.1\"\nport = {}\nprotocol = \"http\"\n\
+             user = \"tester\"\npassword = \"hunter2\"\ndatabase = {:?}\nschema = \"PUBLIC\"\n",
+            relay.address.port(),
+            connection.database.as_deref().unwrap(),
+        );
+        let place = Place::new().database(&database).connection("target.snowflake_stage", &lines);
+        let agent = place.start().await;
+        Some(Self { relay, connection, database, agent })
+    }
+
+    fn task(id: &str, load: Value) -> Value {
+        json!({
+            "id": id,
+            "source_config": {"database": "sales", "table": "lines", "batch_size": 500},
+            "destination_config": {"type": "snowflake_stage", "stage": format!("@STG/{id}/"),
+                "max_file_size": "16KiB", "load": load},
+        })
+    }
+
+    async fn ask(&self, sql: &str) -> Vec<Vec<Option<String>>> {
+        let client = Client::new(self.connection.clone(), &Shutdown::new()).unwrap();
+        let table = client.run(&Statement::new(sql)).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        client.close().await;
+        table.rows
+    }
+
+    async fn in_table(&self) -> Vec<String> {
+        let totals: Vec<String> = (0..)
+            .zip(TOTALS)
+            .map(|(number, (_, sql))| format!("CAST(CAST({sql} AS NUMBER(38,2)) AS VARCHAR) AS X{number}"))
+            .collect();
+        let rows = self.ask(&format!("SELECT {} FROM LINES", totals.join(", "))).await;
+        rows.into_iter().flatten().map(|cell| cell.expect("no total is NULL")).collect()
+    }
+}
+
+#[tokio::test]
+async fn rows_of_postgresql_arrive_in_a_table_in_every_mode() {
+    let Some(way) = Way::start().await else { return };
+    let expected = in_database(&way.database).await;
+    for (id, mode, inserted, updated, deleted) in
+        [("a", "append", ROWS, 0, 0), ("b", "replace", ROWS, 0, ROWS), ("c", "merge", 0, ROWS, 0)]
+    {
+        let mut load = json!({"table": "lines", "mode": mode, "purge": mode == "merge"});
+        if mode == "merge" {
+            load["keys"] = json!(["id"]);
+        }
+        way.agent.submit(Way::task(id, load)).await;
+        let task = way.agent.wait_until(id, "completed").await;
+        let receipt = &task["receipt"];
+        assert_eq!(receipt["rows"], ROWS);
+        assert!(receipt["files"].as_array().unwrap().len() > 1, "{receipt}");
+        let load = &receipt["load"];
+        assert_eq!(
+            [&load["rows_loaded"], &load["rows_inserted"], &load["rows_updated"], &load["rows_deleted"]],
+            [&json!(ROWS), &json!(inserted), &json!(updated), &json!(deleted)],
+            "{mode}: {load}"
+        );
+        assert_eq!((&load["mode"], &load["already_loaded"]), (&json!(mode), &json!(false)));
+        assert_eq!(load["purged"], mode == "merge");
+        assert_eq!(way.in_table().await, expected, "{mode}");
+    }
+    let control = way.ask("SELECT TASK_ID, STATE FROM DATA_EXCHANGE_AGENT_LOADS ORDER BY TASK_ID").await;
+    let control: Vec<Vec<&str>> =
+        control.iter().map(|row| row.iter().map(|cell| cell.as_deref().unwrap()).collect()).collect();
+    assert_eq!(control, [["a", "LOADED"], ["b", "LOADED"], ["c", "LOADED"]]);
+}
+
+#[tokio::test]
+async fn an_agent_that_is_killed_before_or_after_its_commit_loads_once() {
+    let Some(mut way) = Way::start().await else { return };
+    let expected = in_database(&way.database).await;
+    for (id, treatment) in [("before", Treatment::HoldBefore), ("after", Treatment::HoldAfter)] {
+        way.relay.treat(move |sql| if sql == "COMMIT" { treatment } else { Treatment::Forward });
+        way.agent.submit(Way::task(id, json!({"table": "lines", "mode": "replace"}))).await;
+        way.relay.held().await;
+        way.agent.kill().await;
+        way.relay.forward();
+        way.relay.end_held_sessions().await;
+        way.agent.start_again().await;
+        let task = way.agent.wait_until(id, "completed").await;
+        let load = &task["receipt"]["load"];
+        assert_eq!(load["rows_loaded"], ROWS, "{load}");
+        assert_eq!(load["already_loaded"], treatment == Treatment::HoldAfter, "{load}");
+        assert_eq!(way.in_table().await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_load_that_cannot_be_is_refused_before_a_row_is_read() {
+    let Some(way) = Way::start().await else { return };
+    way.relay.take_statements();
+    way.agent.submit(Way::task("keys", json!({"table": "lines", "mode": "merge", "keys": ["ID"]}))).await;
+    let task = way.agent.wait_until("keys", "failed").await;
+    let error = &task["attempts"][0]["error"];
+    assert_eq!(error["kind"], "request", "{error}");
+    assert!(error["message"].as_str().unwrap().contains("merge by column `ID`"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("`quantity`"), "{error}");
+    assert_eq!(way.relay.take_statements(), Vec::<String>::new());
+}

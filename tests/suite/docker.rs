@@ -1,0 +1,179 @@
+//! The container's entrypoint, run natively: what it makes out of the environment, word for word.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use data_exchange_agent::config::{self, Config, Environment, KeyDigest, Overrides, SourceConnection};
+
+use crate::support::folder::Folder;
+use crate::support::server::{Server, free_address};
+
+const ARTIFACTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docker-artifacts");
+const KEY: &str = "an api key of some length";
+/// What a password may hold, and what shells, envsubst, TOML and the agent's references may do to it.
+const HOSTILE: [&str; 8] = [
+    r#"it's "quoted" \ and \\n"#,
+    "two\nlines\r\nand\ttabs",
+    "$HOME ${HOME} $(id) `id` $$ $",
+    "${env:HOME} $${file:/etc/passwd} $$${x}",
+    "# no comment",
+    "\u{1}\u{1f}\u{7f}",
+    "größe 密码 🦀",
+    " leading and trailing ",
+];
+
+/// The entrypoint with `echo` in the agent's place.
+#[expect(clippy::disallowed_methods, reason = "tests start the program that they test")]
+fn entrypoint(runtime: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut command = Command::new(format!("{ARTIFACTS}/docker-entrypoint.sh"));
+    command
+        .env_clear()
+        .env("PATH", path)
+        .env("AGENT_RUNTIME_DIRECTORY", runtime)
+        .env("AGENT_PROGRAM", "echo");
+    command.envs(variables.iter().copied()).args(arguments);
+    command.output().expect("bash is installed")
+}
+
+fn made(runtime: &Path) -> Config {
+    let file = runtime.join("configuration.toml");
+    let environment = Environment::of([("HOME", "/home/agent")]).with_home("/home/agent");
+    let (config, _, warnings) = config::load(Some(&file), &Overrides::default(), &environment)
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(warnings, []);
+    config
+}
+
+#[test]
+fn any_value_arrives_as_it_is() {
+    for value in HOSTILE {
+        let folder = Folder::new();
+        let runtime = folder.path().join("runtime");
+        let variables = [
+            ("AGENT_AFFINITY", value),
+            ("AGENT_API_KEY", KEY),
+            ("DATA_SOURCE_KIND", "postgresql"),
+            ("DATA_SOURCE_HOST", "database"),
+            ("DATA_SOURCE_DATABASE", value),
+            ("DATA_SOURCE_USERNAME", "reader"),
+            ("DATA_SOURCE_PASSWORD", value),
+        ];
+        let output = entrypoint(&runtime, &variables, &[]);
+        assert!(output.status.success(), "{value:?}: {output:?}");
+        let config = made(&runtime);
+        assert_eq!(config.application.affinity.as_deref(), Some(value), "{value:?}");
+        let SourceConnection::Postgres(source) = &config.sources["postgresql"] else { panic!("{value:?}") };
+        assert_eq!(source.password.as_ref().map(config::Secret::expose), Some(value));
+        assert_eq!((source.database.as_str(), source.port), (value, 5432), "{value:?}");
+        assert!(config.server.api_keys[0].is(&KeyDigest::of(KEY.as_bytes())));
+        let said = [output.stdout, output.stderr].concat();
+        assert!(!String::from_utf8_lossy(&said).contains(value), "{value:?} was printed");
+        let mode = |path: &Path| fs::metadata(path).expect("it was made").permissions().mode() & 0o777;
+        assert_eq!(mode(&runtime), 0o700);
+        assert_eq!(mode(&runtime.join("configuration.toml")), 0o600);
+    }
+}
+
+#[test]
+fn defaults_arguments_and_keys_are_those_of_the_documentation() {
+    let folder = Folder::new();
+    let output = entrypoint(folder.path(), &[("AGENT_AFFINITY", "blue")], &["--debug", "-w", "3"]);
+    let file = folder.path().join("configuration.toml");
+    let stdout = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(stdout.trim(), format!("run --config {} --debug -w 3", file.display()));
+    let config = made(folder.path());
+    assert_eq!((config.application.workers.get(), config.server.port), (1, 5000));
+    assert_eq!(config.server.host.to_string(), "0.0.0.0");
+    assert!(config.sources.is_empty() && config.targets.is_empty());
+    // The key that was made is said once, and is the one in the file.
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    let key = stderr.trim().rsplit(' ').next().expect("words");
+    assert_eq!((stderr.lines().count(), key.len()), (1, 64), "{stderr}");
+    assert!(config.server.api_keys[0].is(&KeyDigest::of(key.as_bytes())));
+
+    for (arguments, expected) in [
+        (vec!["run", "--once"], format!("run --config {} --once", file.display())),
+        (vec!["--config", "/etc/agent.toml"], "run --config /etc/agent.toml".to_owned()),
+        (vec!["extract", "--help"], "extract --help".to_owned()),
+    ] {
+        let output = entrypoint(folder.path(), &[("AGENT_AFFINITY", "blue")], &arguments);
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), expected);
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_at_once_and_nothing_starts() {
+    let folder = Folder::new();
+    let variables =
+        [("WORKER_COUNT", "many"), ("DATA_SOURCE_NAME", "a b"), ("SNOWFLAKE_CONNECTION_NAME", "x]\ny")];
+    let output = entrypoint(folder.path(), &variables, &[]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    for name in ["AGENT_AFFINITY is missing", "WORKER_COUNT", "DATA_SOURCE_NAME", "SNOWFLAKE_CONNECTION_NAME"]
+    {
+        assert!(stderr.contains(name), "{name}: {stderr}");
+    }
+    assert!(output.stdout.is_empty() && !folder.path().join("configuration.toml").exists());
+}
+
+#[test]
+fn a_connection_to_snowflake_becomes_a_connection_file() {
+    let folder = Folder::new();
+    let password = "p'\"\\${env:HOME}$";
+    let variables = [
+        ("AGENT_AFFINITY", "blue"),
+        ("SNOWFLAKE_ACCOUNT", "org-account"),
+        ("SNOWFLAKE_USER", "loader"),
+        ("SNOWFLAKE_PASSWORD", password),
+        ("SNOWFLAKE_WAREHOUSE", "LOAD WH"),
+    ];
+    let output = entrypoint(folder.path(), &variables, &[]);
+    assert!(output.status.success(), "{output:?}");
+    let text = fs::read_to_string(folder.path().join("snowflake/config.toml")).expect("it was made");
+    let document = ::toml::de::DeTable::parse(&text).expect("TOML").into_inner();
+    let connections = document["connections"].get_ref().as_table().expect("a table");
+    let found: BTreeMap<&str, &str> = connections["default"]
+        .get_ref()
+        .as_table()
+        .expect("a table")
+        .iter()
+        .map(|(key, value)| (&**key.get_ref(), value.get_ref().as_str().expect("a text")))
+        .collect();
+    let expected =
+        [("account", "org-account"), ("password", password), ("user", "loader"), ("warehouse", "LOAD WH")];
+    assert_eq!(found, BTreeMap::from(expected));
+}
+
+/// The real agent, started by the entrypoint, and asked by the health check of the image.
+#[test]
+fn the_agent_starts_and_the_health_check_finds_it() {
+    let folder = Folder::new();
+    let address = free_address();
+    let (home, port) = (folder.path().to_str().expect("plain"), address.port().to_string());
+    let settings = [
+        ("HOME", home),
+        ("AGENT_RUNTIME_DIRECTORY", home),
+        ("AGENT_PROGRAM", env!("CARGO_BIN_EXE_data-exchange-agent")),
+        ("AGENT_AFFINITY", "blue"),
+        ("AGENT_HOST", "127.0.0.1"),
+        ("AGENT_PORT", &port),
+    ];
+    let assignments: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let mut arguments: Vec<&str> = assignments.iter().map(String::as_str).collect();
+    let script = format!("{ARTIFACTS}/docker-entrypoint.sh");
+    arguments.push(&script);
+    let server = Server::start(Path::new("env"), &arguments);
+    server.wait_for("healthy agent", |_| health_check(&port).then_some(()));
+    drop(server);
+    assert!(!health_check(&port), "nobody answers any more");
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests start the program that they test")]
+fn health_check(port: &str) -> bool {
+    let mut command = Command::new(format!("{ARTIFACTS}/healthcheck.sh"));
+    command.env("AGENT_PORT", port).output().expect("bash is installed").status.success()
+}

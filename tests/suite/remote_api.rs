@@ -1,0 +1,271 @@
+//! The remote API as a task source, against a small server that plays it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection};
+use tokio::net::TcpListener;
+
+use crate::support::agent::{Agent, Place, eventually};
+
+/// What the API remembers.
+#[derive(Default)]
+struct Seen {
+    /// Answers to the next polls; afterwards there is nothing.
+    polls: VecDeque<(StatusCode, Value)>,
+    /// Parameters and key of every poll.
+    asked: Vec<(HashMap<String, String>, Option<String>)>,
+    /// Status of the next reports of a task; afterwards 200.
+    report_answers: BTreeMap<String, VecDeque<StatusCode>>,
+    /// Every report in order: task, verb, message.
+    reports: Vec<(String, String, Option<String>)>,
+}
+
+struct Api {
+    seen: Arc<Mutex<Seen>>,
+    address: SocketAddr,
+    server: tokio::task::JoinHandle<()>,
+}
+
+type Shared = Arc<Mutex<Seen>>;
+
+fn locked(seen: &Shared) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn tasks(
+    State(seen): State<Shared>,
+    Query(parameters): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> (StatusCode, Json<Value>) {
+    let key = headers.get("authorization").and_then(|key| key.to_str().ok()).map(str::to_owned);
+    let mut seen = locked(&seen);
+    seen.asked.push((parameters, key));
+    let (status, body) = seen.polls.pop_front().unwrap_or((StatusCode::OK, json!({"tasks": []})));
+    (status, Json(body))
+}
+
+async fn report(
+    State(seen): State<Shared>,
+    Path((id, verb)): Path<(String, String)>,
+    body: Option<Json<Value>>,
+) -> StatusCode {
+    let message = body.and_then(|Json(body)| body["error_message"].as_str().map(str::to_owned));
+    let mut seen = locked(&seen);
+    let answer = seen.report_answers.get_mut(&id).and_then(VecDeque::pop_front);
+    seen.reports.push((id, verb, message));
+    answer.unwrap_or(StatusCode::OK)
+}
+
+impl Api {
+    #[expect(clippy::disallowed_methods, reason = "the server ends with its test")]
+    async fn start() -> Self {
+        let seen = Shared::default();
+        let router = Router::new()
+            .route("/base/tasks", get(tasks))
+            .route("/base/tasks/{id}/{verb}", put(report))
+            .with_state(Arc::clone(&seen));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { seen, address, server }
+    }
+
+    fn hand_out(&self, tasks: Value) {
+        locked(&self.seen).polls.push_back((StatusCode::OK, json!({"tasks": tasks})));
+    }
+
+    /// Reports of a task, without their messages.
+    fn reports(&self, id: &str) -> Vec<String> {
+        let seen = locked(&self.seen);
+        seen.reports.iter().filter(|report| report.0 == id).map(|report| report.1.clone()).collect()
+    }
+
+    fn message(&self, id: &str) -> String {
+        let seen = locked(&self.seen);
+        seen.reports.iter().find(|report| report.0 == id).unwrap().2.clone().unwrap()
+    }
+
+    /// An agent that asks this API, and has a source `numbers` of three rows.
+    async fn place(&self) -> Place {
+        let place = Place::new();
+        let file = place.path().join("source.sqlite");
+        let mut database: SqliteConnection =
+            SqliteConnectOptions::new().filename(&file).create_if_missing(true).connect().await.unwrap();
+        sqlx::raw_sql("CREATE TABLE numbers (id INTEGER); INSERT INTO numbers VALUES (1), (2), (3)")
+            .execute(&mut database)
+            .await
+            .unwrap();
+        database.close().await.unwrap();
+        let base = format!(
+            "base_url = \"http://{}/base/\"\nkey = \"top-secret-key\"\nagent_id = \"agent 1\"\n",
+            self.address
+        );
+        place.application("task_fetch_interval = 1").section("task_source.api", &base).connection(
+            "source.numbers",
+            &format!("kind = \"sqlite\"\npath = {:?}\n", file.display().to_string()),
+        )
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn flat(id: Value, sql: &str) -> Value {
+    json!({"id": id, "engine": "numbers", "database": null, "schema": "", "statement": sql, "source_type": "jdbc",
+        "upload_type": "local", "upload_path": "out", "suggested_batch_size": 50_000})
+}
+
+async fn until_reported(api: &Api, id: &str, reports: &[&str], agent: &Agent) {
+    let what = format!("task {id} to be reported as {reports:?}");
+    eventually(&what, async || {
+        let found = api.reports(id);
+        assert!(found.len() <= reports.len(), "{found:?}\n{}", agent.log());
+        (found == reports).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tasks_of_the_remote_api_run_beside_those_of_the_local_queue() {
+    let api = Api::start().await;
+    api.hand_out(json!([
+        flat(json!(42), "SELECT * FROM numbers"),
+        flat(json!("x-1"), "SELECT * FROM numbers")
+    ]));
+    let mut agent = api.place().await.application("affinity = \"blue & green\"").start().await;
+    until_reported(&api, "42", &["complete"], &agent).await;
+    until_reported(&api, "x-1", &["complete"], &agent).await;
+    let local = json!({"id": "42", "source_config": {"database": "numbers", "table": "numbers"},
+        "destination_config": {"type": "local", "path": "local"}});
+    agent.submit(local).await;
+    agent.wait_until("42", "completed").await;
+    assert_eq!(
+        agent.visible_files(),
+        [
+            "local/task_42_result_001.parquet",
+            "out/task_42_result_001.parquet",
+            "out/task_x-1_result_001.parquet"
+        ]
+    );
+    let (parameters, key) = locked(&api.seen).asked[0].clone();
+    assert_eq!(parameters["agent_id"], "agent 1");
+    assert_eq!(parameters["group_id"], "blue & green");
+    assert_eq!(key.as_deref(), Some("Bearer top-secret-key"));
+    agent.signal("TERM");
+    assert!(agent.exit().await.success(), "{}", agent.log());
+    assert!(!agent.log().contains("top-secret-key"));
+}
+
+#[tokio::test]
+async fn more_tasks_than_were_asked_for_wait_and_come_only_once() {
+    let api = Api::start().await;
+    let tasks: Vec<Value> = (0..20).map(|id| flat(json!(id), "SELECT * FROM numbers")).collect();
+    // The API hands out what is unfinished, again and again.
+    for _ in 0..3 {
+        api.hand_out(json!(tasks));
+    }
+    let agent = api.place().await.application("workers = 2").start().await;
+    for id in 0..20 {
+        eventually("every task to be complete", async || {
+            (!api.reports(&id.to_string()).is_empty()).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(agent.visible_files().len(), 20);
+}
+
+#[tokio::test]
+async fn a_task_that_nobody_understands_and_one_that_fails_are_failed_with_the_reason() {
+    let api = Api::start().await;
+    api.hand_out(json!([
+        {"id": 1, "engine": "nobody", "upload_type": "tape"},
+        flat(json!("2"), "SELECT * FROM missing"),
+        {"engine": "numbers"},
+        flat(json!("3/../4"), "SELECT * FROM numbers"),
+    ]));
+    let agent = api.place().await.start().await;
+    until_reported(&api, "1", &["fail"], &agent).await;
+    until_reported(&api, "2", &["fail"], &agent).await;
+    until_reported(&api, "3/../4", &["fail"], &agent).await;
+    let message = api.message("1");
+    assert!(
+        ["`/statement`: missing", "`/upload_type`", "`/upload_path`"]
+            .iter()
+            .all(|part| message.contains(part))
+    );
+    assert!(api.message("2").contains("no such table"), "{}", api.message("2"));
+    assert!(api.message("3/../4").contains("1 to 128 characters"));
+    eventually("the one without id to be logged", async || {
+        agent.log().contains("without an id").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_completion_is_repeated_until_the_api_takes_it_and_never_failed() {
+    let api = Api::start().await;
+    let trouble = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::BAD_GATEWAY, StatusCode::TOO_MANY_REQUESTS];
+    locked(&api.seen).report_answers.insert("1".to_owned(), trouble.into());
+    api.hand_out(json!([flat(json!(1), "SELECT * FROM numbers")]));
+    let agent = api.place().await.start().await;
+    until_reported(&api, "1", &["complete"; 4], &agent).await;
+}
+
+#[tokio::test]
+async fn a_task_that_is_not_ours_any_more_is_dropped() {
+    let api = Api::start().await;
+    locked(&api.seen).report_answers.insert("1".to_owned(), [StatusCode::CONFLICT].into());
+    api.hand_out(json!([flat(json!(1), "SELECT * FROM numbers")]));
+    let agent = api.place().await.start().await;
+    until_reported(&api, "1", &["complete"], &agent).await;
+    eventually("it to be logged", async || agent.log().contains("the lease was lost").then_some(())).await;
+}
+
+#[tokio::test]
+async fn once_drains_the_api_and_gives_up_one_that_refuses_the_key() {
+    for (answer, code) in [
+        ((StatusCode::OK, json!({"tasks": [flat(json!(1), "SELECT * FROM numbers")]})), 0),
+        ((StatusCode::UNAUTHORIZED, json!({})), 1),
+    ] {
+        let api = Api::start().await;
+        locked(&api.seen).polls.push_back(answer);
+        let place = api.place().await;
+        let configuration = place.configuration();
+        let arguments = ["run", "--once", "--port", "0", "--config", configuration.to_str().unwrap()];
+        let finished = place.run(&arguments).await;
+        assert_eq!(finished.code, Some(code), "{finished:?}");
+        assert_eq!(finished.stderr.contains("Check task_source.api.key."), code == 1, "{finished:?}");
+        assert_eq!(api.reports("1").len(), usize::from(code == 0));
+    }
+}
+
+#[tokio::test]
+async fn once_tries_local_tasks_to_their_end_and_counts_those_that_failed() {
+    let place = Place::new();
+    let configuration = place.configuration();
+    let arguments = ["run", "--once", "--port", "0", "--config", configuration.to_str().unwrap()];
+    let finished = place.run(&arguments).await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    // Tasks that wait from an earlier life are run, and one that fails makes the exit code.
+    let connection = "kind = \"sqlite\"\npath = \"/nowhere/at/all\"\n";
+    let mut agent = place.connection("source.gone", connection).start().await;
+    agent.post("/stop", None).await;
+    agent
+        .submit(json!({"source_config": {"database": "gone", "table": "numbers"},
+            "destination_config": {"type": "local", "path": "out"}, "max_attempts": 1}))
+        .await;
+    agent.kill().await;
+    let finished = agent.place.run(&arguments).await;
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+}
