@@ -40,10 +40,21 @@ pub(super) fn connector(config: &SqlServerSource) -> Result<TlsConnector, Fault>
 }
 
 fn server_name(config: &SqlServerSource, host: &str) -> Result<ServerName<'static>, Fault> {
-    let name = config.host_name_in_certificate.as_deref().unwrap_or(host);
-    ServerName::try_from(name.to_owned()).map_err(|error| {
+    let name = expected_name(config.host_name_in_certificate.as_deref(), host);
+    ServerName::try_from(name).map_err(|error| {
         Fault::new(FaultKind::Request, "start TLS: the host is not a name or an address").because(error)
     })
+}
+
+/// The name that the certificate has to be good for. `*.example.com`, as other drivers take it, asks
+/// for a certificate of every name there.
+fn expected_name(configured: Option<&str>, host: &str) -> String {
+    match (configured, configured.and_then(|name| name.strip_prefix("*."))) {
+        (Some(_), Some(domain)) if host.ends_with(&format!(".{domain}")) => host.to_owned(),
+        (Some(_), Some(domain)) => format!("any.{domain}"),
+        (Some(name), None) => name.to_owned(),
+        (None, _) => host.to_owned(),
+    }
 }
 
 fn refused(error: io::Error) -> Fault {
@@ -193,5 +204,23 @@ impl Stream for Tunnel {
 
     fn attach(&mut self) -> io::Result<()> {
         self.socket.attach()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificate_is_that_of_the_host_unless_the_configuration_names_another() {
+        for (configured, host, expected) in [
+            (None, "db.example.com", "db.example.com"),
+            (Some("sql.example.com"), "10.0.0.7", "sql.example.com"),
+            (Some("*.example.com"), "db.example.com", "db.example.com"),
+            (Some("*.example.com"), "10.0.0.7", "any.example.com"),
+            (Some("*.example.com"), "badexample.com", "any.example.com"),
+        ] {
+            assert_eq!(expected_name(configured, host), expected);
+        }
     }
 }

@@ -8,6 +8,7 @@ use arrow::array::Array;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::{Buf, BytesMut};
+use futures::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Handle;
 
@@ -27,6 +28,8 @@ use crate::source::socket::Stream;
 
 /// Room for one read. A reader that falls behind takes many packets with one call.
 const READ_BYTES: usize = 256 << 10;
+/// A read of fewer bytes tries to take more that has arrived already.
+const ENOUGH_BYTES: usize = 64 << 10;
 /// Rows of a control statement at most in one batch; they are few.
 const CONTROL_ROWS: usize = 8192;
 
@@ -159,18 +162,27 @@ impl Connection {
 
     /// Reads more bytes, and says how many; the end of the stream is an error.
     pub(super) async fn fill(&mut self) -> Result<usize, Fault> {
-        match self.stream.read(&mut self.received).await {
+        let action = "read from the server";
+        let mut count = match self.stream.read(&mut self.received).await {
             Ok(0) => {
                 self.state = State::Closed;
-                Err(io_fault("read from the server", io::ErrorKind::UnexpectedEof.into()))
+                return Err(io_fault(action, io::ErrorKind::UnexpectedEof.into()));
             }
-            Ok(count) => {
-                let unpacked = self.unpacker.take(&self.received[..count], &mut self.buffer);
-                unpacked.map_err(|malformed| self.broken("read from the server", malformed))?;
-                Ok(count)
+            Ok(count) => count,
+            Err(error) => return Err(io_fault(action, error)),
+        };
+        // TLS hands over one record at a time, however many have arrived.
+        while count < ENOUGH_BYTES {
+            match self.stream.read(&mut self.received[count..]).now_or_never() {
+                // The end is told by the next call.
+                None | Some(Ok(0)) => break,
+                Some(Ok(more)) => count += more,
+                Some(Err(error)) => return Err(io_fault(action, error)),
             }
-            Err(error) => Err(io_fault("read from the server", error)),
         }
+        let unpacked = self.unpacker.take(&self.received[..count], &mut self.buffer);
+        unpacked.map_err(|malformed| self.broken(action, malformed))?;
+        Ok(count)
     }
 
     /// The next token, which must not be a row. Changes of the session are carried out here.
