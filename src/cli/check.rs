@@ -154,7 +154,11 @@ async fn check_target(
         return Ok("opened".to_owned());
     }
     let task = TaskId::parse("check").expect("a valid id");
-    write_nothing(destination.as_ref(), &Target { task, path: ".data-exchange-check".to_owned() }).await?;
+    write_nothing(
+        destination.as_ref(),
+        &Target { task, path: ".data-exchange-check".to_owned(), load: None },
+    )
+    .await?;
     Ok("opened, wrote a file that nobody saw, and removed it".to_owned())
 }
 

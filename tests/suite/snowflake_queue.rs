@@ -100,18 +100,19 @@ async fn a_task_is_pulled_with_bound_values_and_completed_with_its_receipt() {
 async fn an_idle_agent_asks_once_an_interval_however_many_workers_it_has() {
     let server = QueueServer::start(Version::Ours).await;
     let place = place(&server, "").await.application("workers = 50").application("task_fetch_interval = 1");
-    let agent = place.start().await;
-    eventually("the first pull", async || (server.queue.calls("PULL_TASKS") == 1).then_some(())).await;
-    let begun = std::time::Instant::now();
-    eventually("three more", async || (server.queue.calls("PULL_TASKS") == 4).then_some(())).await;
-    // Three waits of at least four fifths of a second.
-    assert!(begun.elapsed() >= Duration::from_millis(2300), "{:?}", begun.elapsed());
+    let mut agent = place.start().await;
+    eventually("the first pull", async || (server.queue.calls("PULL_TASKS") >= 1).then_some(())).await;
+    let (begun, first) = (std::time::Instant::now(), server.queue.calls("PULL_TASKS"));
+    eventually("three more", async || (server.queue.calls("PULL_TASKS") >= first + 3).then_some(())).await;
+    // The first of them may come at once; before each other one is a wait of at least four fifths of a second.
+    assert!(begun.elapsed() >= Duration::from_millis(1500), "{:?}", begun.elapsed());
+    agent.signal("TERM");
+    assert!(agent.exit().await.success(), "{}", agent.log());
     // One statement that looks which procedures there are, and the pulls.
     assert_eq!(server.statements(), 1 + server.queue.calls("PULL_TASKS"), "{:?}", server.texts());
     let limits: BTreeSet<_> =
         server.queue.arguments("PULL_TASKS").into_iter().map(|arguments| arguments[3].clone()).collect();
     assert_eq!(limits, [Some("50".to_owned())].into());
-    drop(agent);
 }
 
 #[tokio::test]
@@ -268,26 +269,20 @@ async fn a_server_of_version_1_2_0_is_served_with_its_four_calls() {
         name.starts_with("steady-") && name.len() > 30,
         "what an earlier process left is not kept: {name}"
     );
-    // Right before each commit, and for nothing else within the first minute.
-    assert_eq!(server.queue.calls("REFRESH_LEASES"), 1);
+    // Right before the commit.
+    assert!(server.queue.calls("REFRESH_LEASES") >= 1);
 }
 
 #[tokio::test]
-async fn without_release_a_name_is_not_used_again_after_a_pull_whose_answer_was_lost() {
-    let server = QueueServer::start(Version::Old).await;
-    server.queue.enqueue("1", &three_rows());
-    server.trouble("PULL_TASKS", [Trouble::AnswerLost]);
-    let agent = place(&server, "").await.start().await;
-    row_when(&server, "1", State::Completed, &agent).await;
-    assert_eq!(
-        server.queue.calls("PULL_TASKS"),
-        1 + later_pulls(&server),
-        "the answer came with the repetition"
-    );
-}
-
-fn later_pulls(server: &QueueServer) -> usize {
-    server.queue.calls("PULL_TASKS") - 1
+async fn a_pull_whose_answer_is_lost_leases_once() {
+    for version in [Version::Ours, Version::Old] {
+        let server = QueueServer::start(version).await;
+        server.queue.enqueue("1", &three_rows());
+        server.trouble("PULL_TASKS", [Trouble::AnswerLost]);
+        let agent = place(&server, "").await.start().await;
+        let row = row_when(&server, "1", State::Completed, &agent).await;
+        assert_eq!((row.attempt, row.completions), (1, 1), "the answer came with the repetition");
+    }
 }
 
 #[tokio::test]

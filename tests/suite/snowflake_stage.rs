@@ -256,8 +256,8 @@ async fn a_signature_of_azure_that_ends_is_renewed() {
     *lifetime.lock().unwrap() = Duration::from_secs(3);
     let own = target("a", "p");
     let upload = destination.begin(&own).await.expect("begin");
-    let own_content = content(1, SEVERAL_BLOCKS);
-    let stored = write(&*upload, &part(&own, 1), &own_content, 100_000).await;
+    let own_content = content(1, 1000);
+    let stored = write(&*upload, &part(&own, 1), &own_content, 1000).await;
     let issued = stage.backend.issued().count();
     // As old as the newest signature of the attempt, or younger.
     container.wait_until_refused(&container.signature(Duration::from_secs(3))).await;
@@ -521,7 +521,7 @@ async fn rows_get_from_postgresql_over_a_stage_into_a_table() {
 
     run("COPY INTO ORDERS FROM @EXPORTS/orders/ FILE_FORMAT=(TYPE=PARQUET) MATCH_BY_COLUMN_NAME=CASE_INSENSITIVE")
         .await;
-    let sums = "SELECT count(*)::text AS a, sum(id)::text AS b, sum(price)::text AS c, \
+    let sums = "SELECT count(*)::text AS a, sum(id)::bigint::text AS b, (sum(price) * 100)::bigint::text AS c, \
                 count(DISTINCT name)::text AS d, min(day)::text || max(day)::text AS e FROM orders";
     let loaded = run(sums).await;
     let loaded: Vec<String> = loaded.rows[0].iter().map(|cell| cell.clone().unwrap()).collect();

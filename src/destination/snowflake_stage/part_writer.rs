@@ -132,7 +132,7 @@ fn note(ended: Result<Result<(), Fault>, tokio::task::JoinError>) -> Result<(), 
 
 impl Sealer {
     /// A block that is not the last.
-    fn seal(mut self, mut block: BytesMut) -> Result<(Self, Bytes), Fault> {
+    fn seal(mut self: Box<Self>, mut block: BytesMut) -> Result<(Box<Self>, Bytes), Fault> {
         self.digests.update_content(&block);
         if let Some(encryptor) = &mut self.encryptor {
             encryptor.encrypt(&mut block)?;

@@ -95,7 +95,15 @@ impl Http {
                     continue;
                 }
                 Ok(response) => call.judge(&response),
-                Err(error) => call.without_answer(error),
+                Err(error) => {
+                    // A store that refuses credentials before it has read the body may close the
+                    // connection so early that its answer is lost.
+                    if call.bytes > 0 && attempt > 1 && renewals < MAX_RENEWALS {
+                        renewals += 1;
+                        access = call.grant.renew(&access).await.map_err(|fault| call.local(fault))?;
+                    }
+                    call.without_answer(error)
+                }
             };
             let is_repeatable = matches!(refused.fault.kind(), FaultKind::Transient | FaultKind::Throttled)
                 && attempt < MAX_ATTEMPTS;
