@@ -425,7 +425,7 @@ configuration.toml:6: application.debug_mode is the string \"yes\"; expected tru
 configuration.toml:7: application.wokers is not a known key. Did you mean workers?
 configuration.toml:10: server.host is 0.0.0.0, which other machines reach; nothing listens on a network without authentication. Add an API key: [server.api_keys.orchestrator] with key = \"${env:AGENT_API_KEY}\". Or use \"127.0.0.1\", or set server.allow_unauthenticated = true when something in front of the agent keeps strangers out.
 configuration.toml:11: server.port is 70000; expected an integer from 0 to 65535
-configuration.toml:14: connections.source.sales.kind is \"postgres\"; expected \"postgresql\" or \"sqlite\". Did you mean \"postgresql\"?
+configuration.toml:14: connections.source.sales.kind is \"postgres\"; expected \"postgresql\" or \"sqlite\" or \"sqlserver\". Did you mean \"postgresql\"?
 configuration.toml:16: connections.source.postgresql.database is missing. Add database to the section.
 configuration.toml:17: connections.source.postgresql.username is an integer; expected a string
 configuration.toml:18: connections.source.postgresql.password refers to the environment variable NOT_SET, which is not set. Set NOT_SET, or write the value here.
@@ -625,7 +625,7 @@ fn the_sample_of_1_2_0_works_unchanged() {
     );
     assert_eq!(
         texts[1],
-        "configuration.toml:22: connections.source.sqlserver.instanceName is not used, because `port` says where \
+        "configuration.toml:23: connections.source.sqlserver.instanceName is not used, because `port` says where \
          the server listens. Keep one of the two."
     );
 }
@@ -947,7 +947,7 @@ fn the_kind_of_a_connection_is_its_name_when_nobody_says() {
         (
             "[connections.source.sales]",
             "configuration.toml:1: connections.source.sales has no kind, and its \
-          name is not one either. Add kind = \"postgresql\" or \"sqlite\".",
+          name is not one either. Add kind = \"postgresql\" or \"sqlite\" or \"sqlserver\".",
         ),
         (
             "[connections.source.postgres]",
@@ -957,7 +957,7 @@ fn the_kind_of_a_connection_is_its_name_when_nobody_says() {
         (
             "[connections.source.s3]",
             "configuration.toml:1: connections.source.s3 has no kind, and its name \
-          is not one either. Add kind = \"postgresql\" or \"sqlite\".",
+          is not one either. Add kind = \"postgresql\" or \"sqlite\" or \"sqlserver\".",
         ),
         (
             "[connections.target.x]\nkind = \"gcs\"",

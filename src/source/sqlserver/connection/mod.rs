@@ -174,10 +174,9 @@ impl Connection {
         // TLS hands over one record at a time, however many have arrived.
         while count < ENOUGH_BYTES {
             match self.stream.read(&mut self.received[count..]).now_or_never() {
-                // The end is told by the next call.
-                None | Some(Ok(0)) => break,
-                Some(Ok(more)) => count += more,
-                Some(Err(error)) => return Err(io_fault(action, error)),
+                Some(Ok(more)) if more > 0 => count += more,
+                // An end and an error are told by the next call, after what has arrived before.
+                None | Some(_) => break,
             }
         }
         let unpacked = self.unpacker.take(&self.received[..count], &mut self.buffer);
