@@ -63,11 +63,11 @@ impl Tokens {
     pub(super) async fn token(&self) -> Result<Secret, Fault> {
         // Held over the request: connections that start together share one.
         let mut last = self.last.lock().await;
-        if let Some((token, _)) = last.as_ref().filter(|(_, end)| now() + MARGIN < *end) {
+        if let Some((token, _)) = last.as_ref().filter(|(_, end)| Instant::now() + MARGIN < *end) {
             return Ok(token.clone());
         }
         let (token, lifetime) = self.fetch().await?;
-        *last = Some((token.clone(), now() + lifetime));
+        *last = Some((token.clone(), Instant::now() + lifetime));
         Ok(token)
     }
 
@@ -116,9 +116,4 @@ impl Tokens {
             .because(reason.trim_end().to_owned())
             .remedy("Check `tenant_id`, `client_id` and `client_secret` of the connection."))
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the life of a token is real time")]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -94,7 +94,7 @@ impl ServerError {
         Some(match self.number {
             18_456 => "Check username and password, and that the server allows SQL logins.",
             18_452 => "The server allows integrated authentication only; allow SQL logins there.",
-            18_486 | 18_487 | 18_488 => "Unlock the login or change its password on the server.",
+            18_486..=18_488 => "Unlock the login or change its password on the server.",
             4060 => "Check `database` of the connection, and that the login has a user in it.",
             229 | 230 => "Grant the connection's user SELECT on what the query reads.",
             916 => "Make a user for the login in this database.",
