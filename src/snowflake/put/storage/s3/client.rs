@@ -30,13 +30,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// request, so that all stages of a deployment share it.
 #[derive(Clone, Debug)]
 pub struct S3Clients {
-    clients: Arc<Mutex<HashMap<Place, Client>>>,
+    clients: Arc<Mutex<ByPlace>>,
     timeout: Duration,
 }
 
-/// A region, and an endpoint when it is not that of the region.
-type Place = (String, Option<Endpoint>);
+/// A URL, and whether the bucket is in its path.
 type Endpoint = (String, bool);
+/// By region and endpoint.
+type ByPlace = HashMap<(String, Option<Endpoint>), Client>;
 
 impl S3Clients {
     /// Opens nothing yet. An attempt at a request may take `timeout`, and what its body needs.
