@@ -18,6 +18,8 @@ use crate::api::{self, Access, ApiState};
 use crate::catalog::{Catalog, SourceInfo};
 use crate::config::{Config, SourceConnection, TargetConnection, TransferSettings};
 use crate::destination::Destination;
+use crate::destination::azure_blob::AzureBlobDestination;
+use crate::destination::gcs::GcsDestination;
 use crate::destination::local::LocalDestination;
 use crate::destination::s3::S3Destination;
 use crate::destination::snowflake_stage::SnowflakeStageDestination;
@@ -237,6 +239,8 @@ pub async fn destination(
     Ok(match connection {
         TargetConnection::Local(config) => Arc::new(LocalDestination::new(config)),
         TargetConnection::S3(config) => Arc::new(S3Destination::new(config, shutdown).await?),
+        TargetConnection::Gcs(config) => Arc::new(GcsDestination::new(config, shutdown)?),
+        TargetConnection::AzureBlob(config) => Arc::new(AzureBlobDestination::new(config, shutdown)?),
         TargetConnection::Snowflake(config) => {
             let client = Client::new(config.connection.clone(), shutdown)?;
             let control_table = config.load_control_table.clone();

@@ -217,7 +217,7 @@ prepare_azurite() {
     local folder=$cache/azurite-$azurite_version
     local program=$folder/node_modules/.bin/azurite-blob
     if ! have npm || ! have node; then
-        lacks "npm and node, which fetch and run Azurite: tests of Snowflake stages on Azure"
+        lacks "npm and node, which fetch and run Azurite: tests of Azure Blob Storage and of Snowflake stages on Azure"
         return
     fi
     if [[ ! -e $folder/.complete ]]; then
@@ -228,7 +228,7 @@ prepare_azurite() {
     fi
     if [[ ! -e $folder/.complete || ! -x $program ]]; then
         tail -n 3 "$cache/npm.log" >&2 || true
-        lacks "Azurite (azurite@$azurite_version of npm): tests of Snowflake stages on Azure"
+        lacks "Azurite (azurite@$azurite_version of npm): tests of Azure Blob Storage and of Snowflake stages on Azure"
         return
     fi
     export TEST_AZURITE=$program

@@ -64,7 +64,7 @@ pub(super) struct FlatTaskRequest {
     /// How version 1.2.0 would have read. `jdbc` is read by the agent itself; `bcp` is refused.
     #[schema(required = false)]
     pub source_type: SourceType,
-    /// The kind of store: `local`, `s3` or `snowflake_stage`, which version 1.2.0 spells
+    /// The kind of store: `local`, `s3`, `blob`, `gcs` or `snowflake_stage`, which version 1.2.0 spells
     /// `snowflake:stage`.
     pub upload_type: DestinationKind,
     /// Directory or key prefix below the root of the connection; no component may be `..`. For a
@@ -105,7 +105,10 @@ impl FlatTaskRequest {
                 let what = "a stage with a path on it, such as `@db.schema.stage/path/`";
                 object.required("upload_path", what, findings, task_request::stage)
             }
-            Some(DestinationKind::Local | DestinationKind::S3) | None => {
+            Some(
+                DestinationKind::Local | DestinationKind::S3 | DestinationKind::Blob | DestinationKind::Gcs,
+            )
+            | None => {
                 let what = "a directory or key prefix below the root of the connection";
                 object.required("upload_path", what, findings, task_request::path)
             }

@@ -297,7 +297,9 @@ impl DestinationRequest {
                 let what = "a stage with a path on it, such as `@db.schema.stage/path/`";
                 (None, object.required("stage", what, findings, stage))
             }
-            Some(DestinationKind::Local | DestinationKind::S3) => {
+            Some(
+                DestinationKind::Local | DestinationKind::S3 | DestinationKind::Blob | DestinationKind::Gcs,
+            ) => {
                 if object.get("stage").is_some() {
                     findings.add(object.pointer_to("stage"), "only a `snowflake_stage` has this field");
                 }
@@ -373,22 +375,20 @@ pub(super) fn stage(value: &Value) -> Result<String, String> {
 pub(super) fn place(kind: DestinationKind, path: String) -> (Option<String>, Option<String>) {
     match kind {
         DestinationKind::SnowflakeStage => (None, Some(path)),
-        DestinationKind::Local | DestinationKind::S3 => (Some(path), None),
+        DestinationKind::Local | DestinationKind::S3 | DestinationKind::Blob | DestinationKind::Gcs => {
+            (Some(path), None)
+        }
     }
 }
 
 /// The kinds of store, for the one who forgot to name one.
-pub(super) const KINDS: &str = "`local`, `s3` or `snowflake_stage`";
+pub(super) const KINDS: &str = "`local`, `s3`, `blob`, `gcs` or `snowflake_stage`";
 
-/// A kind of store, also as version 1.2.0 spells it; one that is missing gets a text of its own.
+/// A kind of store, also as version 1.2.0 spells it.
 pub(super) fn destination_kind(value: &Value) -> Result<DestinationKind, String> {
     match value.as_str() {
         Some("snowflake:stage" | "snowflake") => Ok(DestinationKind::SnowflakeStage),
-        Some("blob" | "azure_blob" | "azure") => Err(
-            "this version of the agent cannot write to Azure Blob Storage; expected one of `local`, `s3`, \
-             `snowflake_stage`"
-                .to_owned(),
-        ),
+        Some("azure_blob") => Ok(DestinationKind::Blob),
         _ => choice(&DestinationKind::ALL.map(|kind| (kind.as_str(), kind)))(value),
     }
 }

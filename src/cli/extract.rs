@@ -38,7 +38,7 @@ pub(super) struct ExtractArguments {
     /// The table to extract, `name` or `schema.name`
     #[arg(long, value_name = "TABLE")]
     table: Option<String>,
-    /// file:///directory, s3://bucket/prefix, or the name of a configured target connection
+    /// file:///directory, s3://bucket/prefix, azure://account/container/prefix, gs://bucket/prefix, or the name of a configured target connection
     #[arg(long, value_name = "URL|NAME")]
     to: String,
     /// Directory or key prefix below the target

@@ -35,17 +35,23 @@ pub fn source_from_url(url: &str, environment: &Environment) -> Result<SourceCon
     }
 }
 
-/// Reads `file:///directory` or `s3://bucket/prefix?region_name=...`; returns the target and the
-/// path below it, which is empty: the URL is the root itself.
+/// Reads `file:///directory`, `s3://bucket/prefix?region_name=...`, `azure://account/container/prefix`
+/// or `gs://bucket/prefix`; returns the target and the path below it, which is empty: the URL is the
+/// root itself.
 ///
 /// What an S3 URL leaves out comes from the usual places of AWS tools (variables, profile, web
 /// identity, instance). `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` is the endpoint, with path style,
-/// unless the URL says otherwise.
+/// unless the URL says otherwise. For Azure, `AZURE_STORAGE_CONNECTION_STRING`, `AZURE_STORAGE_KEY` or
+/// `AZURE_STORAGE_SAS_TOKEN` are the credentials, as in its command line, or else the default
+/// credential; for Google, the application default credentials.
 pub fn target_from_url(url: &str, environment: &Environment) -> Result<(TargetConnection, String), Problems> {
-    let remedy = "Write file:///directory or s3://bucket/prefix.";
+    let remedy = "Write file:///directory, s3://bucket/prefix, azure://account/container/prefix or \
+                  gs://bucket/prefix.";
     let target = match url.split_once(':') {
         Some(("file", rest)) => local(rest),
         Some(("s3", rest)) if rest.starts_with("//") => s3(&rest[2..], environment),
+        Some(("azure", rest)) if rest.starts_with("//") => azure(&rest[2..], environment),
+        Some(("gs", rest)) if rest.starts_with("//") => gcs(&rest[2..], environment),
         Some((scheme, _)) if is_scheme(scheme) => Err(refused(
             TARGET,
             format!("has the scheme {scheme:?}, to which this version cannot write"),
@@ -270,6 +276,55 @@ fn s3(rest: &str, environment: &Environment) -> Result<TargetConnection, Problem
         }
     }
     filling.prove(prove::prove_s3).map(TargetConnection::S3)
+}
+
+fn azure(rest: &str, environment: &Environment) -> Result<TargetConnection, Problems> {
+    let mut filling = Filling::new(TARGET, environment);
+    let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut parts = location.splitn(3, '/');
+    let [account, container, prefix] = [(); 3].map(|()| parts.next().unwrap_or_default());
+    filling.set_parameters(query, &[], &["kind"]);
+    if !container.is_empty() {
+        filling.set_from_url("container_name", container);
+    }
+    filling.set_from_url("prefix", prefix);
+    let is_named = |filling: &Filling<'_>| {
+        let ways = ["connection_string", "account_key", "sas_token", "use_default_credential"];
+        ways.iter().any(|way| filling.table.contains_key(*way))
+    };
+    for (key, variable) in [
+        ("connection_string", "AZURE_STORAGE_CONNECTION_STRING"),
+        ("account_key", "AZURE_STORAGE_KEY"),
+        ("sas_token", "AZURE_STORAGE_SAS_TOKEN"),
+    ] {
+        if !is_named(&filling) {
+            filling.set_from_variable(key, variable);
+        }
+    }
+    if !is_named(&filling) {
+        filling.set_from_url("use_default_credential", "true");
+    }
+    // A connection string names the account; elsewhere the URL does, alone or as a host.
+    if !account.is_empty() && !filling.table.contains_key("connection_string") {
+        let (name, is_host) = account.split_once('.').map_or((account, false), |(name, _)| (name, true));
+        filling.set_from_url("account_name", name);
+        if is_host {
+            filling.set_from_url("endpoint_url", &format!("https://{account}"));
+        }
+    }
+    filling.prove(prove::prove_azure_blob).map(TargetConnection::AzureBlob)
+}
+
+fn gcs(rest: &str, environment: &Environment) -> Result<TargetConnection, Problems> {
+    let mut filling = Filling::new(TARGET, environment);
+    let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (bucket, prefix) = location.split_once('/').unwrap_or((location, ""));
+    if !bucket.is_empty() {
+        filling.set_from_url("bucket_name", bucket);
+    }
+    filling.set_from_url("prefix", prefix);
+    filling.set_parameters(query, &[], &["kind"]);
+    filling.prove(prove::prove_gcs).map(TargetConnection::Gcs)
 }
 
 /// Replaces `%41` and the like. `None` when a percent sign stands alone or the result is no UTF-8.

@@ -195,7 +195,7 @@ fn a_file_url_is_a_directory() {
     );
     assert!(bad_target("file:").contains("names no directory"));
     assert!(bad_target("file:///%zz").contains("percent sign"));
-    assert!(bad_target("gs://bucket").contains("has the scheme \"gs\""));
+    assert!(bad_target("ftp://bucket").contains("has the scheme \"ftp\""));
     assert!(bad_target("/out").contains("is not a URL"));
 }
 

@@ -560,6 +560,52 @@ pub(super) const S3: &[Key] = &[
     key("request_timeout", "duration, 1s to 1h", "60", "Longest time for one request without progress."),
 ];
 
+pub(super) const BLOB: &[Key] = &[
+    KIND,
+    key("container_name", "string", REQUIRED, "Container."),
+    key("prefix", "string", "\"\"", "Before every task's path; a `/` is put after it."),
+    key(
+        "connection_string",
+        "secret",
+        "",
+        "Connection string of the storage account, with a key or a shared access signature.",
+    ),
+    key("account_name", "string", "", "Storage account, when there is no connection string."),
+    key("account_key", "secret", "", "Key of the account."),
+    key("sas_token", "secret", "", "Shared access signature of the account or of the container."),
+    key(
+        "use_default_credential",
+        "boolean",
+        "false",
+        "Log in with client secret or workload identity of the environment, managed identity, or `az login`.",
+    ),
+    key("endpoint_url", "URL, http or https", "", "Another blob endpoint than that of the account in Azure."),
+    key("part_size", "size, 1 MiB to 4000 MiB", "\"8 MiB\"", "Bytes of one block."),
+    key("parallel_parts", "integer, 1 to 16", "2", "Blocks of one file that are uploaded at the same time."),
+    key("request_timeout", "duration, 1s to 1h", "60", "Longest time for one request without progress."),
+];
+
+pub(super) const GCS: &[Key] = &[
+    KIND,
+    key("bucket_name", "string", REQUIRED, "Bucket."),
+    key("prefix", "string", "\"\"", "Before every task's path; a `/` is put after it."),
+    key(
+        "service_account_file",
+        "path",
+        "",
+        "Key file of a service account; the application default credentials when absent.",
+    ),
+    key(
+        "endpoint_url",
+        "URL, http or https",
+        "\"https://storage.googleapis.com\"",
+        "Endpoint of the XML API.",
+    ),
+    key("part_size", "size, 5 MiB to 5 GiB", "\"8 MiB\"", "Bytes of one part of a multipart upload."),
+    key("parallel_parts", "integer, 1 to 16", "2", "Parts of one file that are uploaded at the same time."),
+    key("request_timeout", "duration, 1s to 1h", "60", "Longest time for one request without progress."),
+];
+
 /// Keys that hold secrets, in sections of this version and of 1.2.0.
 pub(super) const SECRETS: &[&str] = &[
     "password",

@@ -6,6 +6,8 @@
 
 mod address;
 mod api_key;
+#[cfg(test)]
+mod cloud_tests;
 mod discover;
 mod environment;
 mod keys;
@@ -30,7 +32,8 @@ pub use address::{source_from_url, target_from_url};
 pub use api_key::{ApiKey, KeyDigest, Scope};
 pub use environment::Environment;
 pub use model::{
-    Application, Config, Consistency, LocalTarget, NumericPolicy, OffsetPolicy, PostgresSource,
+    Application, AzureBlobTarget, AzureCredentials, AzureIdentity, Config, Consistency, GcsTarget,
+    GoogleCredentials, LocalTarget, ManagedIdentity, NumericPolicy, OffsetPolicy, PostgresSource,
     RemoteApiSettings, S3Encryption, S3Target, Server, SeventhDigit, SnowflakeQueueSettings, SnowflakeTarget,
     SourceConnection, SpatialPolicy, SpecialValues, SqlServerEncryption, SqlServerLogin, SqlServerSource,
     SqliteSource, SslMode, TargetConnection, TaskSources, TransferSettings, UnavailableConnection,

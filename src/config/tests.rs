@@ -71,7 +71,7 @@ user = "user"
 profile_name = "profile_name"
 bucket_name = "bucket_name"
 [connections.target.blob]
-connection_string = "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=k;EndpointSuffix=core.windows.net"
+connection_string = "DefaultEndpointsProtocol=https;AccountName=account;AccountKey=a2V5;EndpointSuffix=core.windows.net"
 container_name = "container_name"
 
 [bulk_utility.bcp]
@@ -359,7 +359,9 @@ database = "d"
 username = "u"
 password = "${env:PASSWORD}"
 [connections.target.blob]
-account_key = "third"
+account_name = "account"
+container_name = "lake"
+account_key = "thirdKey"
 "#,
     );
     let environment = Environment::of([("PASSWORD", "fourth")]).with_home("/");
@@ -603,7 +605,7 @@ fn the_sample_of_1_2_0_works_unchanged() {
     assert_eq!((source.host.as_str(), source.port), ("localhost", 5432));
     assert_eq!(
         config.targets.keys().collect::<Vec<_>>(),
-        ["s3", "snowflake_connection_name", "snowflake_external_browser", "snowflake_password"]
+        ["blob", "s3", "snowflake_connection_name", "snowflake_external_browser", "snowflake_password"]
     );
     let way = |name: &str| match &config.targets[name] {
         TargetConnection::Snowflake(target) => target.connection.authentication.clone(),
@@ -615,9 +617,9 @@ fn the_sample_of_1_2_0_works_unchanged() {
     let TargetConnection::S3(target) = &config.targets["s3"] else { panic!("{config:?}") };
     assert_eq!(target.profile_name.as_deref(), Some("profile_name"));
     let unavailable: Vec<&str> = config.unavailable.iter().map(|section| section.section.as_str()).collect();
-    assert_eq!(unavailable, ["connections.source.teradata", "connections.target.blob", "bulk_utility.bcp",]);
+    assert_eq!(unavailable, ["connections.source.teradata", "bulk_utility.bcp"]);
     let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(texts.len(), 5, "{texts:#?}");
+    assert_eq!(texts.len(), 4, "{texts:#?}");
     assert_eq!(
         texts[0],
         "configuration.toml:11: task_source.api.key is not used without base_url. Add base_url when a \
@@ -960,14 +962,14 @@ fn the_kind_of_a_connection_is_its_name_when_nobody_says() {
           is not one either. Add kind = \"postgresql\" or \"sqlite\" or \"sqlserver\".",
         ),
         (
-            "[connections.target.x]\nkind = \"gcs\"",
+            "[connections.target.x]\nkind = \"ftp\"",
             "configuration.toml:2: connections.target.x.kind is \
-          \"gcs\"; expected \"local\" or \"s3\" or \"snowflake\"",
+          \"ftp\"; expected \"local\" or \"s3\" or \"blob\" or \"gcs\" or \"snowflake\"",
         ),
         (
             "[connections.target.x]\nkind = 3",
             "configuration.toml:2: connections.target.x.kind is an integer; \
-          expected \"local\" or \"s3\" or \"snowflake\"",
+          expected \"local\" or \"s3\" or \"blob\" or \"gcs\" or \"snowflake\"",
         ),
         (
             "[connections.source.sqlite]",
@@ -1193,7 +1195,11 @@ fn enabled(example: &str) -> String {
 }
 
 fn example_environment() -> Environment {
+    let connection_string = "AccountName=account;AccountKey=a2V5";
     Environment::of([
+        ("AZURE_CONNECTION_STRING", connection_string),
+        ("AZURE_ACCOUNT_KEY", "a2V5"),
+        ("AZURE_SAS_TOKEN", "sig=x"),
         ("AGENT_API_KEY", "0123456789abcdef"),
         ("SALES_PASSWORD", "a"),
         ("CRM_PASSWORD", "a"),
@@ -1220,7 +1226,7 @@ fn the_example_is_valid_with_everything_enabled() {
     let text = enabled(EXAMPLE);
     let (config, _) = parse_in(&text, &example_environment()).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(config.sources.len(), 3);
-    assert_eq!(config.targets.len(), 5);
+    assert_eq!(config.targets.len(), 9);
 }
 
 /// Every list of keys, the section of the example that shows it, and what else the section needs.
@@ -1228,6 +1234,7 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
     const SNOWFLAKE: &str = "account = \"a\"\nuser = \"u\"\npassword = \"p\"\n";
     const SALES: &str = "kind = \"postgresql\"\nusername = \"u\"\ndatabase = \"d\"\n";
     const CRM: &str = "kind = \"sqlserver\"\nusername = \"u\"\ndatabase = \"d\"\n";
+    const BLOB: &str = "container_name = \"lake\"\naccount_name = \"account\"\nsas_token = \"sig=x\"\n";
     vec![
         ("", keys::TOP, ""),
         ("application", keys::APPLICATION, ""),
@@ -1246,6 +1253,8 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("connections.source.crm", keys::SQLSERVER_DRIVER, CRM),
         ("connections.target.local", keys::LOCAL, "root = \"r\"\n"),
         ("connections.target.s3", keys::S3, "bucket_name = \"lake\"\n"),
+        ("connections.target.blob", keys::BLOB, BLOB),
+        ("connections.target.gcs", keys::GCS, "bucket_name = \"lake\"\n"),
         ("connections.target.snowflake", keys::SNOWFLAKE, SNOWFLAKE),
         ("connections.target.snowflake", keys::SNOWFLAKE_CONNECTION, SNOWFLAKE),
     ]
@@ -1269,6 +1278,12 @@ fn the_example_shows_every_key_with_its_default() {
             if section == "connections.target.s3" && found.is_none() {
                 // Keys of access exclude a profile, so they have a section of their own.
                 found = written(&document, "connections.target.store").get(key.name);
+            }
+            if section == "connections.target.blob" && found.is_none() {
+                // Only one way to log in can be given.
+                let other =
+                    |name: &str| written(&document, &format!("connections.target.{name}")).get(key.name);
+                found = ["blob_by_name", "blob_by_token"].into_iter().find_map(other);
             }
             if section == "connections.target.snowflake" && found.is_none() {
                 // Whoever names another connection says less.

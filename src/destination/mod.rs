@@ -3,9 +3,15 @@
 //! An attempt opens an [`Upload`], creates parts in it, and commits. Nothing is visible to readers
 //! before the commit; afterwards the place holds exactly the files of this attempt.
 
+pub mod azure_blob;
+mod cloud;
 mod content_hash;
+pub mod gcs;
+mod key;
 pub mod local;
+mod multipart;
 pub mod part_name;
+mod part_writer;
 pub mod s3;
 pub mod snowflake_stage;
 

@@ -35,7 +35,13 @@ pub fn resolve(
 ) -> Result<Connection, Fault> {
     match targets.get(name) {
         Some(TargetConnection::Snowflake(target)) => Ok(target.connection.clone()),
-        Some(TargetConnection::Local(_) | TargetConnection::S3(_)) | None => named(name, environment),
+        Some(
+            TargetConnection::Local(_)
+            | TargetConnection::S3(_)
+            | TargetConnection::AzureBlob(_)
+            | TargetConnection::Gcs(_),
+        )
+        | None => named(name, environment),
     }
 }
 

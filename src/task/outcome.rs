@@ -95,7 +95,7 @@ pub struct Receipt {
 /// One committed file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FileReceipt {
-    /// Where the file is: `file:///...` or `s3://bucket/key`.
+    /// Where the file is: `file:///...`, `s3://bucket/key`, `gs://bucket/key`, or the URL of a blob.
     pub location: String,
     /// Rows in it.
     pub rows: u64,

@@ -150,13 +150,17 @@ pub enum DestinationKind {
     Local,
     /// Amazon S3, or a store that speaks its protocol.
     S3,
+    /// Azure Blob Storage.
+    Blob,
+    /// Google Cloud Storage.
+    Gcs,
     /// An internal stage of Snowflake.
     SnowflakeStage,
 }
 
 impl DestinationKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Local, Self::S3, Self::SnowflakeStage];
+    pub const ALL: [Self; 5] = [Self::Local, Self::S3, Self::Blob, Self::Gcs, Self::SnowflakeStage];
 
     /// The name in tasks and configuration.
     #[must_use]
@@ -164,6 +168,8 @@ impl DestinationKind {
         match self {
             Self::Local => "local",
             Self::S3 => "s3",
+            Self::Blob => "blob",
+            Self::Gcs => "gcs",
             Self::SnowflakeStage => "snowflake_stage",
         }
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, with the line where it stopped")]
 
 mod agent_check;
+mod agent_clouds;
 mod agent_command_line;
 mod agent_control;
 mod agent_crash;
@@ -11,8 +12,10 @@ mod agent_snowflake_load;
 mod agent_start;
 mod agent_stop;
 mod agent_transfer;
+mod azure_destination;
 mod destinations;
 mod docker;
+mod gcs_destination;
 mod local_destination;
 mod postgres_faults;
 mod postgres_login;

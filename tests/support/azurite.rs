@@ -14,10 +14,15 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::server::Server;
 
-const ACCOUNT: &str = "stageaccount";
+pub(crate) const ACCOUNT: &str = "stageaccount";
 /// What the emulator is started with; it protects nothing.
 const KEY: &[u8] = b"a key that is known to the tests";
 const VERSION: &str = "2019-12-12";
+
+/// The key of the account, as the portal would show it.
+pub(crate) fn account_key() -> String {
+    STANDARD.encode(KEY)
+}
 
 /// Where the server listens. Starts it the first time. `None` when `TEST_AZURITE` is not set, and
 /// the test is to be skipped.

@@ -2,6 +2,8 @@
 
 pub(crate) mod agent;
 pub(crate) mod azurite;
+pub(crate) mod blob_container;
+pub(crate) mod cloud_front;
 pub(crate) mod emulator_relay;
 pub(crate) mod extraction;
 pub(crate) mod fakesnow;

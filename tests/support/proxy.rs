@@ -31,7 +31,7 @@ pub(crate) enum Treatment {
     Delay(Duration),
 }
 
-/// The requests of S3 that tests tell apart.
+/// The requests of S3, and those of Azure and Google that are their counterparts, that tests tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Create,
@@ -40,6 +40,8 @@ pub(crate) enum Operation {
     Abort,
     ListUploads,
     ListObjects,
+    Head,
+    Delete,
     Other,
 }
 
@@ -228,7 +230,13 @@ fn operation(head: &str) -> Operation {
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let query = target.split_once('?').map_or("", |(_, query)| query);
     let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
+    let is = |pair: &str| query.split('&').any(|other| other == pair);
     match method {
+        "PUT" if is("comp=block") => Operation::UploadPart,
+        "PUT" if is("comp=blocklist") => Operation::Complete,
+        "GET" if is("comp=list") => Operation::ListObjects,
+        "HEAD" => Operation::Head,
+        "DELETE" if query.is_empty() => Operation::Delete,
         "POST" if has("uploads") => Operation::Create,
         "POST" if has("uploadId") => Operation::Complete,
         "PUT" if has("partNumber") => Operation::UploadPart,

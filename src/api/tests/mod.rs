@@ -208,7 +208,7 @@ fn catalog(checks: &Arc<AtomicUsize>) -> Catalog {
     catalog.add_destination("archive", DestinationKind::S3, Arc::new(Store));
     catalog.add_destination("warehouse", DestinationKind::SnowflakeStage, Arc::new(Store));
     catalog.add_unavailable("connections.source.teradata", "this version cannot read from Teradata");
-    catalog.add_unavailable("connections.target.blob", "this version cannot write to Azure Blob Storage");
+    catalog.add_unavailable("connections.target.blob", "this version cannot reach it");
     catalog.add_unavailable("bulk_utility.bcp", "this version cannot run bcp");
     catalog
 }

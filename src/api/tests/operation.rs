@@ -22,7 +22,7 @@ async fn health_shows_queue_workers_and_every_connection() {
             "local": "connected",
             "archive": "connected",
             "warehouse": "connected",
-            "blob": "this version cannot write to Azure Blob Storage"
+            "blob": "this version cannot reach it"
         },
         "unavailable": {"bulk_utility.bcp": "this version cannot run bcp"}
     });

@@ -10,14 +10,16 @@ use super::super::raw::join;
 use super::super::report::Report;
 use super::super::section::{Section, type_name};
 use super::super::{keys, reference};
-use super::{prove_postgresql, prove_s3, prove_snowflake, prove_sqlite, prove_sqlserver};
+use super::{
+    prove_azure_blob, prove_gcs, prove_postgresql, prove_s3, prove_snowflake, prove_sqlite, prove_sqlserver,
+};
 use crate::nearest;
 
 type Sources = BTreeMap<String, SourceConnection>;
 type Targets = BTreeMap<String, TargetConnection>;
 
 const SOURCE_KINDS: &[&str] = &["postgresql", "sqlite", "sqlserver"];
-const TARGET_KINDS: &[&str] = &["local", "s3", "snowflake"];
+const TARGET_KINDS: &[&str] = &["local", "s3", "blob", "gcs", "snowflake"];
 /// Kinds of version 1.2.0 that are served and that nobody should write any more.
 const OLD_TARGET_KINDS: &[&str] =
     &["snowflake_connection_name", "snowflake_password", "snowflake_external_browser"];
@@ -26,7 +28,6 @@ const OLD_TARGET_KINDS: &[&str] =
 fn unavailable_reason(kind: &str) -> Option<&'static str> {
     match kind {
         "teradata" => Some("this version cannot read from Teradata"),
-        "blob" => Some("this version cannot write to Azure Blob Storage"),
         _ => None,
     }
 }
@@ -36,7 +37,7 @@ fn is_unlisted_source(kind: &str) -> bool {
 }
 
 fn is_unlisted_target(kind: &str) -> bool {
-    kind == "blob" || OLD_TARGET_KINDS.contains(&kind)
+    OLD_TARGET_KINDS.contains(&kind)
 }
 
 pub(super) fn prove_connections(
@@ -70,6 +71,8 @@ pub(super) fn prove_connections(
         let connection = match kind.as_str() {
             "local" => prove_local(report, &path, value).map(TargetConnection::Local),
             "s3" => prove_s3(report, &path, value).map(TargetConnection::S3),
+            "blob" => prove_azure_blob(report, &path, value).map(TargetConnection::AzureBlob),
+            "gcs" => prove_gcs(report, &path, value).map(TargetConnection::Gcs),
             kind if kind == "snowflake" || OLD_TARGET_KINDS.contains(&kind) => {
                 prove_snowflake(report, &path, kind, value).map(TargetConnection::Snowflake)
             }

@@ -1,6 +1,8 @@
 //! From the raw tree to the proven configuration, one file a section.
 
+mod azure_blob;
 mod connections;
+mod gcs;
 mod general;
 mod postgresql;
 mod snowflake;
@@ -15,6 +17,8 @@ use super::raw::Table;
 use super::report::Report;
 use super::section::Section;
 
+pub(super) use azure_blob::prove_azure_blob;
+pub(super) use gcs::prove_gcs;
 pub(super) use postgresql::prove_postgresql;
 pub(super) use snowflake::prove_snowflake;
 pub(super) use sqlserver::prove_sqlserver;

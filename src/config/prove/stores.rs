@@ -12,11 +12,11 @@ use super::super::model::{S3Encryption, S3Target, SqliteSource};
 use super::super::report::Report;
 use super::super::section::Section;
 
-const MIB: u64 = 1 << 20;
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const DEFAULT_PART_SIZE: NonZeroUsize = NonZeroUsize::new(8 << 20).expect("not zero");
-const DEFAULT_PARALLEL_PARTS: NonZeroUsize = NonZeroUsize::new(2).expect("not zero");
+pub(super) const MIB: u64 = 1 << 20;
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(super) const DEFAULT_PART_SIZE: NonZeroUsize = NonZeroUsize::new(8 << 20).expect("not zero");
+pub(super) const DEFAULT_PARALLEL_PARTS: NonZeroUsize = NonZeroUsize::new(2).expect("not zero");
 
 pub(in super::super) fn prove_sqlite(
     report: &mut Report<'_>,
@@ -83,12 +83,12 @@ fn is_bucket(name: &str) -> bool {
 }
 
 /// No slash before it, one after it; nothing when it is empty.
-fn normal_prefix(prefix: String) -> String {
+pub(super) fn normal_prefix(prefix: String) -> String {
     let trimmed = prefix.trim_matches('/');
     if trimmed.is_empty() { String::new() } else { format!("{trimmed}/") }
 }
 
-fn endpoint(text: &str) -> Option<String> {
+pub(super) fn endpoint(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     let is_valid = matches!(url.scheme(), "http" | "https")
         && url.has_host()
@@ -97,6 +97,18 @@ fn endpoint(text: &str) -> Option<String> {
         && url.query().is_none()
         && url.fragment().is_none();
     is_valid.then(|| text.to_owned())
+}
+
+/// True when nobody can listen on the way to `endpoint`: it has TLS, or is on this machine.
+pub(super) fn is_private(endpoint: &str) -> bool {
+    let Ok(url) = Url::parse(endpoint) else { return false };
+    let is_here = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    url.scheme() == "https" || is_here
 }
 
 /// Keys of access belong together.

@@ -157,7 +157,10 @@ fn sections_of_1_2_0_have_requirements_of_their_own() {
     );
     assert_eq!(wrong("snowflake_external_browser", "account = \"a\""), "1: user is missing. Add user.");
     assert!(wrong("snowflake_password", "account = \"a\"\nuser = \"u\"").contains("password is missing"));
-    assert!(wrong("snowflake_passwords", "").contains("expected \"local\" or \"s3\" or \"snowflake\""));
+    assert!(
+        wrong("snowflake_passwords", "")
+            .contains("expected \"local\" or \"s3\" or \"blob\" or \"gcs\" or \"snowflake\"")
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 
+use crate::destination::multipart::StoreFailure;
 use crate::fault::{Fault, FaultKind};
 
 const REACH: &str = "Check that the endpoint of the store can be reached from here, and its certificate.";
@@ -81,25 +82,22 @@ impl Failure {
     pub(super) fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
     }
+}
 
-    /// True when the store may have done all the same what it was asked: the answer was lost, or
-    /// could not be read, or says that an earlier try has changed something.
-    pub(super) fn leaves_doubt(&self) -> bool {
+impl StoreFailure for Failure {
+    fn leaves_doubt(&self) -> bool {
         self.is("NoSuchUpload") || self.status.is_none_or(|status| !(300..500).contains(&status))
     }
 
-    /// True when the credentials are good and a right is missing.
-    pub(super) fn is_forbidden(&self) -> bool {
+    fn is_forbidden(&self) -> bool {
         self.kind == FaultKind::Permission
     }
 
-    /// True when the store does not know this request at all.
-    pub(super) fn is_unknown_to_the_store(&self) -> bool {
+    fn is_unknown_to_the_store(&self) -> bool {
         ["NotImplemented", "MethodNotAllowed", "XNotImplemented"].iter().any(|code| self.is(code))
     }
 
-    /// The fault while doing `action`.
-    pub(super) fn fault(self, action: impl Into<Cow<'static, str>>) -> Fault {
+    fn fault(self, action: impl Into<Cow<'static, str>>) -> Fault {
         let fault = Fault::new(self.kind, action).because(self.cause);
         match self.remedy {
             Some(remedy) => fault.remedy(remedy),

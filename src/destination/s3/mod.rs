@@ -8,14 +8,10 @@
 //! Retries: requests are repeated here (throttling, broken connections, hanging answers, expired
 //! credentials); everything that is left becomes a fault, and the task's lease repeats the attempt.
 
-mod cleanup;
 mod client;
 mod credentials;
 mod failure;
-mod key;
-mod part_writer;
 mod store;
-mod upload;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -23,10 +19,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use self::store::Store;
-use self::upload::S3Upload;
+use super::multipart::{self, MultipartStore, StoreFailure};
 use super::{Destination, Target, Upload};
 use crate::config::S3Target;
-use crate::fault::{Fault, FaultKind};
+use crate::fault::Fault;
 use crate::shutdown::Shutdown;
 
 /// Writes below one prefix of one bucket.
@@ -60,25 +56,10 @@ impl Destination for S3Destination {
     }
 
     fn max_file_bytes(&self) -> Option<NonZeroU64> {
-        let parts = part_writer::MAX_PARTS.unsigned_abs();
-        NonZeroU64::new((self.store.part_size() as u64).saturating_mul(u64::from(parts)))
+        NonZeroU64::new((self.store.part_size() as u64).saturating_mul(u64::from(Store::MAX_PARTS)))
     }
 
     async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault> {
-        let directory = key::directory(&self.prefix, &target.path)?;
-        let begun = cleanup::abort_stale_uploads(&self.store, &target.task, &directory).await;
-        match begun {
-            Ok(()) => {}
-            // Every request of this attempt would end the same way.
-            Err(fault) if matches!(fault.kind(), FaultKind::Request | FaultKind::Credentials) => {
-                return Err(fault);
-            }
-            // Housekeeping only: what is left costs storage, no reader sees it.
-            Err(fault) => tracing::warn!(
-                task.id = %target.task, bucket = self.store.bucket(), error = fault.chain(),
-                "cannot look for unfinished uploads of an earlier attempt"
-            ),
-        }
-        Ok(Arc::new(S3Upload::new(Arc::clone(&self.store), target.task.clone(), directory)))
+        multipart::begin(&self.store, &self.prefix, target).await
     }
 }

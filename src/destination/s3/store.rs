@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_s3::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
@@ -15,8 +16,9 @@ use bytes::Bytes;
 
 use super::client::timeouts;
 use super::failure::Failure;
-use super::key;
 use crate::config::{S3Encryption, S3Target};
+use crate::destination::key;
+use crate::destination::multipart::{Created, MultipartStore};
 use crate::shutdown::Shutdown;
 
 /// Name of the user metadata entry that tells whose upload made an object.
@@ -48,14 +50,6 @@ impl fmt::Debug for Store {
     }
 }
 
-/// A multipart upload that was created.
-pub(super) struct Created {
-    pub(super) upload_id: String,
-    /// False when the request was repeated: the answer to an earlier try may be lost, and then
-    /// there is a second upload that nobody knows.
-    pub(super) is_only_one: bool,
-}
-
 impl Store {
     pub(super) fn new(client: Client, target: &S3Target, shutdown: Shutdown) -> Self {
         Self {
@@ -74,31 +68,43 @@ impl Store {
         &self.bucket
     }
 
-    pub(super) fn part_size(&self) -> usize {
-        self.part_size
-    }
-
-    pub(super) fn parallel_parts(&self) -> usize {
-        self.parallel_parts
-    }
-
-    pub(super) fn shutdown(&self) -> &Shutdown {
-        &self.shutdown
-    }
-
-    /// True the first time it is asked.
-    pub(super) fn tell_about_listing(&self) -> bool {
-        !self.told_about_listing.swap(true, Ordering::Relaxed)
-    }
-
     pub(super) async fn head_bucket(&self) -> Result<(), Failure> {
         let request = self.client.head_bucket().bucket(&self.bucket).send();
         Box::pin(request).await.map_err(Failure::of)?;
         Ok(())
     }
+}
 
-    /// Creates an upload whose object will carry `mark`.
-    pub(super) async fn create_upload(&self, key: &str, mark: &str) -> Result<Created, Failure> {
+#[async_trait]
+impl MultipartStore for Store {
+    type Failure = Failure;
+    type Part = CompletedPart;
+
+    const MAX_PARTS: u32 = 10_000;
+    const LISTING_HINT: &'static str = "Allow s3:ListBucket and s3:ListBucketMultipartUploads, or keep every \
+                                         task's path to itself.";
+
+    fn place(&self) -> String {
+        format!("s3://{}", self.bucket)
+    }
+
+    fn part_size(&self) -> usize {
+        self.part_size
+    }
+
+    fn parallel_parts(&self) -> usize {
+        self.parallel_parts
+    }
+
+    fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    fn tell_about_listing(&self) -> bool {
+        !self.told_about_listing.swap(true, Ordering::Relaxed)
+    }
+
+    async fn create_upload(&self, key: &str, mark: &str) -> Result<Created, Failure> {
         let sent = Arc::new(AtomicU32::new(0));
         let mut request = self
             .client
@@ -121,17 +127,16 @@ impl Store {
         Ok(Created { upload_id, is_only_one: sent.load(Ordering::Relaxed) == 1 })
     }
 
-    /// Sends part `number` (from 1); repeating it replaces the part.
-    ///
     /// The body is protected by its CRC-32C, which is signed, and by TLS; it is not hashed again
     /// for the signature, which would take as long as hashing the file, on a thread of the runtime.
-    pub(super) async fn upload_part(
+    async fn upload_part(
         &self,
         key: &str,
         upload_id: &str,
-        number: i32,
+        number: u32,
         body: Bytes,
     ) -> Result<CompletedPart, Failure> {
+        let number = i32::try_from(number).expect("at most 10,000 parts");
         let extra = Duration::from_secs(body.len() as u64 / SLOWEST_BYTES_PER_SECOND);
         let limits = Builder::new().timeout_config(timeouts(self.request_timeout + extra));
         let request = self
@@ -157,7 +162,7 @@ impl Store {
     }
 
     /// Makes the object visible.
-    pub(super) async fn complete_upload(
+    async fn complete_upload(
         &self,
         key: &str,
         upload_id: &str,
@@ -179,8 +184,7 @@ impl Store {
         Ok(())
     }
 
-    /// True when the object at `key` came from the upload with this mark, in this size.
-    pub(super) async fn is_object_of(&self, key: &str, mark: &str, bytes: u64) -> Result<bool, Failure> {
+    async fn is_object_of(&self, key: &str, mark: &str, bytes: u64) -> Result<bool, Failure> {
         let request = self.client.head_object().bucket(&self.bucket).key(key).send();
         let answer = match Box::pin(request).await.map_err(Failure::of) {
             Ok(answer) => answer,
@@ -193,8 +197,7 @@ impl Store {
         Ok(has_mark && has_size)
     }
 
-    /// Aborts an upload. One that is gone already is aborted.
-    pub(super) async fn abort_upload(&self, key: &str, upload_id: &str) -> Result<(), Failure> {
+    async fn abort_upload(&self, key: &str, upload_id: &str) -> Result<(), Failure> {
         let request =
             self.client.abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(upload_id).send();
         match Box::pin(request).await.map_err(Failure::of) {
@@ -203,8 +206,7 @@ impl Store {
         }
     }
 
-    /// True when an upload still holds parts.
-    pub(super) async fn upload_exists(&self, key: &str, upload_id: &str) -> Result<bool, Failure> {
+    async fn upload_exists(&self, key: &str, upload_id: &str) -> Result<bool, Failure> {
         let request =
             self.client.list_parts().bucket(&self.bucket).key(key).upload_id(upload_id).max_parts(1).send();
         match Box::pin(request).await.map_err(Failure::of) {
@@ -214,8 +216,7 @@ impl Store {
         }
     }
 
-    /// Key and id of every unfinished upload whose key begins with `prefix`.
-    pub(super) async fn list_uploads(&self, prefix: &str) -> Result<Vec<(String, String)>, Failure> {
+    async fn list_uploads(&self, prefix: &str) -> Result<Vec<(String, String)>, Failure> {
         let mut found = Vec::new();
         let mut after: (Option<String>, Option<String>) = (None, None);
         for _ in 0..MAX_PAGES {
@@ -242,8 +243,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Every key that begins with `prefix`.
-    pub(super) async fn list_keys(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+    async fn list_keys(&self, prefix: &str) -> Result<Vec<String>, Failure> {
         let mut found = Vec::new();
         let mut after: Option<String> = None;
         for _ in 0..MAX_PAGES {
@@ -265,8 +265,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Deletes an object. One that is gone already is deleted.
-    pub(super) async fn delete(&self, key: &str) -> Result<(), Failure> {
+    async fn delete(&self, key: &str) -> Result<(), Failure> {
         let request = self.client.delete_object().bucket(&self.bucket).key(key).send();
         match Box::pin(request).await.map_err(Failure::of) {
             Err(failure) if !failure.is("NoSuchKey") => Err(failure),

@@ -1,10 +1,12 @@
-//! Object keys.
+//! Keys of objects: paths in stores that know no directories.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::destination::PartName;
 use crate::fault::{Fault, FaultKind};
 use crate::task::TaskId;
 
-/// Longest key that S3 takes, in bytes.
+/// Longest key that S3, Azure and Google take, in bytes. (Azure counts characters.)
 const MAX_KEY: usize = 1024;
 /// Room for the file name: the fixed words, the longest id, ten digits and the longest extension.
 const MAX_NAME: usize = "task__result_.parquet".len() + TaskId::MAX_LENGTH + 10;
@@ -36,6 +38,14 @@ pub(super) fn directory(prefix: &str, path: &str) -> Result<String, Fault> {
 /// True when `key` is a file of `task` in `directory` itself, not below it.
 pub(super) fn is_file_of(key: &str, directory: &str, task: &TaskId) -> bool {
     key.strip_prefix(directory).is_some_and(|name| PartName::belongs_to(name, task))
+}
+
+/// Everything but unreserved characters (RFC 3986) and the slash between segments.
+const SEGMENTS: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// A key as the path of a URL.
+pub(super) fn encoded(key: &str) -> String {
+    utf8_percent_encode(key, &SEGMENTS).to_string()
 }
 
 /// The media type of a file.
@@ -72,6 +82,11 @@ mod tests {
         for path in ["..", "a/../b", "./a", "a/.", "a\0b", "a\nb", &long] {
             assert_eq!(directory("p/", path).expect_err(path).kind(), FaultKind::Request);
         }
+    }
+
+    #[test]
+    fn a_key_in_a_url_keeps_its_slashes_only() {
+        assert_eq!(encoded("a-b.c_d~e/f g%#?&=+ü"), "a-b.c_d~e/f%20g%25%23%3F%26%3D%2B%C3%BC");
     }
 
     #[test]

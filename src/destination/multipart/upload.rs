@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_s3::types::CompletedPart;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::cleanup::{self, PARALLEL_REQUESTS};
-use super::part_writer::S3PartWriter;
-use super::store::Store;
+use super::file::MultipartFile;
+use super::{MultipartStore, StoreFailure};
+use crate::destination::part_writer::PartedFile;
 use crate::destination::{PartName, PartWriter, StoredPart, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::task::{FileReceipt, TaskId};
@@ -19,58 +19,63 @@ use crate::task::{FileReceipt, TaskId};
 /// for its tasks when it stops, so that a store that hangs does not keep a lease from its release.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) struct S3Upload {
-    attempt: Arc<Attempt>,
+pub(super) struct MultipartUpload<S: MultipartStore> {
+    attempt: Arc<Attempt<S>>,
 }
 
 /// What the upload and its writers share.
-pub(super) struct Attempt {
-    store: Arc<Store>,
+pub(super) struct Attempt<S: MultipartStore> {
+    store: Arc<S>,
     task: TaskId,
     /// Key prefix of the files: empty, or ending in `/`.
     directory: String,
-    state: Mutex<State>,
+    state: Mutex<State<S::Part>>,
 }
 
-#[derive(Default)]
-struct State {
+struct State<P> {
     /// Invariant: an upload is here before its first part is sent, so that an abort finds it.
-    uploads: Vec<KnownUpload>,
+    uploads: Vec<KnownUpload<P>>,
     /// Keys for which an upload may exist whose id never arrived here.
     unanswered: BTreeSet<String>,
     /// Set by commit and abort: an upload that is created later is aborted at once.
     is_closed: bool,
 }
 
+impl<P> Default for State<P> {
+    fn default() -> Self {
+        Self { uploads: Vec::new(), unanswered: BTreeSet::new(), is_closed: false }
+    }
+}
+
 #[derive(Clone)]
-struct KnownUpload {
+struct KnownUpload<P> {
     key: String,
     upload_id: String,
     /// Kept in the object's metadata: tells this upload's object from any other at the same key.
     mark: String,
     /// `None` while it is being written.
-    parts: Option<Vec<CompletedPart>>,
+    parts: Option<Vec<P>>,
 }
 
-impl Attempt {
-    pub(super) fn store(&self) -> &Arc<Store> {
+impl<S: MultipartStore> Attempt<S> {
+    pub(super) fn store(&self) -> &Arc<S> {
         &self.store
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<S::Part>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that all parts of an upload are stored.
-    pub(super) fn finished(&self, upload_id: &str, parts: Vec<CompletedPart>) {
+    pub(super) fn finished(&self, upload_id: &str, parts: Vec<S::Part>) {
         let mut state = self.state();
         if let Some(upload) = state.uploads.iter_mut().find(|upload| upload.upload_id == upload_id) {
             upload.parts = Some(parts);
         }
     }
 
-    fn url(&self, key: &str) -> String {
-        format!("s3://{}/{key}", self.store.bucket())
+    pub(super) fn url(&self, key: &str) -> String {
+        format!("{}/{key}", self.store.place())
     }
 
     async fn create(&self, key: &str) -> Result<String, Fault> {
@@ -96,7 +101,7 @@ impl Attempt {
             state.is_closed
         };
         if is_closed {
-            cleanup::abort_upload(&self.store, key, &upload_id).await;
+            cleanup::abort_upload(&*self.store, key, &upload_id).await;
             return Err(Fault::new(FaultKind::Bug, action()).because("the attempt has ended"));
         }
         Ok(upload_id)
@@ -119,11 +124,11 @@ impl Attempt {
         stream::iter(uploads.into_iter().zip(sizes).map(Ok))
             .try_for_each_concurrent(PARALLEL_REQUESTS, |(upload, bytes)| self.complete(upload, bytes))
             .await?;
-        cleanup::delete_leftovers(&self.store, &self.task, &self.directory, &keys).await?;
+        cleanup::delete_leftovers(&*self.store, &self.task, &self.directory, &keys).await?;
         Ok(receipts)
     }
 
-    fn take_finished(&self, part: &StoredPart) -> Result<KnownUpload, Fault> {
+    fn take_finished(&self, part: &StoredPart) -> Result<KnownUpload<S::Part>, Fault> {
         let state = self.state();
         let known =
             state.uploads.iter().find(|upload| upload.upload_id == part.token && upload.parts.is_some());
@@ -136,7 +141,7 @@ impl Attempt {
     }
 
     /// Completes one upload, and forgets it: from here on it is not to be aborted.
-    async fn complete(&self, upload: KnownUpload, bytes: u64) -> Result<(), Fault> {
+    async fn complete(&self, upload: KnownUpload<S::Part>, bytes: u64) -> Result<(), Fault> {
         let KnownUpload { key, upload_id, mark, parts } = upload;
         let action = format!("make `{}` visible", self.url(&key));
         match self.store.complete_upload(&key, &upload_id, parts.unwrap_or_default()).await {
@@ -148,7 +153,7 @@ impl Attempt {
                     Err(unknown) => {
                         let unknown = unknown.fault(format!("look whether `{}` is there", self.url(&key)));
                         tracing::warn!(
-                            task.id = %self.task, bucket = self.store.bucket(), key, error = unknown.chain(),
+                            task.id = %self.task, place = self.store.place(), key, error = unknown.chain(),
                             "cannot find out whether a file was made visible; the attempt is repeated"
                         );
                         false
@@ -174,14 +179,14 @@ impl Attempt {
         // Collected first: a closure inside the stream would have to hold for every lifetime.
         let known: Vec<_> = uploads
             .iter()
-            .map(|upload| cleanup::abort_upload(&self.store, &upload.key, &upload.upload_id))
+            .map(|upload| cleanup::abort_upload(&*self.store, &upload.key, &upload.upload_id))
             .collect();
         let lost: Vec<_> = unanswered.iter().map(|key| self.abort_lost(key)).collect();
         let known = stream::iter(known).buffer_unordered(PARALLEL_REQUESTS).collect::<()>();
         let lost = stream::iter(lost).buffer_unordered(PARALLEL_REQUESTS).collect::<()>();
         if tokio::time::timeout(ABORT_TIMEOUT, async { tokio::join!(known, lost) }).await.is_err() {
             tracing::warn!(
-                task.id = %self.task, bucket = self.store.bucket(), uploads = uploads.len(),
+                task.id = %self.task, place = self.store.place(), uploads = uploads.len(),
                 "the store did not abort all uploads in time; the next attempt of the task, or a \
                  life-cycle rule of the bucket, removes the rest"
             );
@@ -194,23 +199,24 @@ impl Attempt {
         let Ok(found) = self.store.list_uploads(key).await else { return };
         let lost = found.into_iter().filter(|(found, _)| found == key);
         stream::iter(lost)
-            .for_each(|(key, id)| async move { cleanup::abort_upload(&self.store, &key, &id).await })
+            .for_each(|(key, id)| async move { cleanup::abort_upload(&*self.store, &key, &id).await })
             .await;
     }
 }
 
-impl S3Upload {
-    pub(super) fn new(store: Arc<Store>, task: TaskId, directory: String) -> Self {
-        Self { attempt: Arc::new(Attempt { store, task, directory, state: Mutex::default() }) }
+impl<S: MultipartStore> MultipartUpload<S> {
+    pub(super) fn new(store: Arc<S>, task: TaskId, directory: String) -> Self {
+        Self { attempt: Arc::new(Attempt { store, task, directory, state: Mutex::new(State::default()) }) }
     }
 }
 
 #[async_trait]
-impl Upload for S3Upload {
+impl<S: MultipartStore> Upload for MultipartUpload<S> {
     async fn create(&self, name: &PartName) -> Result<Box<dyn PartWriter>, Fault> {
         let key = format!("{}{name}", self.attempt.directory);
         let upload_id = self.attempt.create(&key).await?;
-        Ok(Box::new(S3PartWriter::new(Arc::clone(&self.attempt), name.clone(), key, upload_id)))
+        let file = MultipartFile::new(Arc::clone(&self.attempt), key, upload_id);
+        Ok(Box::new(PartedFile::new(name.clone(), Arc::new(file))))
     }
 
     async fn commit(&self, parts: Vec<StoredPart>) -> Result<Vec<FileReceipt>, Fault> {
@@ -220,10 +226,10 @@ impl Upload for S3Upload {
         self.attempt.discard().await;
         let receipts = result?;
         let Attempt { store, task, directory, .. } = &*self.attempt;
-        if let Err(fault) = cleanup::abort_stale_uploads(store, task, directory).await {
+        if let Err(fault) = cleanup::abort_stale_uploads(&**store, task, directory).await {
             // The files are visible and complete; this is about storage that nobody sees.
             tracing::warn!(
-                task.id = %task, bucket = store.bucket(), error = fault.chain(),
+                task.id = %task, place = store.place(), error = fault.chain(),
                 "cannot look for unfinished uploads of an earlier attempt"
             );
         }

@@ -1,115 +1,111 @@
-//! One file, sent in parts while it is written.
+//! One file that is sent in parts while it is written, for stores that keep parts until the commit.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_sdk_s3::types::CompletedPart;
 use bytes::{Buf, Bytes, BytesMut};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::upload::Attempt;
-use crate::destination::content_hash::ContentHash;
-use crate::destination::{PartName, PartWriter, StoredPart};
+use super::content_hash::ContentHash;
+use super::{PartName, PartWriter, StoredPart};
 use crate::fault::{Fault, FaultKind};
-use crate::shutdown;
+use crate::shutdown::{self, Shutdown};
 
-/// S3 takes no more parts in one file.
-pub(super) const MAX_PARTS: i32 = 10_000;
+/// Where the parts of one file go.
+#[async_trait]
+pub(super) trait PartSink: Send + Sync + 'static {
+    /// Runs what sends the parts.
+    fn shutdown(&self) -> &Shutdown;
 
-type PartTask = AbortOnDropHandle<Result<CompletedPart, Fault>>;
+    /// Bytes of every part but the last.
+    fn part_size(&self) -> usize;
+
+    /// Parts that are on their way at the same time.
+    fn parallel_parts(&self) -> usize;
+
+    /// Parts that a file has at most.
+    fn max_parts(&self) -> u32;
+
+    /// What the file is called in messages.
+    fn location(&self) -> String;
+
+    /// Stores part `number` (from 1) durably and invisibly, and remembers it. Called at the same
+    /// time for several parts, once for each. An empty file has one empty part.
+    async fn store(&self, number: u32, part: Bytes) -> Result<(), Fault>;
+
+    /// Notes that every part is stored, and returns the token of the file.
+    fn finish(&self) -> String;
+}
+
+type PartTask = AbortOnDropHandle<Result<(), Fault>>;
 
 /// Fills one part while others are on their way.
 ///
 /// Chunks are copied into the part: one that was kept as it is would keep its whole allocation
 /// alive, and the memory of the agent would depend on how an encoder cuts its output.
-pub(super) struct S3PartWriter {
-    attempt: Arc<Attempt>,
+pub(super) struct PartedFile<S> {
+    sink: Arc<S>,
     name: PartName,
-    key: String,
-    upload_id: String,
     filling: BytesMut,
     /// Parts that were begun.
-    part_count: i32,
+    part_count: u32,
     /// Dropping the writer stops them.
     in_flight: FuturesUnordered<PartTask>,
-    stored: Vec<CompletedPart>,
     hash: Hashing,
 }
 
-impl S3PartWriter {
-    pub(super) fn new(attempt: Arc<Attempt>, name: PartName, key: String, upload_id: String) -> Self {
+impl<S: PartSink> PartedFile<S> {
+    pub(super) fn new(name: PartName, sink: Arc<S>) -> Self {
         Self {
-            attempt,
+            sink,
             name,
-            key,
-            upload_id,
             filling: BytesMut::new(),
             part_count: 0,
             in_flight: FuturesUnordered::new(),
-            stored: Vec::new(),
             hash: Hashing::Idle(ContentHash::default()),
         }
     }
 
     /// Sends the part that was filled, once there is room for it.
     async fn send(&mut self, part: Bytes) -> Result<(), Fault> {
-        let store = self.attempt.store();
-        if self.part_count == MAX_PARTS {
-            let action = format!(
-                "write `s3://{}/{}`: a file has at most {MAX_PARTS} parts, of {} bytes here",
-                store.bucket(),
-                self.key,
-                store.part_size()
-            );
+        let most = self.sink.max_parts();
+        if self.part_count == most {
+            let (file, size) = (self.sink.location(), self.sink.part_size());
+            let action = format!("write `{file}`: a file has at most {most} parts, of {size} bytes here");
             return Err(Fault::new(FaultKind::Request, action)
                 .remedy("Raise `part_size` of the connection, or set a smaller `max_file_size`."));
         }
-        while self.in_flight.len() >= self.attempt.store().parallel_parts() {
+        while self.in_flight.len() >= self.sink.parallel_parts() {
             self.wait_for_one().await?;
         }
         self.hash.push(part.clone()).await?;
         self.part_count += 1;
-        let attempt = Arc::clone(&self.attempt);
-        let (key, upload_id, number) = (self.key.clone(), self.upload_id.clone(), self.part_count);
-        let upload = async move {
-            let store = attempt.store();
-            store.upload_part(&key, &upload_id, number, part).await.map_err(|failure| {
-                failure.fault(format!("store part {number} of `s3://{}/{key}`", store.bucket()))
-            })
-        };
-        let task = self.attempt.store().shutdown().spawn(upload);
+        let (sink, number) = (Arc::clone(&self.sink), self.part_count);
+        let task = self.sink.shutdown().spawn(async move { sink.store(number, part).await });
         self.in_flight.push(AbortOnDropHandle::new(task));
         Ok(())
     }
 
     async fn wait_for_one(&mut self) -> Result<(), Fault> {
-        match self.in_flight.next().await {
-            None => Ok(()),
-            Some(ended) => self.note(ended),
-        }
-    }
-
-    fn note(
-        &mut self,
-        ended: Result<Result<CompletedPart, Fault>, tokio::task::JoinError>,
-    ) -> Result<(), Fault> {
-        let part = ended.map_err(|error| Fault::new(FaultKind::Bug, "store a part").because(error))??;
-        self.stored.push(part);
-        Ok(())
+        self.in_flight.next().await.map_or(Ok(()), ended)
     }
 }
 
+fn ended(part: Result<Result<(), Fault>, tokio::task::JoinError>) -> Result<(), Fault> {
+    part.map_err(|error| Fault::new(FaultKind::Bug, "store a part").because(error))?
+}
+
 #[async_trait]
-impl PartWriter for S3PartWriter {
+impl<S: PartSink> PartWriter for PartedFile<S> {
     async fn write(&mut self, mut chunk: Bytes) -> Result<(), Fault> {
         // Parts that have ended meanwhile: a failed one is told now, not when the next is full.
-        while let Some(Some(ended)) = self.in_flight.next().now_or_never() {
-            self.note(ended)?;
+        while let Some(Some(part)) = self.in_flight.next().now_or_never() {
+            ended(part)?;
         }
-        let part_size = self.attempt.store().part_size();
+        let part_size = self.sink.part_size();
         while chunk.has_remaining() {
             if self.filling.is_empty() {
                 self.filling = BytesMut::with_capacity(part_size);
@@ -125,7 +121,6 @@ impl PartWriter for S3PartWriter {
     }
 
     async fn finish(mut self: Box<Self>, rows: u64) -> Result<StoredPart, Fault> {
-        // An upload needs a part to be completed, so an empty file has an empty one.
         if !self.filling.is_empty() || self.part_count == 0 {
             let last = std::mem::take(&mut self.filling).freeze();
             self.send(last).await?;
@@ -134,16 +129,9 @@ impl PartWriter for S3PartWriter {
             self.wait_for_one().await?;
         }
         let hash = self.hash.take().await?;
-        let mut parts = std::mem::take(&mut self.stored);
-        parts.sort_by_key(CompletedPart::part_number);
-        self.attempt.finished(&self.upload_id, parts);
-        Ok(StoredPart {
-            name: self.name.clone(),
-            rows,
-            bytes: hash.bytes(),
-            sha256: hash.finish(),
-            token: self.upload_id.clone(),
-        })
+        let token = self.sink.finish();
+        let bytes = hash.bytes();
+        Ok(StoredPart { name: self.name.clone(), rows, bytes, sha256: hash.finish(), token })
     }
 }
 

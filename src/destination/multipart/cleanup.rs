@@ -1,11 +1,9 @@
-//! Removes what an earlier attempt of the same task left in the bucket.
+//! Removes what an earlier attempt of the same task left in a bucket.
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::failure::Failure;
-use super::key;
-use super::store::Store;
-use crate::destination::PartName;
+use super::{MultipartStore, StoreFailure};
+use crate::destination::{PartName, key};
 use crate::fault::Fault;
 use crate::task::TaskId;
 
@@ -17,12 +15,16 @@ const ABORT_ROUNDS: usize = 3;
 /// Aborts every unfinished upload of `task`.
 ///
 /// Without the right to list them, and on a store that cannot, nothing happens; that is told once.
-pub(super) async fn abort_stale_uploads(store: &Store, task: &TaskId, directory: &str) -> Result<(), Fault> {
+pub(super) async fn abort_stale_uploads<S: MultipartStore>(
+    store: &S,
+    task: &TaskId,
+    directory: &str,
+) -> Result<(), Fault> {
     let prefix = format!("{directory}{}", PartName::prefix(task));
     let uploads = match store.list_uploads(&prefix).await {
         Ok(uploads) => uploads,
         Err(failure) if failure.is_unknown_to_the_store() => {
-            tracing::debug!(bucket = store.bucket(), "the store cannot list unfinished uploads");
+            tracing::debug!(place = store.place(), "the store cannot list unfinished uploads");
             return Ok(());
         }
         Err(failure) if failure.is_forbidden() => {
@@ -30,7 +32,7 @@ pub(super) async fn abort_stale_uploads(store: &Store, task: &TaskId, directory:
             return Ok(());
         }
         Err(failure) => {
-            return Err(failure.fault(format!("list the unfinished uploads of bucket `{}`", store.bucket())));
+            return Err(failure.fault(format!("list the unfinished uploads of `{}`", store.place())));
         }
     };
     let stale = uploads.into_iter().filter(|(key, _)| key::is_file_of(key, directory, task));
@@ -47,8 +49,8 @@ pub(super) async fn abort_stale_uploads(store: &Store, task: &TaskId, directory:
 ///
 /// Without the right to list, nothing happens; that is told once. A file that is found and cannot
 /// be deleted is a fault, because readers would see its rows twice.
-pub(super) async fn delete_leftovers(
-    store: &Store,
+pub(super) async fn delete_leftovers<S: MultipartStore>(
+    store: &S,
     task: &TaskId,
     directory: &str,
     ours: &[String],
@@ -61,7 +63,7 @@ pub(super) async fn delete_leftovers(
             return Ok(());
         }
         Err(failure) => {
-            return Err(failure.fault(format!("list the files in `s3://{}/{prefix}`", store.bucket())));
+            return Err(failure.fault(format!("list the files in `{}/{prefix}`", store.place())));
         }
     };
     let leftovers =
@@ -69,19 +71,19 @@ pub(super) async fn delete_leftovers(
     stream::iter(leftovers.map(Ok))
         .try_for_each_concurrent(PARALLEL_REQUESTS, |key| async move {
             store.delete(&key).await.map_err(|failure| {
-                failure.fault(format!("delete `s3://{}/{key}` of an earlier attempt", store.bucket()))
+                failure.fault(format!("delete `{}/{key}` of an earlier attempt", store.place()))
             })
         })
         .await
 }
 
 /// Aborts one upload until it is gone. What cannot be aborted is logged.
-pub(super) async fn abort_upload(store: &Store, key: &str, upload_id: &str) {
+pub(super) async fn abort_upload<S: MultipartStore>(store: &S, key: &str, upload_id: &str) {
     for _ in 0..ABORT_ROUNDS {
         if let Err(failure) = store.abort_upload(key, upload_id).await {
             let fault = failure.fault("abort a multipart upload");
             tracing::warn!(
-                bucket = store.bucket(),
+                place = store.place(),
                 key,
                 upload.id = upload_id,
                 error = fault.chain(),
@@ -98,14 +100,13 @@ pub(super) async fn abort_upload(store: &Store, key: &str, upload_id: &str) {
     }
 }
 
-fn tell_about_listing(store: &Store, failure: Failure, action: &'static str) {
+fn tell_about_listing<S: MultipartStore>(store: &S, failure: S::Failure, action: &'static str) {
     if store.tell_about_listing() {
         let fault = failure.fault(action);
         tracing::warn!(
-            bucket = store.bucket(),
+            place = store.place(),
             error = fault.chain(),
-            hint =
-                "Allow s3:ListBucket and s3:ListBucketMultipartUploads, or keep every task's path to itself.",
+            hint = S::LISTING_HINT,
             "cannot look for what an earlier attempt left: if a repeated attempt writes fewer files \
              than the one before, the surplus ones stay"
         );

@@ -1,0 +1,343 @@
+//! Google Cloud Storage as destination, and Google that fails.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use data_exchange_agent::config::{GcsTarget, GoogleCredentials};
+use data_exchange_agent::destination::Destination;
+use data_exchange_agent::destination::gcs::GcsDestination;
+use data_exchange_agent::fault::FaultKind;
+use data_exchange_agent::shutdown::Shutdown;
+
+use crate::destinations::{Reader, check_destination, commit_files, content, part, target, write};
+use crate::support::cloud_front::{Cloud, Front};
+use crate::support::folder::Folder;
+use crate::support::proxy::{Operation, Proxy, Treatment, always, first, in_turn};
+use crate::support::s3::{Bucket, PART_SIZE};
+use crate::support::server::free_address;
+
+/// A bucket of one test, the front through which it is reached, and the key file for it.
+struct Place {
+    bucket: Bucket,
+    front: Front,
+    folder: Folder,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let front = Front::start(Cloud::Google).await.expect("moto is always there");
+        let folder = Folder::new();
+        std::fs::write(folder.path().join("key.json"), front.service_account()).unwrap();
+        Self { bucket: Bucket::new().await, front, folder }
+    }
+
+    fn key_file(&self) -> PathBuf {
+        self.folder.path().join("key.json")
+    }
+
+    fn target(&self, address: SocketAddr) -> GcsTarget {
+        GcsTarget {
+            bucket_name: self.bucket.name.clone(),
+            prefix: "exports/".to_owned(),
+            endpoint_url: format!("http://{address}"),
+            credentials: GoogleCredentials::File(self.key_file()),
+            part_size: NonZeroUsize::new(PART_SIZE).expect("not zero"),
+            parallel_parts: NonZeroUsize::new(3).expect("not zero"),
+            request_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+#[async_trait]
+impl Reader for Place {
+    async fn visible(&self, path: &str) -> BTreeMap<String, Vec<u8>> {
+        self.bucket.visible(path).await
+    }
+
+    async fn hidden(&self) -> Vec<String> {
+        self.bucket.hidden().await
+    }
+
+    fn location(&self, path: &str, name: &str) -> String {
+        self.bucket.location(path, name).replace("s3://", "gs://")
+    }
+}
+
+fn destination(target: &GcsTarget) -> GcsDestination {
+    GcsDestination::new(target, &Shutdown::new()).expect("the configuration is complete")
+}
+
+/// A bucket behind a proxy, and a destination that goes through it.
+async fn through_proxy(
+    treat: impl Fn(Operation) -> Treatment + Send + Sync + 'static,
+) -> (Place, Proxy, GcsDestination) {
+    let place = Place::new().await;
+    let proxy = Proxy::start(place.front.address, treat).await;
+    let destination = destination(&place.target(proxy.address));
+    (place, proxy, destination)
+}
+
+/// Writes a file of several parts and a small one, and checks that exactly these are there.
+async fn check_attempt(place: &Place, destination: &dyn Destination) {
+    let contents = [content(1, 2 * PART_SIZE + 17), content(2, 1000)];
+    let receipts = commit_files(destination, &target("a", "p"), &contents).await;
+    assert_eq!(receipts.len(), 2);
+    let found = place.visible("p").await;
+    assert_eq!(found.len(), 2);
+    for (found, content) in found.values().zip(&contents) {
+        assert!(found == content, "a file has another content");
+    }
+    assert_eq!(place.hidden().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn google_keeps_the_contract_of_a_destination() {
+    let place = Place::new().await;
+    let destination = destination(&place.target(place.front.address));
+    assert_eq!(destination.part_buffer_bytes(), 4 * PART_SIZE);
+    let limit = destination.max_file_bytes().expect("10,000 parts in a file");
+    assert_eq!(limit.get(), 10_000 * PART_SIZE as u64);
+    check_destination(&destination, &place).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_throttled_are_repeated() {
+    for operation in [Operation::Create, Operation::UploadPart, Operation::Complete] {
+        let treat = first(2, operation, Treatment::Refuse(429, "SlowDown"));
+        let (place, _proxy, destination) = through_proxy(treat).await;
+        check_attempt(&place, &destination).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_cut_are_opened_again() {
+    for operation in [Operation::Create, Operation::UploadPart, Operation::Complete, Operation::ListObjects] {
+        let (place, _proxy, destination) = through_proxy(first(1, operation, Treatment::Cut)).await;
+        check_attempt(&place, &destination).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_lost_is_not_a_request_that_is_lost() {
+    for operation in [Operation::Create, Operation::UploadPart, Operation::Complete] {
+        let (place, _proxy, destination) = through_proxy(first(1, operation, Treatment::CutAnswer)).await;
+        check_attempt(&place, &destination).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_completion_whose_answer_cannot_be_read_is_settled_by_the_object() {
+    let treat = first(1, Operation::Complete, Treatment::GarbleAnswer);
+    let (place, _proxy, destination) = through_proxy(treat).await;
+    check_attempt(&place, &destination).await;
+}
+
+/// A repeated completion meets an upload that is gone.
+const FORGOTTEN: Treatment = Treatment::Refuse(404, "NoSuchUpload");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_upload_counts_as_completed_when_its_object_is_there() {
+    let treat = in_turn(Operation::Complete, &[Treatment::CutAnswer, FORGOTTEN]);
+    let (place, proxy, destination) = through_proxy(treat).await;
+    let contents = [content(1, 1000)];
+    commit_files(&destination, &target("a", "p"), &contents).await;
+    assert_eq!(proxy.count(Operation::Complete), 2);
+    assert_eq!(place.visible("p").await.into_values().collect::<Vec<_>>(), contents);
+    assert_eq!(place.hidden().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_upload_is_not_mistaken_for_the_object_of_another_attempt() {
+    let treat = in_turn(Operation::Complete, &[Treatment::Forward, FORGOTTEN]);
+    let (place, proxy, destination) = through_proxy(treat).await;
+    let own = target("a", "p");
+    commit_files(&destination, &own, &[content(1, 1000)]).await;
+    let upload = destination.begin(&own).await.expect("begin");
+    let stored = write(&*upload, &part(&own, 1), &content(2, 1000), 1000).await;
+    let fault = upload.commit(vec![stored]).await.expect_err("the object has the size, not the content");
+    assert_eq!(fault.kind(), FaultKind::Transient, "{}", fault.chain());
+    assert_eq!(proxy.count(Operation::Complete), 2);
+    assert!(place.visible("p").await["task_a_result_001.parquet"] == content(1, 1000));
+    assert_eq!(place.hidden().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_hangs_is_repeated_after_its_time_limit() {
+    for operation in [Operation::Create, Operation::UploadPart, Operation::Complete] {
+        let place = Place::new().await;
+        let proxy = Proxy::start(place.front.address, first(1, operation, Treatment::Hang)).await;
+        let target_of_test =
+            GcsTarget { request_timeout: Duration::from_secs(2), ..place.target(proxy.address) };
+        let destination = destination(&target_of_test);
+        let contents = [content(1, 1000)];
+        commit_files(&destination, &target("a", "p"), &contents).await;
+        assert!(proxy.count(operation) >= 2);
+        assert_eq!(place.visible("p").await.into_values().collect::<Vec<_>>(), contents);
+        assert_eq!(place.hidden().await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_keeps_failing_fails_the_attempt_and_the_abort_leaves_nothing() {
+    let treat = always(Operation::UploadPart, Treatment::Refuse(500, "InternalError"));
+    let (place, _proxy, destination) = through_proxy(treat).await;
+    let own = target("a", "p");
+    let upload = destination.begin(&own).await.expect("begin");
+    let mut writer = upload.create(&part(&own, 1)).await.expect("create");
+    writer.write(vec![0; 1000].into()).await.expect("a part is not full yet");
+    let fault = writer.finish(1).await.expect_err("no part can be stored");
+    assert_eq!(fault.kind(), FaultKind::Transient, "{}", fault.chain());
+    assert!(fault.chain().contains("InternalError"), "{}", fault.chain());
+    upload.abort().await;
+    assert_eq!(place.visible("p").await, BTreeMap::new());
+    assert_eq!(place.hidden().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_fails_leaves_no_unfinished_upload() {
+    let treat = always(Operation::Complete, Treatment::Refuse(403, "AccessDenied"));
+    let (place, _proxy, destination) = through_proxy(treat).await;
+    let own = target("a", "p");
+    let upload = destination.begin(&own).await.expect("begin");
+    let stored = write(&*upload, &part(&own, 1), &content(1, 1000), 1000).await;
+    let fault = upload.commit(vec![stored]).await.expect_err("nothing can be completed");
+    assert_eq!(fault.kind(), FaultKind::Permission);
+    assert!(fault.hint().is_some_and(|hint| hint.contains("storage.objectUser")), "{fault:?}");
+    assert_eq!(place.visible("p").await, BTreeMap::new());
+    assert_eq!(place.hidden().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_right_to_list_does_not_fail_the_task() {
+    for operation in [Operation::ListUploads, Operation::ListObjects] {
+        let treat = always(operation, Treatment::Refuse(403, "AccessDenied"));
+        let (place, proxy, destination) = through_proxy(treat).await;
+        check_attempt(&place, &destination).await;
+        assert!(proxy.count(operation) >= 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_refused_is_renewed_in_the_middle_of_an_attempt() {
+    let place = Place::new().await;
+    let destination = destination(&place.target(place.front.address));
+    let own = target("a", "p");
+    let upload = destination.begin(&own).await.expect("begin");
+    let first = write(&*upload, &part(&own, 1), &content(1, 1000), 1000).await;
+    place.front.revoke();
+    let second = write(&*upload, &part(&own, 2), &content(2, 1000), 1000).await;
+    place.front.revoke();
+    upload.commit(vec![first, second]).await.expect("commit");
+    assert_eq!(place.front.ways(), ["service account"; 3]);
+    assert_eq!(place.visible("p").await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_google_does_not_know_stops_the_attempt_at_its_begin() {
+    let place = Place::new().await;
+    let other = Front::start(Cloud::Google).await.expect("moto is always there");
+    let foreign =
+        other.service_account().replace(&other.address.to_string(), &place.front.address.to_string());
+    std::fs::write(place.key_file(), foreign).unwrap();
+    let destination = destination(&place.target(place.front.address));
+    let fault = destination.begin(&target("a", "p")).await.err().expect("refused");
+    assert_eq!(fault.kind(), FaultKind::Credentials, "{}", fault.chain());
+    assert!(fault.chain().contains("invalid_grant"), "{}", fault.chain());
+    assert!(!format!("{} {fault:?}", fault.chain()).contains("PRIVATE KEY"), "{fault:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_no_key_is_named_and_not_quoted() {
+    let place = Place::new().await;
+    let key = "-----BEGIN PRIVATE KEY-----\\nhunter2\\n-----END PRIVATE KEY-----";
+    let broken_key =
+        format!("{{\"type\": \"service_account\", \"client_email\": \"a@b\", \"private_key\": \"{key}\"}}");
+    for text in ["", "hunter2", "{\"type\": \"hunter2\"}", &broken_key] {
+        std::fs::write(place.key_file(), text).unwrap();
+        let destination = destination(&place.target(place.front.address));
+        let fault = destination.check().await.expect_err("no key");
+        assert_eq!(fault.kind(), FaultKind::Credentials, "{}", fault.chain());
+        assert!(fault.hint().is_some(), "{fault:?}");
+        assert!(!format!("{} {fault:?}", fault.chain()).contains("hunter2"), "{fault:?}");
+    }
+    std::fs::remove_file(place.key_file()).unwrap();
+    let fault = destination(&place.target(place.front.address)).check().await.expect_err("no file");
+    assert!(fault.chain().contains("key.json"), "{}", fault.chain());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_credentials_gives_tokens() {
+    let place = Place::new().await;
+    let base = format!("http://{}", place.front.address);
+    let subject = place.folder.path().join("subject.json");
+    std::fs::write(&subject, "{\"token\": \"token-of-other\"}").unwrap();
+    let person = serde_json::json!({
+        "type": "authorized_user", "client_id": "c", "client_secret": "s",
+        "refresh_token": "refresh-of-person", "token_uri": format!("{base}/token"),
+    });
+    let federated = serde_json::json!({
+        "type": "external_account", "audience": "//iam.googleapis.com/pool", "token_url": format!("{base}/exchange"),
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "credential_source": {
+            "file": subject, "format": {"type": "json", "subject_token_field_name": "token"},
+        },
+    });
+    let mut impersonating = federated.clone();
+    impersonating["service_account_impersonation_url"] = format!("{base}/impersonate").into();
+    for (file, expected) in [
+        (person, &["person"][..]),
+        (federated, &["exchange"][..]),
+        (impersonating, &["exchange", "impersonation"][..]),
+    ] {
+        let seen = place.front.ways().len();
+        std::fs::write(place.key_file(), file.to_string()).unwrap();
+        destination(&place.target(place.front.address)).check().await.expect("a token that is good");
+        assert_eq!(place.front.ways()[seen..], *expected);
+    }
+    let seen = place.front.ways().len();
+    let machine = GoogleCredentials::Default { user_file: None, metadata_endpoint: base };
+    let by_machine = GcsTarget { credentials: machine, ..place.target(place.front.address) };
+    destination(&by_machine).check().await.expect("a token that is good");
+    assert_eq!(place.front.ways()[seen..], ["metadata server"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_credentials_at_all_are_said_at_once_with_a_remedy() {
+    let place = Place::new().await;
+    let nobody = GoogleCredentials::Default {
+        user_file: Some(place.folder.path().join("missing.json")),
+        metadata_endpoint: format!("http://{}", free_address()),
+    };
+    let without = GcsTarget { credentials: nobody, ..place.target(place.front.address) };
+    let fault = destination(&without).check().await.expect_err("nobody gives a token");
+    assert_eq!(fault.kind(), FaultKind::Credentials, "{}", fault.chain());
+    assert!(fault.hint().is_some_and(|hint| hint.contains("service_account_file")), "{fault:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_bucket_is_named_with_a_remedy() {
+    let place = Place::new().await;
+    let missing = GcsTarget { bucket_name: "no-such-bucket".to_owned(), ..place.target(place.front.address) };
+    let destination = destination(&missing);
+    for fault in [
+        destination.check().await.expect_err("missing"),
+        destination.begin(&target("a", "p")).await.err().expect("missing"),
+    ] {
+        assert_eq!(fault.kind(), FaultKind::Request, "{}", fault.chain());
+        assert!(fault.to_string().contains("no-such-bucket"), "{fault}");
+        assert!(fault.hint().is_some_and(|hint| hint.contains("bucket_name")), "{fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_carry_their_media_type() {
+    let place = Place::new().await;
+    let destination = destination(&place.target(place.front.address));
+    commit_files(&destination, &target("a", "p"), &[content(1, 1000)]).await;
+    let head = place.bucket.head("exports/p/task_a_result_001.parquet").await;
+    assert_eq!(head.content_type(), Some("application/vnd.apache.parquet"));
+}
