@@ -31,6 +31,7 @@ use crate::source::mysql::Mysql;
 use crate::source::postgres::Postgres;
 use crate::source::read_only::SqlDialect;
 use crate::source::sqlite::SqliteDatabase;
+use crate::source::sqlserver::SqlServer;
 use crate::task_source::local::LocalQueue;
 use crate::task_source::remote_api::RemoteApi;
 use crate::task_source::snowflake::SnowflakeQueue;
@@ -215,6 +216,7 @@ pub fn source(connection: SourceConnection, shutdown: &Shutdown) -> Result<Arc<d
         SourceConnection::Postgres(config) => Arc::new(Postgres::new(config, shutdown.clone())?),
         SourceConnection::Mysql(config) => Arc::new(Mysql::new(config, shutdown.clone())?),
         SourceConnection::Sqlite(config) => Arc::new(SqliteDatabase::new(&config)),
+        SourceConnection::SqlServer(config) => Arc::new(SqlServer::new(config, shutdown.clone())?),
     })
 }
 
@@ -228,6 +230,9 @@ fn info(connection: &SourceConnection) -> SourceInfo {
             SourceInfo { database: config.database.clone(), dialect: Some(SqlDialect::MySql) }
         }
         SourceConnection::Sqlite(_) => SourceInfo { database: None, dialect: Some(SqlDialect::Sqlite) },
+        SourceConnection::SqlServer(config) => {
+            SourceInfo { database: Some(config.database.clone()), dialect: Some(SqlDialect::SqlServer) }
+        }
     }
 }
 

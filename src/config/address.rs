@@ -15,19 +15,21 @@ const SOURCE: &str = "--source";
 const TARGET: &str = "--to";
 
 /// Reads `postgresql://user:password@host:port/database?sslmode=...`,
-/// `mysql://user:password@host:port/database?ssl_mode=...`, `sqlite:///path` or `sqlite:path`.
+/// `mysql://user:password@host:port/database?ssl_mode=...`,
+/// `sqlserver://user:password@host:port/database?encrypt=...`, `sqlite:///path` or `sqlite:path`.
 ///
 /// What a PostgreSQL URL leaves out comes from libpq's variables (`PGHOST`, `PGPORT`, `PGDATABASE`,
 /// `PGUSER`, `PGPASSWORD`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGAPPNAME`, `PGCONNECT_TIMEOUT`) and its
 /// password file; what a MySQL URL leaves out, from `MYSQL_HOST`, `MYSQL_TCP_PORT`, `MYSQL_PWD` and
 /// `USER`. Parameters are the keys of the configuration file.
 pub fn source_from_url(url: &str, environment: &Environment) -> Result<SourceConnection, Problems> {
-    let remedy = "Write postgresql://user@host:5432/database, mysql://user@host:3306/database or sqlite:///path/to/file.";
+    let remedy = "Write postgresql://user@host:5432/database, mysql://user@host:3306/database, sqlserver://user@host:1433/database or sqlite:///path/to/file.";
     match url.split_once(':') {
         Some(("postgresql" | "postgres", rest)) if rest.starts_with("//") => {
             postgresql(&rest[2..], environment)
         }
         Some(("mysql" | "mariadb", rest)) if rest.starts_with("//") => mysql(&rest[2..], environment),
+        Some(("sqlserver" | "mssql", rest)) if rest.starts_with("//") => sqlserver(&rest[2..], environment),
         Some(("sqlite", rest)) => sqlite(rest, environment),
         Some((scheme, _)) if is_scheme(scheme) => {
             Err(refused(SOURCE, format!("has the scheme {scheme:?}, which this version cannot read"), remedy))
@@ -231,6 +233,13 @@ fn mysql(rest: &str, environment: &Environment) -> Result<SourceConnection, Prob
         filling.set_from_variable(key, variable);
     }
     filling.prove(prove::prove_mysql).map(SourceConnection::Mysql)
+}
+
+fn sqlserver(rest: &str, environment: &Environment) -> Result<SourceConnection, Problems> {
+    let mut filling = Filling::new(SOURCE, environment);
+    let query = filling.set_server(rest);
+    filling.set_parameters(query, &[("user", "username")], &["kind", "options"]);
+    filling.prove(prove::prove_sqlserver).map(SourceConnection::SqlServer)
 }
 
 fn sqlite(rest: &str, environment: &Environment) -> Result<SourceConnection, Problems> {

@@ -139,12 +139,12 @@ fn problems_of_a_source_url_never_show_it() {
         (
             "db2://u:hunter2@h/d",
             "--source: the URL has the scheme \"db2\", which this version cannot read. \
-             Write postgresql://user@host:5432/database, mysql://user@host:3306/database or sqlite:///path/to/file.",
+             Write postgresql://user@host:5432/database, mysql://user@host:3306/database, sqlserver://user@host:1433/database or sqlite:///path/to/file.",
         ),
         (
             "hunter2@host",
             "--source: the URL is not a URL. \
-             Write postgresql://user@host:5432/database, mysql://user@host:3306/database or sqlite:///path/to/file.",
+             Write postgresql://user@host:5432/database, mysql://user@host:3306/database, sqlserver://user@host:1433/database or sqlite:///path/to/file.",
         ),
     ] {
         let problems = bad_source(url);

@@ -406,6 +406,197 @@ pub(super) const MYSQL_DRIVER: &[Key] = &[
 pub(super) const SQLITE: &[Key] =
     &[KIND, key("path", "path", REQUIRED, "The database file; opened read-only.")];
 
+pub(super) const SQLSERVER: &[Key] = &[
+    KIND,
+    key("host", "string", "\"localhost\"", "Host name or address; `host\\instance` names an instance too."),
+    key("port", "integer, 1 to 65535", "1433", "Port."),
+    key("database", "string", REQUIRED, "Database."),
+    key("username", "string", "", "SQL login. Needed unless Entra ID is used."),
+    key("password", "secret", "", "Its password."),
+    key(
+        "access_token",
+        "secret",
+        "",
+        "Token of Entra ID for `https://database.windows.net/`, in place of a login.",
+    ),
+    key("tenant_id", "string, not blank", "", "Directory of an application of Entra ID."),
+    key("client_id", "string, not blank", "", "The application; tokens are fetched for it."),
+    key("client_secret", "secret", "", "Its secret."),
+    key(
+        "authority",
+        "URL, http or https",
+        "\"https://login.microsoftonline.com\"",
+        "Where the tokens of an application come from.",
+    ),
+    key(
+        "root_certificate",
+        "path",
+        "",
+        "PEM file of the certificate authorities to trust, instead of the system's.",
+    ),
+    key(
+        "statement_timeout",
+        "duration, 1s to 30d",
+        "",
+        "Longest time for one extraction; the agent cancels it then. No limit when absent.",
+    ),
+    key(
+        "table_hint",
+        "table hints, separated by commas",
+        "",
+        "Hints for tables that tasks name, such as `NOLOCK`; none that lock for writing.",
+    ),
+    key(
+        "consistency",
+        "`\"snapshot\"`, `\"serial\"`",
+        "",
+        "What the slices of one result see. When absent: one moment, or else one slice; see docs/TYPES.md.",
+    ),
+    key(
+        "datetimeoffset",
+        "`\"utc\"`, `\"text\"`",
+        "\"utc\"",
+        "What a `datetimeoffset` becomes: the instant in UTC, or text with its offset.",
+    ),
+    key(
+        "seventh_digit",
+        "`\"cut\"`, `\"nanoseconds\"`",
+        "\"cut\"",
+        "Times of 100 nanoseconds: cut to microseconds, or kept as nanoseconds (years 1678 to 2261 only).",
+    ),
+    key(
+        "spatial",
+        "`\"text\"`, `\"wkb\"`",
+        "\"text\"",
+        "What `geometry` and `geography` become: well-known text or well-known binary.",
+    ),
+    key("options", "table", "", "Driver options, as listed below; they may stand beside the other keys too."),
+];
+
+/// Accepted beside the other keys and in `options`, in every case and with or without underscores.
+pub(super) const SQLSERVER_DRIVER: &[Key] = &[
+    key(
+        "encrypt",
+        "boolean, `\"yes\"`, `\"no\"`, `\"mandatory\"`, `\"optional\"`, `\"strict\"`",
+        "true",
+        "TLS for everything, or (`false`) for the login only unless the server insists; `strict` is TDS 8.0.",
+    ),
+    key(
+        "trust_server_certificate",
+        "boolean, `\"yes\"`, `\"no\"`",
+        "false",
+        "The server's certificate is not checked: anybody in between can read along.",
+    ),
+    key(
+        "host_name_in_certificate",
+        "string, not blank",
+        "",
+        "The name that the certificate has to have, when it is not `host`.",
+    ),
+    Key {
+        name: "instance_name",
+        also: &["instance"],
+        kind: "string, not blank",
+        default: "",
+        meaning: "Named instance; the SQL Server Browser of the host (UDP port 1434) is asked for its port.",
+    },
+    key(
+        "application_intent",
+        "`\"ReadOnly\"`, `\"ReadWrite\"`",
+        "\"ReadWrite\"",
+        "`ReadOnly` lets a listener pick a readable secondary.",
+    ),
+    Key {
+        name: "application_name",
+        also: &["app"],
+        kind: "string, not blank",
+        default: "\"data-exchange-agent\"",
+        meaning: "Shown in `sys.dm_exec_sessions`.",
+    },
+    key(
+        "packet_size",
+        "integer, 512 to 32767",
+        "16383",
+        "Bytes of a packet; more than 16383 only without TLS.",
+    ),
+    key(
+        "connect_timeout",
+        "duration, 0s to 1h",
+        "\"15s\"",
+        "Longest time to connect and log in; 0 is the longest.",
+    ),
+    key(
+        "login_timeout",
+        "duration, 0s to 1h",
+        "",
+        "Of the JDBC driver: the same; the shorter of the two counts.",
+    ),
+    key(
+        "query_timeout",
+        "duration, 0s to 30d",
+        "",
+        "Of the JDBC driver: `statement_timeout`; the shorter of the two counts, 0 is none.",
+    ),
+    key(
+        "authentication",
+        "`\"SqlPassword\"`, `\"ActiveDirectoryServicePrincipal\"`",
+        "",
+        "Of the JDBC driver: with the second, `username` and `password` are the application's id and secret.",
+    ),
+    Key {
+        name: "trusted_connection",
+        also: &["integratedSecurity"],
+        kind: "boolean, `\"yes\"`, `\"no\"`",
+        default: "false",
+        meaning: "Integrated (Kerberos) authentication, which this version cannot do: `true` is a problem.",
+    },
+];
+
+/// Options of the JDBC driver that 1.2.0 configurations carry and that change nothing here; they
+/// are accepted with a warning. Anything else is an unknown key.
+pub(super) const SQLSERVER_IGNORED: &[&str] = &[
+    "authenticationScheme",
+    "bulkCopyForBatchInsertBatchSize",
+    "cacheBulkCopyMetadata",
+    "cancelQueryTimeout",
+    "columnEncryptionSetting",
+    "connectRetryCount",
+    "connectRetryInterval",
+    "delayLoadingLobs",
+    "disableStatementPooling",
+    "domain",
+    "driver",
+    "enablePrepareOnFirstPreparedStatementCall",
+    "failoverPartner",
+    "fips",
+    "iPAddressPreference",
+    "lastUpdateCount",
+    "lockTimeout",
+    "maxResultBuffer",
+    "multiSubnetFailover",
+    "prepareMethod",
+    "realm",
+    "replication",
+    "responseBuffering",
+    "selectMethod",
+    "sendStringParametersAsUnicode",
+    "sendTemporalDataTypesAsStringForBulkCopy",
+    "sendTimeAsDatetime",
+    "serverCertificate",
+    "serverNameAsACE",
+    "serverSpn",
+    "socketTimeout",
+    "statementPoolingCacheSize",
+    "transparentNetworkIPResolution",
+    "trustStore",
+    "trustStorePassword",
+    "trustStoreType",
+    "useBulkCopyForBatchInsert",
+    "useFmtOnly",
+    "workstationID",
+    "xopenStates",
+];
+
 pub(super) const LOCAL: &[Key] =
     &[KIND, key("root", "path", REQUIRED, "Every task's path stays below this directory.")];
 
@@ -498,6 +689,8 @@ pub(super) const SECRETS: &[&str] = &[
     "password",
     "secret_access_key",
     "session_token",
+    "access_token",
+    "client_secret",
     "connection_string",
     "account_key",
     "sas_token",

@@ -344,6 +344,26 @@ impl<'r, 'e> Section<'r, 'e> {
         found
     }
 
+    /// The same for a key that version 1.2.0 has as a boolean and other tools as a text; `parse` sees
+    /// `true` or `false` for a boolean.
+    pub(super) fn parsed_or_boolean<T>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let Entry { path, value } = self.take(key)?;
+        if let ValueKind::Boolean(truth) = value.kind {
+            return parse(if truth { "true" } else { "false" });
+        }
+        let text = self.text_of(&path, value, expected)?;
+        let found = parse(&text.text);
+        if found.is_none() {
+            self.wrong(&path, &text.shown, expected);
+        }
+        found
+    }
+
     /// A text that `parse` understands and that no message shows, since a secret may hide in it.
     pub(super) fn parsed_unseen<T>(
         &mut self,

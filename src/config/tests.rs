@@ -427,7 +427,7 @@ configuration.toml:6: application.debug_mode is the string \"yes\"; expected tru
 configuration.toml:7: application.wokers is not a known key. Did you mean workers?
 configuration.toml:10: server.host is 0.0.0.0, which other machines reach; nothing listens on a network without authentication. Add an API key: [server.api_keys.orchestrator] with key = \"${env:AGENT_API_KEY}\". Or use \"127.0.0.1\", or set server.allow_unauthenticated = true when something in front of the agent keeps strangers out.
 configuration.toml:11: server.port is 70000; expected an integer from 0 to 65535
-configuration.toml:14: connections.source.sales.kind is \"postgres\"; expected \"postgresql\" or \"mysql\" or \"mariadb\" or \"sqlite\". Did you mean \"postgresql\"?
+configuration.toml:14: connections.source.sales.kind is \"postgres\"; expected \"postgresql\" or \"mysql\" or \"mariadb\" or \"sqlserver\" or \"sqlite\". Did you mean \"postgresql\"?
 configuration.toml:16: connections.source.postgresql.database is missing. Add database to the section.
 configuration.toml:17: connections.source.postgresql.username is an integer; expected a string
 configuration.toml:18: connections.source.postgresql.password refers to the environment variable NOT_SET, which is not set. Set NOT_SET, or write the value here.
@@ -596,7 +596,11 @@ fn the_sample_of_1_2_0_works_unchanged() {
     let (config, warnings) = parse_in(SAMPLE_OF_1_2_0, &environment_of_1_2_0()).unwrap();
     assert_eq!(config.application.workers.get(), 4);
     assert_eq!(config.application.affinity.as_deref(), Some("blue"));
-    assert_eq!(config.sources.keys().collect::<Vec<_>>(), ["postgresql"]);
+    assert_eq!(config.sources.keys().collect::<Vec<_>>(), ["postgresql", "sqlserver"]);
+    let SourceConnection::SqlServer(source) = &config.sources["sqlserver"] else { panic!("{config:?}") };
+    assert_eq!((source.host.as_str(), source.port, source.instance.as_deref()), ("127.0.0.1", 1433, None));
+    assert_eq!(source.encryption, SqlServerEncryption::Mandatory);
+    assert!(source.trusts_any_certificate);
     let SourceConnection::Postgres(source) = &config.sources["postgresql"] else { panic!("{config:?}") };
     assert_eq!((source.host.as_str(), source.port), ("localhost", 5432));
     assert_eq!(
@@ -613,10 +617,7 @@ fn the_sample_of_1_2_0_works_unchanged() {
     let TargetConnection::S3(target) = &config.targets["s3"] else { panic!("{config:?}") };
     assert_eq!(target.profile_name.as_deref(), Some("profile_name"));
     let unavailable: Vec<&str> = config.unavailable.iter().map(|section| section.section.as_str()).collect();
-    assert_eq!(
-        unavailable,
-        ["connections.source.sqlserver", "connections.source.teradata", "bulk_utility.bcp",]
-    );
+    assert_eq!(unavailable, ["connections.source.teradata", "bulk_utility.bcp"]);
     let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     assert_eq!(texts.len(), 4, "{texts:#?}");
     assert_eq!(
@@ -626,17 +627,88 @@ fn the_sample_of_1_2_0_works_unchanged() {
     );
     assert_eq!(
         texts[1],
-        "configuration.toml:15: connections.source.sqlserver is not available: this version cannot read from \
-         SQL Server. Tasks that name it are refused."
+        "configuration.toml:23: connections.source.sqlserver.instanceName is not used, because `port` says where \
+         the server listens. Keep one of the two."
     );
 }
 
 #[test]
 fn a_kind_of_1_2_0_is_unavailable_under_any_name() {
-    let config = good("[connections.source.crm]\nkind = \"sqlserver\"\nanything = 1");
+    let config = good("[connections.source.crm]\nkind = \"teradata\"\nanything = 1");
     assert!(config.sources.is_empty());
     assert_eq!(config.unavailable[0].section, "connections.source.crm");
-    assert_eq!(config.unavailable[0].reason, "this version cannot read from SQL Server");
+    assert_eq!(config.unavailable[0].reason, "this version cannot read from Teradata");
+}
+
+fn sqlserver(lines: &str) -> SqlServerSource {
+    let text = format!("[connections.source.sqlserver]\ndatabase = \"d\"\n{lines}");
+    let config = good(&text);
+    let SourceConnection::SqlServer(source) = &config.sources["sqlserver"] else { panic!("{config:?}") };
+    source.clone()
+}
+
+#[test]
+fn sql_server_knows_the_spellings_of_other_tools() {
+    let login = "username = \"u\"\n";
+    for (line, encryption) in [
+        ("", SqlServerEncryption::Mandatory),
+        ("encrypt = true", SqlServerEncryption::Mandatory),
+        ("Encrypt = \"yes\"", SqlServerEncryption::Mandatory),
+        ("encrypt = \"Mandatory\"", SqlServerEncryption::Mandatory),
+        ("encrypt = false", SqlServerEncryption::Optional),
+        ("encrypt = \"no\"", SqlServerEncryption::Optional),
+        ("encrypt = \"strict\"", SqlServerEncryption::Strict),
+    ] {
+        assert_eq!(sqlserver(&format!("{login}{line}")).encryption, encryption, "{line}");
+    }
+    for line in [
+        "trustServerCertificate = true",
+        "trust_server_certificate = \"yes\"",
+        "TrustServerCertificate = \"True\"",
+    ] {
+        assert!(sqlserver(&format!("{login}{line}")).trusts_any_certificate, "{line}");
+    }
+    assert!(!sqlserver(login).trusts_any_certificate, "certificates are checked by default");
+    for line in ["instanceName = \"SALES\"", "host = 'db\\SALES'"] {
+        assert_eq!(sqlserver(&format!("{login}{line}")).instance.as_deref(), Some("SALES"), "{line}");
+    }
+    assert!(sqlserver(&format!("{login}applicationIntent = \"ReadOnly\"")).reads_only);
+    let limits =
+        sqlserver(&format!("{login}queryTimeout = 60\nstatement_timeout = \"2m\"\nloginTimeout = 5"));
+    assert_eq!(limits.statement_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(limits.connect_timeout, Duration::from_secs(5));
+    assert_eq!(sqlserver(&format!("{login}queryTimeout = 0")).statement_timeout, None);
+    let hint = sqlserver(&format!("{login}table_hint = \"nolock, forcescan\"")).table_hint;
+    assert_eq!(hint.as_deref(), Some("NOLOCK, FORCESCAN"));
+}
+
+#[test]
+fn sql_server_has_several_ways_to_log_in_and_says_which_one_is_missing() {
+    let principal = SqlServerLogin::ServicePrincipal {
+        authority: "https://login.microsoftonline.com".into(),
+        tenant_id: "t".into(),
+        client_id: "c".into(),
+        client_secret: Secret::new("s"),
+    };
+    assert_eq!(sqlserver("tenant_id = \"t\"\nclient_id = \"c\"\nclient_secret = \"s\"").login, principal);
+    let jdbc = "authentication = \"ActiveDirectoryServicePrincipal\"\nusername = \"c\"\npassword = \"s\"\ntenant_id = \"t\"";
+    assert_eq!(sqlserver(jdbc).login, principal);
+    assert_eq!(sqlserver("access_token = \"t\"").login, SqlServerLogin::Token(Secret::new("t")));
+    for (lines, expected) in [
+        ("", "username is missing"),
+        ("client_id = \"c\"", "client_secret is missing"),
+        (
+            "trusted_connection = \"yes\"",
+            "integrated (Kerberos) authentication, which this version cannot do",
+        ),
+        ("integratedSecurity = true", "integrated (Kerberos) authentication, which this version cannot do"),
+        ("username = \"u\"\ntable_hint = \"UPDLOCK\"", "table_hint"),
+        ("username = \"u\"\nauthentication = \"ActiveDirectoryInteractive\"", "authentication"),
+        ("client_id = \"c\"\nclient_secret = \"s\"\ntenant_id = \"t\"\nauthority = \"x\"", "authority"),
+    ] {
+        let problems = bad(&format!("[connections.source.sqlserver]\ndatabase = \"d\"\n{lines}"));
+        assert!(problems.contains(expected), "{lines}: {problems}");
+    }
 }
 
 #[test]
@@ -877,7 +949,7 @@ fn the_kind_of_a_connection_is_its_name_when_nobody_says() {
         (
             "[connections.source.sales]",
             "configuration.toml:1: connections.source.sales has no kind, and its \
-          name is not one either. Add kind = \"postgresql\" or \"mysql\" or \"mariadb\" or \"sqlite\".",
+          name is not one either. Add kind = \"postgresql\" or \"mysql\" or \"mariadb\" or \"sqlserver\" or \"sqlite\".",
         ),
         (
             "[connections.source.postgres]",
@@ -887,7 +959,7 @@ fn the_kind_of_a_connection_is_its_name_when_nobody_says() {
         (
             "[connections.source.s3]",
             "configuration.toml:1: connections.source.s3 has no kind, and its name \
-          is not one either. Add kind = \"postgresql\" or \"mysql\" or \"mariadb\" or \"sqlite\".",
+          is not one either. Add kind = \"postgresql\" or \"mysql\" or \"mariadb\" or \"sqlserver\" or \"sqlite\".",
         ),
         (
             "[connections.target.x]\nkind = \"ftp\"",
@@ -1131,6 +1203,9 @@ fn example_environment() -> Environment {
         ("AGENT_API_KEY", "0123456789abcdef"),
         ("SALES_PASSWORD", "a"),
         ("SHOP_PASSWORD", "a"),
+        ("CRM_PASSWORD", "a"),
+        ("CRM_TOKEN", "a"),
+        ("CRM_SECRET", "a"),
         ("STORE_SECRET", "b"),
         ("TASK_API_KEY", "c"),
         ("SNOWFLAKE_KEY_PASSPHRASE", "c"),
@@ -1160,6 +1235,7 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
     const SNOWFLAKE: &str = "account = \"a\"\nuser = \"u\"\npassword = \"p\"\n";
     const SALES: &str = "kind = \"postgresql\"\nusername = \"u\"\ndatabase = \"d\"\n";
     const SHOP: &str = "kind = \"mysql\"\nusername = \"u\"\n";
+    const CRM: &str = "kind = \"sqlserver\"\nusername = \"u\"\ndatabase = \"d\"\n";
     const BLOB: &str = "container_name = \"lake\"\naccount_name = \"account\"\nsas_token = \"sig=x\"\n";
     vec![
         ("", keys::TOP, ""),
@@ -1177,6 +1253,8 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("connections.source.shop", keys::MYSQL, SHOP),
         ("connections.source.shop", keys::MYSQL_DRIVER, SHOP),
         ("connections.source.archive", keys::SQLITE, "kind = \"sqlite\"\npath = \"p\"\n"),
+        ("connections.source.crm", keys::SQLSERVER, CRM),
+        ("connections.source.crm", keys::SQLSERVER_DRIVER, CRM),
         ("connections.target.local", keys::LOCAL, "root = \"r\"\n"),
         ("connections.target.s3", keys::S3, "bucket_name = \"lake\"\n"),
         ("connections.target.blob", keys::BLOB, BLOB),
@@ -1285,7 +1363,9 @@ fn the_documentation_has_every_key_as_the_reader_knows_it() {
         .collect();
     let missing: Vec<String> = missing.into_iter().collect();
     assert!(missing.is_empty(), "not in docs/CONFIGURATION.md:\n{}", missing.join("\n"));
-    for option in keys::POSTGRESQL_IGNORED.iter().chain(keys::SNOWFLAKE_IGNORED) {
+    for option in
+        keys::POSTGRESQL_IGNORED.iter().chain(keys::SQLSERVER_IGNORED).chain(keys::SNOWFLAKE_IGNORED)
+    {
         assert!(DOCUMENTATION.contains(&format!("`{option}`")), "{option} is not in docs/CONFIGURATION.md");
     }
 }
@@ -1379,7 +1459,7 @@ proptest! {
     }
 
     #[test]
-    fn no_url_panics(scheme in "(postgresql://|sqlite:|file:|s3://)?", rest in "\\PC{0,30}") {
+    fn no_url_panics(scheme in "(postgresql://|sqlserver://|sqlite:|file:|s3://)?", rest in "\\PC{0,30}") {
         let url = format!("{scheme}{rest}");
         let _ = source_from_url(&url, &environment());
         let _ = target_from_url(&url, &environment());

@@ -9,6 +9,7 @@ pub mod postgres;
 pub mod read_only;
 mod socket;
 pub mod sqlite;
+pub mod sqlserver;
 mod tls;
 
 #[cfg(test)]

@@ -10,8 +10,12 @@
 //! it comes after the closing parenthesis.
 //!
 //! Functions with side effects are not recognised here: the read-only transaction, or the
-//! read-only open file, refuses them. A PostgreSQL session must have
-//! `standard_conforming_strings = on`, its default, for the boundaries to be the server's.
+//! read-only open file, refuses them; in SQL Server functions have none. A PostgreSQL session must
+//! have `standard_conforming_strings = on`, its default, and one of SQL Server
+//! `QUOTED_IDENTIFIER ON`, for the boundaries to be the server's.
+//!
+//! T-SQL needs no semicolon between two statements, so there every word that can begin one is
+//! refused, wherever it stands outside of literals and names.
 
 #[cfg(test)]
 mod mysql_tests;
@@ -20,8 +24,8 @@ mod table_name;
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Query, Select, Statement, Value, ValueWithSpan, Visit, Visitor};
-use sqlparser::dialect::{Dialect, MySqlDialect, PostgreSqlDialect, SQLiteDialect};
+use sqlparser::ast::{Query, Select, SetExpr, Statement, Value, ValueWithSpan, Visit, Visitor};
+use sqlparser::dialect::{Dialect, MsSqlDialect, MySqlDialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
@@ -44,6 +48,8 @@ pub enum SqlDialect {
     MySql,
     /// SQLite 3.
     Sqlite,
+    /// SQL Server 2016 and later, and Azure SQL.
+    SqlServer,
 }
 
 impl SqlDialect {
@@ -52,19 +58,50 @@ impl SqlDialect {
             Self::PostgreSql => &PostgreSqlDialect {},
             Self::MySql => &MySqlDialect {},
             Self::Sqlite => &SQLiteDialect {},
+            Self::SqlServer => &MsSqlDialect {},
+        }
+    }
+
+    fn begins_query(self, word: &str) -> bool {
+        match self {
+            Self::PostgreSql | Self::MySql | Self::Sqlite => {
+                matches!(word, "SELECT" | "VALUES" | "TABLE" | "WITH")
+            }
+            Self::SqlServer => matches!(word, "SELECT" | "WITH"),
         }
     }
 }
 
 /// A text that was proven to be one query that only reads, safe between parentheses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadOnlyQuery(String);
+pub struct ReadOnlyQuery {
+    text: String,
+    /// Where its body begins, behind the common table expressions; 0 when there are none. In bytes.
+    body: usize,
+    needs_offset: bool,
+}
 
 impl ReadOnlyQuery {
     /// The user's own text, without leading and trailing semicolons and trailing comments.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// `WITH ...`, when the query begins so, and what follows it. Each has balanced brackets.
+    #[must_use]
+    pub fn parts(&self) -> (Option<&str>, &str) {
+        match self.text.split_at(self.body) {
+            ("", body) => (None, body),
+            (with, body) => (Some(with), body),
+        }
+    }
+
+    /// True when the body ends with an ORDER BY that has neither TOP nor OFFSET, which SQL Server
+    /// refuses between parentheses.
+    #[must_use]
+    pub fn needs_offset(&self) -> bool {
+        self.needs_offset
     }
 }
 
@@ -111,6 +148,10 @@ enum Refusal {
     SelectInto,
     #[error("it locks rows with FOR UPDATE or FOR SHARE")]
     Locks,
+    #[error("the word {0} stands outside of literals and quoted names")]
+    Word(&'static str),
+    #[error("it ends with FOR XML, FOR JSON or FOR BROWSE, whose text comes in pieces, one a row")]
+    ForClause,
     #[error("this syntax is not known here ({0})")]
     Unknown(String),
 }
@@ -142,6 +183,10 @@ impl Refusal {
             }
             Self::SelectInto => "Remove INTO: the rows go to the destination of the task.",
             Self::Locks => "Remove the locking clause: a task only reads.",
+            Self::Word(_) => {
+                "It begins a statement, locks for writing or reaches another server. Put a name in [brackets]; for anything else, create a view in the database and read it with `table`."
+            }
+            Self::ForClause => "Put it into a subquery: SELECT (SELECT ... FOR JSON PATH) AS document.",
             Self::Unknown(_) => {
                 "If the database accepts the query, create a view of it there and read the view with `table`."
             }
@@ -164,6 +209,17 @@ impl Place {
             line: 1 + before.bytes().filter(|byte| *byte == b'\n').count() as u64,
             column: 1 + before[line_begin..].chars().count() as u64,
         }
+    }
+
+    /// The inverse of [`Place::of`].
+    fn position(self, text: &str) -> Option<usize> {
+        let lines = usize::try_from(self.line.checked_sub(1)?).ok()?;
+        let columns = usize::try_from(self.column.checked_sub(1)?).ok()?;
+        let line = match lines {
+            0 => 0,
+            lines => text.match_indices('\n').nth(lines - 1)?.0 + 1,
+        };
+        text[line..].char_indices().nth(columns).map(|(index, _)| line + index)
     }
 }
 
@@ -189,7 +245,7 @@ fn prove(sql: &str, dialect: SqlDialect) -> Result<ReadOnlyQuery, (Refusal, Opti
         let place = (refusal != Refusal::Empty).then(|| Place::of(sql, position));
         (refusal, place)
     })?;
-    if !matches!(outline.first_word.as_str(), "SELECT" | "VALUES" | "TABLE" | "WITH") {
+    if !dialect.begins_query(&outline.first_word) {
         let what = match outline.first_word.as_str() {
             "" => "no statement of SQL".to_owned(),
             word if word.len() > 30 => "a statement of another kind".to_owned(),
@@ -202,9 +258,32 @@ fn prove(sql: &str, dialect: SqlDialect) -> Result<ReadOnlyQuery, (Refusal, Opti
         (refusal, place.map(original))
     })?;
     match query.visit(&mut WriteFinder) {
-        ControlFlow::Break(refusal) => Err((refusal, None)),
-        ControlFlow::Continue(()) => Ok(ReadOnlyQuery(sql[outline.start..outline.end].to_owned())),
+        ControlFlow::Break(refusal) => return Err((refusal, None)),
+        ControlFlow::Continue(()) => {}
     }
+    if query.for_clause.is_some() {
+        return Err((Refusal::ForClause, None));
+    }
+    let text = sql[outline.start..outline.end].to_owned();
+    let body = match &query.with {
+        Some(with) => {
+            let last = with.cte_tables.last().map(|table| table.closing_paren_token.0.span.start);
+            let position = last.and_then(|place| {
+                let column = outline.original_column(place.line, place.column);
+                Place { line: place.line, column }.position(sql)
+            });
+            let position = position.filter(|position| sql[*position..].starts_with(')'));
+            // The parser has seen the parenthesis, so this is a matter of form.
+            position.ok_or((Refusal::Unknown("WITH has no end".into()), None))? + 1 - outline.start
+        }
+        None => 0,
+    };
+    Ok(ReadOnlyQuery { text, body, needs_offset: needs_offset(&query) })
+}
+
+fn needs_offset(query: &Query) -> bool {
+    let has_top = matches!(&*query.body, SetExpr::Select(select) if select.top.is_some());
+    query.order_by.is_some() && query.limit_clause.is_none() && query.fetch.is_none() && !has_top
 }
 
 /// Parses the whole of `masked` as one query.
@@ -286,10 +365,11 @@ impl Visitor for WriteFinder {
 mod tests {
     use proptest::prelude::*;
 
-    use super::SqlDialect::{PostgreSql, Sqlite};
+    use super::SqlDialect::{PostgreSql, SqlServer, Sqlite};
     use super::*;
 
     const BOTH: [SqlDialect; 2] = [PostgreSql, Sqlite];
+    const ALL: [SqlDialect; 3] = [PostgreSql, Sqlite, SqlServer];
 
     #[track_caller]
     fn accepted(sql: &str, dialect: SqlDialect) -> String {
@@ -376,6 +456,105 @@ mod tests {
             "SELECT iif(a IS NOT NULL, 1, 2), CAST(a AS TEXT) COLLATE NOCASE FROM t",
         ] {
             assert_eq!(accepted(sql, Sqlite), sql);
+        }
+    }
+
+    #[test]
+    fn transact_sql_syntax_is_accepted() {
+        for sql in [
+            "SELECT TOP (10) a, [b;c], \"d\" FROM [sales].[order items] WITH (NOLOCK) WHERE x = N'ü''' ORDER BY a",
+            "SELECT a FROM [x]]; DROP TABLE y; --]",
+            "SELECT a, COUNT(*) OVER (PARTITION BY b ORDER BY c) FROM t ORDER BY a OFFSET 5 ROWS FETCH NEXT 3 ROWS ONLY",
+            "WITH a AS (SELECT 1 AS x), b AS (SELECT x FROM a) SELECT * FROM b",
+            "SELECT CONVERT(varchar(10), d, 120), TRY_CAST(a AS int), IIF(a > 1, 'x', 'y'), ISNULL(a, 0) FROM t",
+            "SELECT a FROM t CROSS APPLY (SELECT TOP (1) b FROM u WHERE u.i = t.i) AS v",
+            "SELECT a FROM db.dbo.t AS t LEFT OUTER JOIN other..u ON t.i = u.i",
+            "SELECT STRING_AGG(a, ',') WITHIN GROUP (ORDER BY a), SYSDATETIME() FROM t GROUP BY b",
+            "SELECT 1 /* a /* nested ; */ b */ AS one, 0x1F, 1.5e3, -1",
+            "SELECT (SELECT a FROM t FOR JSON PATH) AS document",
+            "SELECT a COLLATE Latin1_General_BIN2 FROM t WHERE b LIKE '[a-z]%' ESCAPE '!'",
+            "SELECT 'a' + N'b' AS [end], [update] FROM [delete]",
+            "SELECT DATEADD(day, 1, d), d AT TIME ZONE 'UTC' FROM t -- windows\r\n WHERE a = 1",
+        ] {
+            assert_eq!(accepted(sql, SqlServer), sql);
+        }
+    }
+
+    #[test]
+    fn two_statements_of_transact_sql_need_no_semicolon_and_are_refused() {
+        for (sql, reason) in [
+            ("SELECT 1 SHUTDOWN", "SHUTDOWN"),
+            ("SELECT a FROM t COMMIT", "COMMIT"),
+            ("SELECT a FROM t ROLLBACK", "ROLLBACK"),
+            ("SELECT 'a'SHUTDOWN", "SHUTDOWN"),
+            ("SELECT [a]shutdown", "SHUTDOWN"),
+            ("SELECT 1 DROP TABLE x", "DROP"),
+            ("SELECT a FROM t EXEC xp_cmdshell 'x'", "EXEC"),
+            ("SELECT 1 SELECT 2", "not known"),
+            ("(SELECT 1) (SELECT 2)", ""),
+            ("SELECT 1 WITH a AS (SELECT 1) SELECT 2", ""),
+            ("SELECT a FROM t ENABLE TRIGGER x ON y", ""),
+            ("SELECT a FROM t RECEIVE * FROM q", ""),
+            ("SELECT a FROM t THROW 50000, 'x', 1", ""),
+            ("SELECT a FROM t FETCH NEXT FROM c", ""),
+            ("SELECT a INTO #x FROM t", "U+0023"),
+            ("SELECT a INTO x FROM t", "INTO"),
+            ("SELECT @a = 1", "parameter"),
+            ("SELECT @@VERSION", "parameter"),
+            ("SELECT a FROM OPENQUERY(s, 'DELETE FROM t')", "OPENQUERY"),
+            ("SELECT a FROM OPENROWSET('x', 'y', 'z')", "OPENROWSET"),
+            ("SELECT a FROM t WITH (UPDLOCK)", "UPDLOCK"),
+            ("SELECT NEXT VALUE FOR s", ""),
+            ("SELECT {fn now()}", "U+007B"),
+            ("SELECT a FROM t FOR XML AUTO", "FOR XML"),
+            ("SELECT a FROM t FOR JSON PATH", "FOR XML"),
+            ("UPDATE t SET a = 1", "UPDATE"),
+            ("VALUES (1)", "kind VALUES"),
+            ("TABLE t", "kind TABLE"),
+            ("SELECT a FROM [t", "not closed"),
+            ("SELECT 1 -- x\r; DROP TABLE y", "U+000D"),
+            ("SELECT 1 -- x\u{2028} SHUTDOWN", "U+2028"),
+            ("SELECT 1 /* /* */ SHUTDOWN -- */ /*", "not closed"),
+            ("WITH x AS (DELETE FROM t OUTPUT deleted.a) SELECT * FROM x", "DELETE"),
+            ("SELECT 1 x GO SHUTDOWN", "SHUTDOWN"),
+        ] {
+            let message = refused(sql, SqlServer);
+            assert!(message.contains(reason), "{sql}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_query_are_its_own_text() {
+        for (sql, with, body) in [
+            ("SELECT 1", None, "SELECT 1"),
+            (
+                "WITH a AS (SELECT ')' AS x) SELECT x FROM a",
+                Some("WITH a AS (SELECT ')' AS x)"),
+                " SELECT x FROM a",
+            ),
+            (
+                "-- ü\n;WITH a AS (\n SELECT 1 x\n), b(y) AS (SELECT 2)\nSELECT * FROM b;",
+                Some("WITH a AS (\n SELECT 1 x\n), b(y) AS (SELECT 2)"),
+                "\nSELECT * FROM b",
+            ),
+            (
+                "  WITH [ü )] AS (SELECT 1 [)]) SELECT 'é', (SELECT 1)",
+                Some("WITH [ü )] AS (SELECT 1 [)])"),
+                " SELECT 'é', (SELECT 1)",
+            ),
+        ] {
+            let query = check(sql, SqlServer).expect(sql);
+            assert_eq!(query.parts(), (with, body), "{sql}");
+        }
+        for (sql, needs_offset) in [
+            ("SELECT a FROM t ORDER BY a", true),
+            ("SELECT TOP 5 a FROM t ORDER BY a", false),
+            ("SELECT a FROM t ORDER BY a OFFSET 0 ROWS", false),
+            ("SELECT a FROM t UNION SELECT b FROM u ORDER BY a", true),
+            ("SELECT a FROM (SELECT TOP 1 a FROM t ORDER BY a) AS x", false),
+        ] {
+            let query = check(sql, SqlServer).expect(sql);
+            assert_eq!(query.needs_offset(), needs_offset, "{sql}");
         }
     }
 
@@ -673,7 +852,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_the_check_panic(text in any::<String>()) {
-            for dialect in BOTH {
+            for dialect in ALL {
                 let _ = check(&text, dialect);
             }
         }

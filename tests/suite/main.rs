@@ -41,5 +41,9 @@ mod snowflake_queue;
 mod snowflake_queue_agents;
 mod snowflake_sql;
 mod snowflake_stage;
+mod sqlserver_faults;
+mod sqlserver_login;
+mod sqlserver_slices;
+mod sqlserver_types;
 #[path = "../support/mod.rs"]
 mod support;

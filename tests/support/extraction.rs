@@ -1,4 +1,4 @@
-//! Extractions from PostgreSQL: as Arrow, and through a transfer to Parquet files and back.
+//! Extractions from databases: as Arrow, and through a transfer to Parquet files and back.
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -201,6 +201,7 @@ fn text(column: &dyn Array, row: usize) -> String {
     use arrow::datatypes as types;
     match column.data_type() {
         DataType::Boolean => column.as_boolean().value(row).to_string(),
+        DataType::UInt8 => column.as_primitive::<types::UInt8Type>().value(row).to_string(),
         DataType::Int16 => column.as_primitive::<types::Int16Type>().value(row).to_string(),
         DataType::Int32 => column.as_primitive::<types::Int32Type>().value(row).to_string(),
         DataType::Int64 => column.as_primitive::<types::Int64Type>().value(row).to_string(),
@@ -221,6 +222,16 @@ fn text(column: &dyn Array, row: usize) -> String {
         }
         DataType::Time64(TimeUnit::Microsecond) => {
             time(column.as_primitive::<types::Time64MicrosecondType>().value(row))
+        }
+        DataType::Time64(TimeUnit::Nanosecond) => {
+            let nanoseconds = column.as_primitive::<types::Time64NanosecondType>().value(row);
+            format!("{}+{}ns", time(nanoseconds / 1000), nanoseconds % 1000)
+        }
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            const DAY: i64 = 86_400_000_000_000;
+            let instant = column.as_primitive::<types::TimestampNanosecondType>().value(row);
+            let in_day = instant.rem_euclid(DAY);
+            format!("{} {}+{}ns", date(instant.div_euclid(DAY)).0, time(in_day / 1000), in_day % 1000)
         }
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
             const DAY: i64 = 86_400_000_000;

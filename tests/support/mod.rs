@@ -18,3 +18,5 @@ pub(crate) mod proxy;
 pub(crate) mod s3;
 pub(crate) mod server;
 pub(crate) mod snowflake;
+pub(crate) mod sqlserver;
+pub(crate) mod tds;

@@ -12,13 +12,14 @@ use super::super::section::{Section, type_name};
 use super::super::{keys, reference};
 use super::{
     prove_azure_blob, prove_gcs, prove_mysql, prove_postgresql, prove_s3, prove_snowflake, prove_sqlite,
+    prove_sqlserver,
 };
 use crate::nearest;
 
 type Sources = BTreeMap<String, SourceConnection>;
 type Targets = BTreeMap<String, TargetConnection>;
 
-const SOURCE_KINDS: &[&str] = &["postgresql", "mysql", "mariadb", "sqlite"];
+const SOURCE_KINDS: &[&str] = &["postgresql", "mysql", "mariadb", "sqlserver", "sqlite"];
 const TARGET_KINDS: &[&str] = &["local", "s3", "blob", "gcs", "snowflake"];
 /// Kinds of version 1.2.0 that are served and that nobody should write any more.
 const OLD_TARGET_KINDS: &[&str] =
@@ -27,14 +28,13 @@ const OLD_TARGET_KINDS: &[&str] =
 /// What version 1.2.0 knows and this version does not serve.
 fn unavailable_reason(kind: &str) -> Option<&'static str> {
     match kind {
-        "sqlserver" => Some("this version cannot read from SQL Server"),
         "teradata" => Some("this version cannot read from Teradata"),
         _ => None,
     }
 }
 
 fn is_unlisted_source(kind: &str) -> bool {
-    matches!(kind, "sqlserver" | "teradata")
+    kind == "teradata"
 }
 
 fn is_unlisted_target(kind: &str) -> bool {
@@ -57,6 +57,7 @@ pub(super) fn prove_connections(
             "postgresql" => prove_postgresql(report, &path, value).map(SourceConnection::Postgres),
             "mysql" | "mariadb" => prove_mysql(report, &path, value).map(SourceConnection::Mysql),
             "sqlite" => prove_sqlite(report, &path, value).map(SourceConnection::Sqlite),
+            "sqlserver" => prove_sqlserver(report, &path, value).map(SourceConnection::SqlServer),
             kind => {
                 refuse(report, &path, kind, unavailable);
                 None

@@ -7,6 +7,7 @@ mod general;
 mod mysql;
 mod postgresql;
 mod snowflake;
+mod sqlserver;
 mod stores;
 mod task_source;
 
@@ -22,6 +23,7 @@ pub(super) use gcs::prove_gcs;
 pub(super) use mysql::prove_mysql;
 pub(super) use postgresql::prove_postgresql;
 pub(super) use snowflake::prove_snowflake;
+pub(super) use sqlserver::prove_sqlserver;
 pub(super) use stores::{prove_s3, prove_sqlite};
 
 /// Proves every section. What is wrong is in the report, with a default in its place, so that the

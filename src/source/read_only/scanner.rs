@@ -30,15 +30,95 @@ pub(super) struct Rules {
     carriage_return_ends_line: bool,
     escape_strings: bool,
     dollar_quotes: bool,
-    bracket_names: bool,
     backtick_names: bool,
+    bracket_names: BracketNames,
     /// Backslashes escape in all literals.
     backslash_escapes: bool,
     /// `#` begins a comment, `--` only before white space, and `/*!` holds SQL.
     mysql_comments: bool,
     /// Characters that begin a parameter.
     parameter_marks: &'static str,
+    /// Other signs that are refused outside of literals and names.
+    refused_signs: &'static str,
+    /// Words that are refused outside of literals and quoted names, in capitals.
+    refused_words: &'static [&'static str],
+    /// `TABLE name` is a query.
+    table_queries: bool,
+    /// Line comments end at a line feed, and nothing else in them looks like a line's end: nobody
+    /// has written down where else the server would end them.
+    plain_line_ends: bool,
 }
+
+/// What `[` does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum BracketNames {
+    /// It opens a subscript.
+    None,
+    /// It opens a name, which ends at the first `]`.
+    Plain,
+    /// The same, and `]]` stands for one `]`.
+    Doubled,
+}
+
+/// Words that begin another statement of T-SQL, where no semicolon is needed between two; that lock
+/// rows for writing; or that send text to another server, which may do anything with it. Those
+/// that begin statements are reserved: no name can be one of them outside of brackets.
+const REFUSED_IN_TRANSACT_SQL: &[&str] = &[
+    "ALTER",
+    "BACKUP",
+    "BEGIN",
+    "BREAK",
+    "BULK",
+    "CHECKPOINT",
+    "CLOSE",
+    "COMMIT",
+    "CONTINUE",
+    "CREATE",
+    "DBCC",
+    "DEALLOCATE",
+    "DECLARE",
+    "DELETE",
+    "DENY",
+    "DISK",
+    "DROP",
+    "DUMP",
+    "EXEC",
+    "EXECUTE",
+    "GOTO",
+    "GRANT",
+    "IF",
+    "INSERT",
+    "KILL",
+    "LOAD",
+    "MERGE",
+    "OPEN",
+    "OPENDATASOURCE",
+    "OPENQUERY",
+    "OPENROWSET",
+    "PRINT",
+    "RAISERROR",
+    "READTEXT",
+    "RECONFIGURE",
+    "RESTORE",
+    "RETURN",
+    "REVERT",
+    "REVOKE",
+    "ROLLBACK",
+    "SAVE",
+    "SET",
+    "SETUSER",
+    "SHUTDOWN",
+    "TABLOCKX",
+    "TRUNCATE",
+    "UPDATE",
+    "UPDATETEXT",
+    "UPDLOCK",
+    "USE",
+    "WAITFOR",
+    "WHILE",
+    "WRITETEXT",
+    "XLOCK",
+];
 
 impl SqlDialect {
     pub(super) fn rules(self) -> Rules {
@@ -48,34 +128,62 @@ impl SqlDialect {
                 carriage_return_ends_line: true,
                 escape_strings: true,
                 dollar_quotes: true,
-                bracket_names: false,
                 backtick_names: false,
+                bracket_names: BracketNames::None,
                 backslash_escapes: false,
                 mysql_comments: false,
                 parameter_marks: "",
+                refused_signs: "",
+                refused_words: &[],
+                table_queries: true,
+                plain_line_ends: false,
             },
             Self::MySql => Rules {
                 nested_comments: false,
                 carriage_return_ends_line: false,
                 escape_strings: false,
                 dollar_quotes: false,
-                bracket_names: false,
                 backtick_names: true,
+                bracket_names: BracketNames::None,
                 backslash_escapes: true,
                 mysql_comments: true,
                 // Variables of the session as well: an assignment would be a side effect.
                 parameter_marks: "?:@",
+                refused_signs: "",
+                refused_words: &[],
+                table_queries: true,
+                plain_line_ends: false,
             },
             Self::Sqlite => Rules {
                 nested_comments: false,
                 carriage_return_ends_line: false,
                 escape_strings: false,
                 dollar_quotes: false,
-                bracket_names: true,
                 backtick_names: true,
+                bracket_names: BracketNames::Plain,
                 backslash_escapes: false,
                 mysql_comments: false,
                 parameter_marks: "?:@#$",
+                refused_signs: "",
+                refused_words: &[],
+                table_queries: true,
+                plain_line_ends: false,
+            },
+            Self::SqlServer => Rules {
+                nested_comments: true,
+                carriage_return_ends_line: false,
+                escape_strings: false,
+                dollar_quotes: false,
+                backtick_names: false,
+                bracket_names: BracketNames::Doubled,
+                backslash_escapes: false,
+                mysql_comments: false,
+                parameter_marks: "?@",
+                // Temporary objects, money literals and pseudo columns, labels, escapes of ODBC.
+                refused_signs: "#$:{}`\\",
+                refused_words: REFUSED_IN_TRANSACT_SQL,
+                table_queries: false,
+                plain_line_ends: true,
             },
         }
     }
@@ -239,18 +347,14 @@ impl Scanner<'_> {
                 self.take(|same| same);
                 Ok(())
             }
-            '#' if self.rules.mysql_comments => {
-                self.line_comment();
-                Ok(())
-            }
+            '#' if self.rules.mysql_comments => self.line_comment(),
             '-' if self.rest_starts_with("--") => {
                 // Elsewhere than in MySQL, `--1` is a comment; nobody has to know whom the parser follows.
                 let after = self.text[self.position + 2..].chars().next();
                 if self.rules.mysql_comments && after.is_some_and(|after| !after.is_ascii_whitespace()) {
                     return Err(here(Refusal::Character('-')));
                 }
-                self.line_comment();
-                Ok(())
+                self.line_comment()
             }
             '/' if self.rest_starts_with("/*") => self.block_comment(),
             ';' => self.semicolon(),
@@ -287,8 +391,9 @@ impl Scanner<'_> {
         match character {
             '\'' | '"' => self.quoted(character, self.rules.backslash_escapes),
             '`' if self.rules.backtick_names => self.quoted('`', false),
-            '[' if self.rules.bracket_names => self.bracket_name(),
+            '[' if self.rules.bracket_names != BracketNames::None => self.bracket_name(),
             _ if self.rules.parameter_marks.contains(character) => Err(here(Refusal::Parameter)),
+            _ if self.rules.refused_signs.contains(character) => Err(here(Refusal::Character(character))),
             '$' if self.rules.dollar_quotes => self.dollar_quote(),
             '(' => self.open_bracket(')'),
             '[' => self.open_bracket(']'),
@@ -325,12 +430,24 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn line_comment(&mut self) {
+    fn line_comment(&mut self) -> Result<(), Refused> {
         while let Some(character) = self.peek() {
             if character == '\n' || (character == '\r' && self.rules.carriage_return_ends_line) {
                 break;
             }
+            if self.rules.plain_line_ends && self.could_end_a_line(character) {
+                return Err((Refusal::Character(character), Some(self.position)));
+            }
             self.take(|_| ' ');
+        }
+        Ok(())
+    }
+
+    fn could_end_a_line(&self, character: char) -> bool {
+        match character {
+            '\r' => !self.rest_starts_with("\r\n"),
+            '\x0b' | '\x0c' | '\u{85}' | '\u{2028}' | '\u{2029}' => true,
+            _ => false,
         }
     }
 
@@ -384,11 +501,15 @@ impl Scanner<'_> {
         let begin = self.position;
         self.take(|_| '"');
         while let Some(character) = self.peek() {
-            if character == ']' {
+            if self.rules.bracket_names == BracketNames::Doubled && self.rest_starts_with("]]") {
+                self.take(|_| '0');
+                self.take(|_| '0');
+            } else if character == ']' {
                 self.take(|_| '"');
                 return Ok(());
+            } else {
+                self.take(|_| '0');
             }
-            self.take(|_| '0');
         }
         Err((Refusal::UnterminatedQuote, Some(begin)))
     }
@@ -477,7 +598,11 @@ impl Scanner<'_> {
             self.take(|same| if same == '$' || !same.is_ascii() { '_' } else { same });
         }
         let word = &self.text[begin..self.position];
-        if self.query_may_begin && word.eq_ignore_ascii_case("TABLE") {
+        let refused = self.rules.refused_words.iter().find(|refused| word.eq_ignore_ascii_case(refused));
+        if let Some(word) = refused {
+            return Err((Refusal::Word(word), Some(begin)));
+        }
+        if self.rules.table_queries && self.query_may_begin && word.eq_ignore_ascii_case("TABLE") {
             self.masked.truncate(self.masked.len() - word.len());
             self.masked.push_str(TABLE_QUERY);
             self.masked_place.1 += (TABLE_QUERY.len() - word.len()) as u64;

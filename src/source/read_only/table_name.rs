@@ -32,7 +32,8 @@ pub fn quote_identifier(name: &str) -> String {
 }
 
 /// Reads `name` or `schema.name`. Parts in double quotes, for MySQL also in backticks, are taken as
-/// they are, with `""` for a quote; other parts are words, which PostgreSQL folds to lower case.
+/// they are, with `""` for a quote, and for SQL Server parts in brackets, with `]]` for one; other
+/// parts are words, which PostgreSQL folds to lower case.
 pub fn parse_table_name(text: &str, dialect: SqlDialect) -> Result<TableName, Fault> {
     let text = text.trim();
     let (first, rest) = part(text, dialect)?;
@@ -50,6 +51,7 @@ fn part(text: &str, dialect: SqlDialect) -> Result<(String, &str), Fault> {
     let (name, rest) = match text.chars().next() {
         Some('"') => quoted_part(&text[1..], '"')?,
         Some('`') if dialect == SqlDialect::MySql => quoted_part(&text[1..], '`')?,
+        Some('[') if dialect == SqlDialect::SqlServer => quoted_part(&text[1..], ']')?,
         _ => word_part(text, dialect),
     };
     if name.is_empty() || name.contains('\0') { Err(refused()) } else { Ok((name, rest)) }
@@ -83,7 +85,7 @@ fn word_part(text: &str, dialect: SqlDialect) -> (String, &str) {
     let name = match dialect {
         // Only ASCII: what the server does with other letters depends on its locale.
         SqlDialect::PostgreSql => word.to_ascii_lowercase(),
-        SqlDialect::MySql | SqlDialect::Sqlite => word.to_owned(),
+        SqlDialect::MySql | SqlDialect::Sqlite | SqlDialect::SqlServer => word.to_owned(),
     };
     (name, rest)
 }
@@ -124,6 +126,20 @@ mod tests {
         let parsed = parse_table_name("main.Orders", SqlDialect::Sqlite).expect("a name");
         assert_eq!(parsed, name(Some("main"), "Orders"));
         assert_eq!(parsed.quoted(), "\"main\".\"Orders\"");
+    }
+
+    #[test]
+    fn sql_server_has_names_in_brackets_too() {
+        for (text, expected) in [
+            ("dbo.Orders", name(Some("dbo"), "Orders")),
+            ("[dbo].[Order ]] Items]", name(Some("dbo"), "Order ] Items")),
+            ("dbo.\"a.b\"", name(Some("dbo"), "a.b")),
+        ] {
+            assert_eq!(parse_table_name(text, SqlDialect::SqlServer).expect(text), expected);
+        }
+        for text in ["[a", "[]", "[a]b", "a.b.c", "#t", "@t"] {
+            parse_table_name(text, SqlDialect::SqlServer).expect_err(text);
+        }
     }
 
     #[test]

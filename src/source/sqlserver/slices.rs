@@ -1,0 +1,272 @@
+//! How one result is read over several connections: by ranges of a column.
+//!
+//! Boundaries are computed here, from the least and the greatest value: a number of units between
+//! them, whatever the column's type.
+
+use std::num::NonZeroUsize;
+
+use super::connection::Connection;
+use super::sql::{Base, Described, literal, position_of};
+use crate::fault::{Fault, FaultKind};
+
+/// Types whose ranges can be computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ruler {
+    Integer,
+    /// Units of the last digit behind the point.
+    Decimal,
+    /// Units of 100 nanoseconds since 0001-01-01, printed with this many digits of a second; `None`
+    /// for days.
+    Instant(Option<usize>),
+}
+
+const DAY_TICKS: i128 = 864_000_000_000;
+
+impl Ruler {
+    fn of(type_name: &str) -> Option<Self> {
+        let base = type_name.split('(').next().unwrap_or_default().trim().to_ascii_lowercase();
+        Some(match base.as_str() {
+            "tinyint" | "smallint" | "int" | "bigint" => Self::Integer,
+            "decimal" | "numeric" | "money" | "smallmoney" => Self::Decimal,
+            "date" => Self::Instant(None),
+            "smalldatetime" => Self::Instant(Some(0)),
+            "datetime" => Self::Instant(Some(3)),
+            "datetime2" => Self::Instant(Some(7)),
+            _ => return None,
+        })
+    }
+
+    /// `value` as a text that [`Ruler::read`] reads, in SQL.
+    fn printed(self, value: &str) -> String {
+        match self {
+            Self::Integer => format!("CONVERT(varchar(50), {value})"),
+            // Style 2 gives money all of its digits; decimals do not mind.
+            Self::Decimal => format!("CONVERT(varchar(60), {value}, 2)"),
+            Self::Instant(_) => format!("CONVERT(varchar(40), CAST({value} AS datetime2(7)), 121)"),
+        }
+    }
+
+    /// A printed value in units, and how many digits it has behind the point.
+    fn read(self, text: &str) -> Option<(i128, usize)> {
+        match self {
+            Self::Integer | Self::Decimal => {
+                let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+                Some((format!("{whole}{fraction}").parse().ok()?, fraction.len()))
+            }
+            Self::Instant(_) => Some((ticks(text.trim())?, 0)),
+        }
+    }
+
+    /// `units` as a literal of the column's type.
+    fn literal(self, units: i128, digits: usize, type_name: &str) -> String {
+        let text = match self {
+            Self::Integer => return units.to_string(),
+            Self::Decimal => {
+                let sign = if units < 0 { "-" } else { "" };
+                let all = format!("{:0width$}", units.unsigned_abs(), width = digits + 1);
+                let (whole, fraction) = all.split_at(all.len() - digits);
+                let point = if digits > 0 { "." } else { "" };
+                // A number with a point is a decimal literal, of exactly its digits.
+                return format!("{sign}{whole}{point}{fraction}");
+            }
+            Self::Instant(digits) => instant_text(units, digits),
+        };
+        format!("CAST({} AS {type_name})", literal(&text))
+    }
+}
+
+/// `yyyy-mm-dd hh:mm:ss.fffffff` in units of 100 nanoseconds since 0001-01-01.
+fn ticks(text: &str) -> Option<i128> {
+    let (date, time) = text.split_once(' ')?;
+    let date: jiff::civil::Date = date.parse().ok()?;
+    let time: jiff::civil::Time = time.parse().ok()?;
+    let days = date.since(first_day()).ok()?.get_days();
+    let nanoseconds = time.duration_since(jiff::civil::Time::midnight()).as_nanos();
+    Some(i128::from(days) * DAY_TICKS + nanoseconds / 100)
+}
+
+fn instant_text(units: i128, digits: Option<usize>) -> String {
+    // Boundaries lie between two instants of the calendar.
+    let days = i64::try_from(units.div_euclid(DAY_TICKS)).unwrap_or_default();
+    let date = first_day().saturating_add(jiff::Span::new().days(days.clamp(0, 3_652_058)));
+    let in_day = units.rem_euclid(DAY_TICKS);
+    let Some(digits) = digits else { return date.to_string() };
+    let seconds = in_day / 10_000_000;
+    let mut text = format!("{date}T{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if digits > 0 {
+        let fraction = format!("{:07}", in_day % 10_000_000);
+        text.push('.');
+        text.push_str(&fraction[..digits]);
+    }
+    text
+}
+
+fn first_day() -> jiff::civil::Date {
+    jiff::civil::date(1, 1, 1)
+}
+
+/// The column that a result is divided by, and how.
+pub(super) struct Divider {
+    position: usize,
+    ruler: Ruler,
+}
+
+/// The column that a task names, or that a table is sorted by; `None` when there is none.
+pub(super) fn divider(
+    all: &[Described],
+    named: Option<&str>,
+    key: Option<&str>,
+) -> Result<Option<Divider>, Fault> {
+    if let Some(name) = named {
+        let position = position_of(all, name, "divide the result by")?;
+        let ruler = Ruler::of(&all[position].type_name).ok_or_else(|| {
+            let action = format!("divide the result by `{name}`: ranges of its type cannot be computed");
+            Fault::new(FaultKind::Request, action)
+                .remedy("Choose a `slice_column` of an integer, decimal, date or datetime type.")
+        })?;
+        return Ok(Some(Divider { position, ruler }));
+    }
+    let position = key.and_then(|key| all.iter().position(|column| column.name == key));
+    Ok(position.and_then(|position| {
+        let ruler = Ruler::of(&all[position].type_name)?;
+        Some(Divider { position, ruler })
+    }))
+}
+
+/// Conditions of at most `wanted` slices, which together are everything; `None` for all rows.
+pub(super) async fn conditions(
+    connection: &mut Connection,
+    base: &Base,
+    all: &[Described],
+    divider: &Divider,
+    wanted: NonZeroUsize,
+) -> Result<Vec<Option<String>>, Fault> {
+    let column = base.column(all, divider.position);
+    let [least, greatest] = ["MIN", "MAX"].map(|name| divider.ruler.printed(&format!("{name}({column})")));
+    let sql = base.statement(all, &format!("{least}, {greatest}"), None);
+    let answer = connection.run(&sql, "compute the ranges of the slices").await?;
+    let Some([Some(least), Some(greatest)]) = answer.rows.first().map(Vec::as_slice) else {
+        return Ok(vec![None]);
+    };
+    let Some((least, greatest)) = divider.ruler.read(least).zip(divider.ruler.read(greatest)) else {
+        return Ok(vec![None]);
+    };
+    let type_name = &all[divider.position].type_name;
+    let digits = least.1;
+    let literals: Vec<String> = boundaries(least.0, greatest.0, wanted)
+        .into_iter()
+        .map(|units| divider.ruler.literal(units, digits, type_name))
+        .collect();
+    Ok(ranges(&column, &literals))
+}
+
+/// The units between the slices, in order; fewer than wanted when there are few values.
+fn boundaries(least: i128, greatest: i128, wanted: NonZeroUsize) -> Vec<i128> {
+    let count = i128::try_from(wanted.get()).unwrap_or(i128::MAX);
+    let Some(width) = greatest.checked_sub(least).and_then(|width| width.checked_add(1)) else {
+        return Vec::new();
+    };
+    let boundary = |part: i128| {
+        // Whole widths first, so that the product of a wide range and a part does not overflow.
+        least + width / count * part + width % count * part / count
+    };
+    let mut boundaries: Vec<i128> = (1..count).map(boundary).filter(|value| *value > least).collect();
+    boundaries.dedup();
+    boundaries
+}
+
+/// Conditions that meet at the boundaries and are open at both ends. NULLs are in the first one.
+fn ranges(column: &str, literals: &[String]) -> Vec<Option<String>> {
+    if literals.is_empty() {
+        return vec![None];
+    }
+    (0..=literals.len())
+        .map(|slice| {
+            let from = slice.checked_sub(1).map(|before| format!("{column} >= {}", literals[before]));
+            let to = literals.get(slice).map(|to| format!("{column} < {to}"));
+            let both: Vec<String> = from.iter().cloned().chain(to).collect();
+            let nulls = if from.is_none() { format!(" OR {column} IS NULL") } else { String::new() };
+            Some(format!("{}{nulls}", both.join(" AND ")))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn wanted(count: usize) -> NonZeroUsize {
+        NonZeroUsize::new(count).expect("not zero")
+    }
+
+    #[test]
+    fn conditions_meet_and_have_the_nulls_in_the_first_one() {
+        assert_eq!(
+            ranges("q.[a]", &["10".into(), "20".into()]),
+            [
+                Some("q.[a] < 10 OR q.[a] IS NULL".to_owned()),
+                Some("q.[a] >= 10 AND q.[a] < 20".to_owned()),
+                Some("q.[a] >= 20".to_owned()),
+            ]
+        );
+        assert_eq!(ranges("q.[a]", &[]), [None]);
+    }
+
+    #[test]
+    fn boundaries_are_spread_evenly_and_few_values_make_few_slices() {
+        assert_eq!(boundaries(1, 100, wanted(4)), [26, 51, 76]);
+        assert_eq!(boundaries(1, 2, wanted(4)), [2]);
+        assert_eq!(boundaries(7, 7, wanted(4)), []);
+        assert_eq!(boundaries(i128::from(i64::MIN), i128::from(i64::MAX), wanted(2)), [0]);
+    }
+
+    #[test]
+    fn every_type_is_read_and_written_in_its_own_words() {
+        for (type_name, text, units, digits, written) in [
+            ("int", "-5", -5, 0, "-5"),
+            ("decimal(15,2)", "-12.05", -1205, 2, "-12.05"),
+            ("decimal(15,2)", "0.05", 5, 2, "0.05"),
+            ("money", "1.2345", 12_345, 4, "1.2345"),
+            ("date", "0001-01-02 00:00:00.0000000", DAY_TICKS, 0, "CAST(N'0001-01-02' AS date)"),
+            (
+                "datetime",
+                "1970-01-01 00:00:01.0030000",
+                621_355_968_010_030_000,
+                0,
+                "CAST(N'1970-01-01T00:00:01.003' AS datetime)",
+            ),
+            (
+                "smalldatetime",
+                "1970-01-01 00:01:00.0000000",
+                621_355_968_600_000_000,
+                0,
+                "CAST(N'1970-01-01T00:01:00' AS smalldatetime)",
+            ),
+            (
+                "datetime2(7)",
+                "9999-12-31 23:59:59.9999999",
+                3_155_378_975_999_999_999,
+                0,
+                "CAST(N'9999-12-31T23:59:59.9999999' AS datetime2(7))",
+            ),
+        ] {
+            let ruler = Ruler::of(type_name).expect(type_name);
+            assert_eq!(ruler.read(text), Some((units, digits)), "{type_name}");
+            assert_eq!(ruler.literal(units, digits, type_name), written);
+        }
+        assert_eq!(Ruler::of("nvarchar(10)"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn boundaries_lie_inside_and_rise(a in any::<i64>(), b in any::<i64>(), count in 1_usize..40) {
+            let (least, greatest) = (i128::from(a.min(b)), i128::from(a.max(b)));
+            let found = boundaries(least, greatest, wanted(count));
+            prop_assert!(found.len() < count.max(1));
+            prop_assert!(found.iter().all(|value| *value > least && *value <= greatest));
+            prop_assert!(found.is_sorted_by(|before, after| before < after));
+        }
+    }
+}

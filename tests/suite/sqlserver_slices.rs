@@ -1,0 +1,142 @@
+//! Several connections that read one result: every row once, and all of one moment.
+
+use std::collections::BTreeSet;
+
+use data_exchange_agent::config::{SqlServerConsistency, SqlServerSource};
+use data_exchange_agent::fault::FaultKind;
+use data_exchange_agent::source::{Query, Source};
+use data_exchange_agent::task::Read;
+
+use crate::support::extraction::{column, count, query, read, refused, table};
+use crate::support::sqlserver::{RealServer, open};
+use crate::support::tds::{Column, Script, TdsServer};
+
+fn script() -> Script {
+    let columns = vec![Column::int("id"), Column::nvarchar("name")];
+    Script { bounds: Some(("1".into(), "100".into())), ..Script::of(columns, Vec::new()) }
+}
+
+fn by_id(read: Read) -> Query {
+    Query { read, columns: None, slice_column: Some("id".into()) }
+}
+
+/// What the slices were told to read.
+fn selects(server: &TdsServer) -> Vec<String> {
+    let is_read = |sql: &String| sql.starts_with("SELECT q.[") && !sql.contains("TOP (0)");
+    server.batches().into_iter().filter(is_read).collect()
+}
+
+#[tokio::test]
+async fn a_table_is_divided_by_its_key_while_nobody_can_change_it() {
+    let server = TdsServer::start(script()).await;
+    let source = open(server.configuration());
+    let extraction = source.prepare(&table("dbo.t"), count(3)).await.unwrap();
+    assert_eq!(extraction.slice_count(), 3);
+    for slice in 0..3 {
+        extraction.open(slice, crate::support::extraction::limits()).await.unwrap();
+    }
+    let read: BTreeSet<String> = selects(&server).into_iter().collect();
+    let columns = "SELECT q.[id] AS [id], q.[name] AS [name] FROM [dbo].[t] AS q WHERE ";
+    let expected = ["q.[id] < 34 OR q.[id] IS NULL", "q.[id] >= 34 AND q.[id] < 67", "q.[id] >= 67"];
+    assert_eq!(read, expected.iter().map(|condition| format!("{columns}{condition}")).collect());
+
+    let batches = server.batches();
+    let place = |word: &str| batches.iter().position(|sql| sql.contains(word)).expect(word);
+    let last = |word: &str| batches.iter().rposition(|sql| sql.contains(word)).expect(word);
+    let touch = "SELECT TOP (1) 1 FROM [dbo].[t]";
+    let snapshots = batches.iter().filter(|sql| sql.contains("ISOLATION LEVEL SNAPSHOT")).count();
+    assert_eq!(snapshots, 3);
+    let touches: Vec<usize> = (0..batches.len()).filter(|index| batches[*index] == touch).collect();
+    assert_eq!(touches.len(), 3, "{batches:#?}");
+    assert!(last("ISOLATION LEVEL SNAPSHOT") < place("TABLOCK, HOLDLOCK"), "{batches:#?}");
+    assert!(place("TABLOCK, HOLDLOCK") < touches[0] && touches[2] < place("COMMIT"), "{batches:#?}");
+    assert!(
+        last("COMMIT") < batches.iter().position(|sql| sql.starts_with(columns)).unwrap(),
+        "{batches:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_query_is_divided_only_where_the_configuration_allows_it() {
+    let server = TdsServer::start(script()).await;
+    let query = by_id(Read::Query("SELECT id, name FROM t".into()));
+    let careful = open(server.configuration());
+    assert_eq!(careful.prepare(&query, count(4)).await.unwrap().slice_count(), 1);
+
+    let configuration =
+        SqlServerSource { consistency: SqlServerConsistency::Snapshot, ..server.configuration() };
+    let extraction = open(configuration).prepare(&query, count(4)).await.unwrap();
+    assert_eq!(extraction.slice_count(), 4);
+
+    let configuration =
+        SqlServerSource { consistency: SqlServerConsistency::Serial, ..server.configuration() };
+    let extraction = open(configuration).prepare(&table("t"), count(4)).await.unwrap();
+    assert_eq!(extraction.slice_count(), 1);
+
+    let misspelt = Query { slice_column: Some("ID".into()), ..query };
+    let fault = refused(&careful, &misspelt, 1).await;
+    assert!(fault.hint().unwrap_or_default().contains("`id`"), "{:?}", fault.hint());
+    let text = Query { slice_column: Some("name".into()), ..misspelt };
+    let fault = refused(&careful, &text, 1).await;
+    assert!(fault.chain().contains("ranges of its type"), "{}", fault.chain());
+}
+
+#[tokio::test]
+async fn without_snapshots_there_is_one_slice_or_an_error_that_says_how_to_get_them() {
+    let server = TdsServer::start(Script { snapshots: false, ..script() }).await;
+    let extraction = open(server.configuration()).prepare(&table("t"), count(4)).await.unwrap();
+    assert_eq!(extraction.slice_count(), 1);
+    assert!(!server.batches().iter().any(|sql| sql.contains("ISOLATION LEVEL SNAPSHOT")));
+
+    let configuration =
+        SqlServerSource { consistency: SqlServerConsistency::Snapshot, ..server.configuration() };
+    let fault = refused(&open(configuration), &table("t"), 4).await;
+    assert_eq!(fault.kind(), FaultKind::Request);
+    assert!(fault.hint().unwrap_or_default().contains("ALLOW_SNAPSHOT_ISOLATION ON"), "{:?}", fault.hint());
+}
+
+#[tokio::test]
+async fn a_server_that_describes_nothing_is_asked_in_another_way() {
+    let server = TdsServer::start(Script { describes: false, ..script() }).await;
+    let with = query("WITH x AS (SELECT 1 AS id) SELECT * FROM x");
+    let found = read(&open(server.configuration()), &with, 1).await.unwrap();
+    assert_eq!(found.num_rows(), 0);
+    assert!(server.batches().iter().any(|sql| sql.contains("sp_prepare")));
+}
+
+#[tokio::test]
+async fn hints_stand_behind_the_table() {
+    let server = TdsServer::start(script()).await;
+    let configuration = SqlServerSource { table_hint: Some("NOLOCK".into()), ..server.configuration() };
+    let chosen = Query { columns: Some(vec!["name".into()]), ..table("[dbo].[t]") };
+    read(&open(configuration), &chosen, 1).await.unwrap();
+    assert_eq!(selects(&server), ["SELECT q.[name] AS [name] FROM [dbo].[t] AS q WITH (NOLOCK)"]);
+}
+
+#[tokio::test]
+async fn slices_of_a_real_server_hold_every_row_once() {
+    let Some(server) = RealServer::if_named().await else { return };
+    let mut sql =
+        vec!["SELECT object_id AS id, CAST(name AS nvarchar(200)) AS name FROM sys.all_objects".to_owned()];
+    // Through the WITH, too, where the server describes it.
+    if !server.is_babelfish {
+        sql.push(
+            "WITH o AS (SELECT object_id, name FROM sys.all_objects) \
+             SELECT object_id AS id, name FROM o ORDER BY id"
+                .to_owned(),
+        );
+    }
+    let configuration =
+        SqlServerSource { consistency: SqlServerConsistency::Snapshot, ..server.configuration };
+    let source = open(configuration);
+    for sql in sql {
+        let whole = read(&source, &query(&sql), 1).await.unwrap();
+        let mut ids = column(&whole, "id");
+        let divided = read(&source, &by_id(Read::Query(sql)), 5).await.unwrap();
+        let mut divided = column(&divided, "id");
+        ids.sort();
+        divided.sort();
+        assert_eq!(ids, divided);
+        assert!(ids.len() > 50);
+    }
+}
