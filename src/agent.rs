@@ -27,6 +27,7 @@ use crate::fault::Fault;
 use crate::shutdown::Shutdown;
 use crate::snowflake::Client;
 use crate::source::Source;
+use crate::source::mysql::Mysql;
 use crate::source::postgres::Postgres;
 use crate::source::read_only::SqlDialect;
 use crate::source::sqlite::SqliteDatabase;
@@ -212,6 +213,7 @@ pub(crate) async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Res
 pub fn source(connection: SourceConnection, shutdown: &Shutdown) -> Result<Arc<dyn Source>, Fault> {
     Ok(match connection {
         SourceConnection::Postgres(config) => Arc::new(Postgres::new(config, shutdown.clone())?),
+        SourceConnection::Mysql(config) => Arc::new(Mysql::new(config, shutdown.clone())?),
         SourceConnection::Sqlite(config) => Arc::new(SqliteDatabase::new(&config)),
     })
 }
@@ -221,6 +223,9 @@ fn info(connection: &SourceConnection) -> SourceInfo {
     match connection {
         SourceConnection::Postgres(config) => {
             SourceInfo { database: Some(config.database.clone()), dialect: Some(SqlDialect::PostgreSql) }
+        }
+        SourceConnection::Mysql(config) => {
+            SourceInfo { database: config.database.clone(), dialect: Some(SqlDialect::MySql) }
         }
         SourceConnection::Sqlite(_) => SourceInfo { database: None, dialect: Some(SqlDialect::Sqlite) },
     }

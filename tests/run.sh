@@ -177,6 +177,74 @@ prepare_matrix() {
     export TEST_POSTGRES_MATRIX=$found
 }
 
+# ---- MariaDB and MySQL ----------------------------------------------------------------------------
+
+prepare_mariadb() {
+    say "MariaDB"
+    local folder
+    export PATH=$PATH:/usr/sbin
+    if [[ -z ${TEST_MARIADB_BIN:-} ]]; then
+        if ! have mariadbd && ! install_packages mariadb-server; then
+            lacks "MariaDB (install the package 'mariadb-server', or set TEST_MARIADB_BIN to the folder of mariadbd): tests against MySQL and MariaDB"
+            return
+        fi
+        folder=$(dirname -- "$(command -v mariadbd)")
+        export TEST_MARIADB_BIN=$folder
+    fi
+    "$TEST_MARIADB_BIN/mariadbd" --version
+}
+
+# Debian has MySQL in its unstable distribution only. Its server is unpacked beside the system, with
+# the C library that it was built for, and started through that library's own loader.
+prepare_mysql() {
+    say "MySQL"
+    if [[ -z ${TEST_MYSQL_BIN:-} ]]; then
+        # The server does not run as root, and the user that runs it then must reach the files.
+        local root=$cache/mysql
+        if [[ $EUID -eq 0 ]]; then root=/var/cache/data-exchange-agent/mysql; fi
+        if ! unpack_mysql "$root" >"$cache/mysql.log" 2>&1; then
+            tail -n 3 "$cache/mysql.log" >&2
+            lacks "MySQL (from Debian unstable; or set TEST_MYSQL_BIN to the folder of mysqld): tests against MySQL itself, and of caching_sha2_password"
+            return
+        fi
+        export TEST_MYSQL_BIN=$root/bin
+    fi
+    "$TEST_MYSQL_BIN/mysqld" --version
+}
+
+# Downloads mysql-server-core with everything that it links, and proves that it runs.
+unpack_mysql() {
+    local root=$1 name
+    [[ ! -e $root/.complete ]] || return 0
+    [[ $(uname -sm) == "Linux x86_64" ]] && have apt-get && have dpkg || return 1
+    rm -rf "$root"
+    mkdir -p "$root"/{apt/lists/partial,apt/cache/archives/partial,packages,files,bin}
+    touch "$root/apt/status"
+    printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian sid main\n' \
+        >"$root/apt/sources.list"
+    # A world of its own: neither the lists nor the packages of this system are touched.
+    local apt=(
+        apt-get -qq -o Dir::Etc::sourcelist="$root/apt/sources.list" -o Dir::Etc::sourceparts=-
+        -o Dir::State::lists="$root/apt/lists" -o Dir::State::status="$root/apt/status" -o Dir::Cache="$root/apt/cache"
+        -o APT::Sandbox::User=root -o APT::Install-Recommends=false
+    )
+    "${apt[@]}" update || return 1
+    name=$("${apt[@]}" --simulate install mysql-server-core | awk '$1 == "Inst" && $2 !~ /^(perl|dpkg|tar|debconf)/ { print $2 }')
+    # shellcheck disable=SC2086  # a list of names
+    (cd "$root/packages" && "${apt[@]}" download $name) || return 1
+    for name in "$root"/packages/*.deb; do dpkg --extract "$name" "$root/files" || return 1; done
+    cat >"$root/bin/mysqld" <<SCRIPT
+#!/bin/sh
+exec "$root/files/usr/lib64/ld-linux-x86-64.so.2" --library-path "$root/files/usr/lib/x86_64-linux-gnu" \\
+    "$root/files/usr/sbin/mysqld" "\$@" --lc-messages-dir="$root/files/usr/share/mysql"
+SCRIPT
+    chmod +x "$root/bin/mysqld"
+    rm -rf "$root/packages" "$root/apt"
+    chmod -R a+rX "$root"
+    "$root/bin/mysqld" --version && touch "$root/.complete"
+}
+
+# ---- Python: moto's S3 server and the foreign readers --------------------------------------------
 # ---- Python: servers that speak as S3 and Snowflake do, and the foreign readers -------------------
 
 prepare_python() {
@@ -270,6 +338,8 @@ if ! have envsubst && ! install_packages gettext-base; then
 fi
 prepare_matrix
 settle_postgres
+prepare_mariadb
+prepare_mysql
 prepare_python
 prepare_azurite
 
@@ -278,7 +348,7 @@ if [[ ${CI:-} == true ]]; then export REQUIRE_SERVERS=1; fi
 
 if [[ $only_prepare == yes ]]; then
     summary
-    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_AZURITE; do
+    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_AZURITE; do
         if [[ -n ${!variable:-} ]]; then printf 'export %s=%q\n' "$variable" "${!variable}"; fi
     done
     exit 0

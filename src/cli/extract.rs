@@ -29,7 +29,7 @@ const REDRAW: Duration = Duration::from_millis(200);
 pub(super) struct ExtractArguments {
     #[command(flatten)]
     common: CommonArguments,
-    /// Name of a configured source connection, or a URL: postgresql://user@host/database, sqlite:///file
+    /// Name of a configured source connection, or a URL: postgresql://user@host/database, mysql://user@host/database, sqlite:///file
     #[arg(long, value_name = "NAME|URL")]
     source: String,
     /// The query to extract

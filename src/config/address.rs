@@ -14,18 +14,20 @@ use super::{Environment, LocalTarget, SourceConnection, TargetConnection, prove}
 const SOURCE: &str = "--source";
 const TARGET: &str = "--to";
 
-/// Reads `postgresql://user:password@host:port/database?sslmode=...`, `sqlite:///path` or
-/// `sqlite:path`.
+/// Reads `postgresql://user:password@host:port/database?sslmode=...`,
+/// `mysql://user:password@host:port/database?ssl_mode=...`, `sqlite:///path` or `sqlite:path`.
 ///
 /// What a PostgreSQL URL leaves out comes from libpq's variables (`PGHOST`, `PGPORT`, `PGDATABASE`,
 /// `PGUSER`, `PGPASSWORD`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGAPPNAME`, `PGCONNECT_TIMEOUT`) and its
-/// password file. Parameters are the keys of the configuration file.
+/// password file; what a MySQL URL leaves out, from `MYSQL_HOST`, `MYSQL_TCP_PORT`, `MYSQL_PWD` and
+/// `USER`. Parameters are the keys of the configuration file.
 pub fn source_from_url(url: &str, environment: &Environment) -> Result<SourceConnection, Problems> {
-    let remedy = "Write postgresql://user@host:5432/database or sqlite:///path/to/file.";
+    let remedy = "Write postgresql://user@host:5432/database, mysql://user@host:3306/database or sqlite:///path/to/file.";
     match url.split_once(':') {
         Some(("postgresql" | "postgres", rest)) if rest.starts_with("//") => {
             postgresql(&rest[2..], environment)
         }
+        Some(("mysql" | "mariadb", rest)) if rest.starts_with("//") => mysql(&rest[2..], environment),
         Some(("sqlite", rest)) => sqlite(rest, environment),
         Some((scheme, _)) if is_scheme(scheme) => {
             Err(refused(SOURCE, format!("has the scheme {scheme:?}, which this version cannot read"), remedy))
@@ -104,6 +106,37 @@ impl<'e> Filling<'e> {
         }
     }
 
+    /// User, password, host, port and database of `user:password@host:port/database?query`; returns
+    /// the query.
+    fn set_server<'u>(&mut self, rest: &'u str) -> &'u str {
+        let (hierarchy, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, database) = hierarchy.split_once('/').unwrap_or((hierarchy, ""));
+        // A password may hold an @ that nobody encoded; a host cannot.
+        let (login, host_and_port) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (username, password) = login.split_once(':').unwrap_or((login, ""));
+        let (host, port) = match host_and_port.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, port)) => (host, port.strip_prefix(':').unwrap_or(port)),
+            None => host_and_port.rsplit_once(':').unwrap_or((host_and_port, "")),
+        };
+        let parts = [
+            ("username", username),
+            ("password", password),
+            ("host", host),
+            ("port", port),
+            ("database", database),
+        ];
+        for (key, part) in parts {
+            match decode(part) {
+                Some(text) if text.is_empty() => {}
+                Some(text) => self.set_from_url(key, &text),
+                None => {
+                    self.problem(key, "has a percent sign without two hexadecimal digits that make UTF-8")
+                }
+            }
+        }
+        query
+    }
+
     /// The parameters after the question mark; `names` are the ones with another name here.
     fn set_parameters(&mut self, query: &str, names: &[(&str, &str)], refused: &[&str]) {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -146,29 +179,7 @@ impl<'e> Filling<'e> {
 
 fn postgresql(rest: &str, environment: &Environment) -> Result<SourceConnection, Problems> {
     let mut filling = Filling::new(SOURCE, environment);
-    let (hierarchy, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (authority, database) = hierarchy.split_once('/').unwrap_or((hierarchy, ""));
-    // A password may hold an @ that nobody encoded; a host cannot.
-    let (login, host_and_port) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let (username, password) = login.split_once(':').unwrap_or((login, ""));
-    let (host, port) = match host_and_port.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, port)) => (host, port.strip_prefix(':').unwrap_or(port)),
-        None => host_and_port.rsplit_once(':').unwrap_or((host_and_port, "")),
-    };
-    let parts = [
-        ("username", username),
-        ("password", password),
-        ("host", host),
-        ("port", port),
-        ("database", database),
-    ];
-    for (key, part) in parts {
-        match decode(part) {
-            Some(text) if text.is_empty() => {}
-            Some(text) => filling.set_from_url(key, &text),
-            None => filling.problem(key, "has a percent sign without two hexadecimal digits that make UTF-8"),
-        }
-    }
+    let query = filling.set_server(rest);
     filling.set_parameters(query, &[("user", "username"), ("dbname", "database")], &["kind", "options"]);
     for (key, variable) in [
         ("host", "PGHOST"),
@@ -204,6 +215,22 @@ fn postgresql(rest: &str, environment: &Environment) -> Result<SourceConnection,
         source.password = pgpass::password(&login, environment);
     }
     Ok(SourceConnection::Postgres(source))
+}
+
+fn mysql(rest: &str, environment: &Environment) -> Result<SourceConnection, Problems> {
+    let mut filling = Filling::new(SOURCE, environment);
+    let query = filling.set_server(rest);
+    filling.set_parameters(query, &[("user", "username"), ("socket", "host")], &["kind", "options"]);
+    for (key, variable) in [
+        ("host", "MYSQL_HOST"),
+        ("port", "MYSQL_TCP_PORT"),
+        ("username", "USER"),
+        ("username", "LOGNAME"),
+        ("password", "MYSQL_PWD"),
+    ] {
+        filling.set_from_variable(key, variable);
+    }
+    filling.prove(prove::prove_mysql).map(SourceConnection::Mysql)
 }
 
 fn sqlite(rest: &str, environment: &Environment) -> Result<SourceConnection, Problems> {

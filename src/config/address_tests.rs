@@ -137,14 +137,14 @@ fn problems_of_a_source_url_never_show_it() {
         ("postgresql://u:hunter2@h/d?user=v", "--source: username is given twice"),
         ("postgresql://u:hunter2@h/d?options=-c%20x", "--source: options is not a parameter of a URL"),
         (
-            "mysql://u:hunter2@h/d",
-            "--source: the URL has the scheme \"mysql\", which this version cannot read. \
-             Write postgresql://user@host:5432/database or sqlite:///path/to/file.",
+            "db2://u:hunter2@h/d",
+            "--source: the URL has the scheme \"db2\", which this version cannot read. \
+             Write postgresql://user@host:5432/database, mysql://user@host:3306/database or sqlite:///path/to/file.",
         ),
         (
             "hunter2@host",
             "--source: the URL is not a URL. \
-             Write postgresql://user@host:5432/database or sqlite:///path/to/file.",
+             Write postgresql://user@host:5432/database, mysql://user@host:3306/database or sqlite:///path/to/file.",
         ),
     ] {
         let problems = bad_source(url);
@@ -230,4 +230,22 @@ fn an_s3_url_is_a_bucket_and_a_prefix() {
         bad_target("s3://lake?region=x"),
         "--to: region is not a known key. Did you mean region_name?"
     );
+}
+
+#[test]
+fn a_mysql_url_has_the_keys_of_the_section() {
+    let environment = Environment::of([("MYSQL_PWD", "s3cret"), ("USER", "me"), ("MYSQL_TCP_PORT", "3307")]);
+    for (url, username, password, database, port) in [
+        ("mysql://u:p%40x@db:1/sales?sslMode=VERIFY_IDENTITY", "u", "p@x", Some("sales"), 1),
+        ("mariadb://db", "me", "s3cret", None, 3307),
+    ] {
+        let Ok(SourceConnection::Mysql(source)) = source_from_url(url, &environment) else {
+            panic!("{url} is a MySQL source")
+        };
+        assert_eq!((source.host.as_str(), source.port), ("db", port));
+        assert_eq!((source.username.as_str(), source.database.as_deref()), (username, database));
+        assert_eq!(source.password.as_ref().map(Secret::expose), Some(password));
+        let mode = if port == 1 { SslMode::VerifyFull } else { SslMode::Prefer };
+        assert_eq!(source.ssl_mode, mode);
+    }
 }

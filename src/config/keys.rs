@@ -325,6 +325,84 @@ pub(super) const POSTGRESQL_IGNORED: &[&str] = &[
     "unknownLength",
 ];
 
+pub(super) const MYSQL: &[Key] = &[
+    KIND,
+    key("host", "string", "\"localhost\"", "Host name, address, or path of a Unix socket (begins with `/`)."),
+    key("port", "integer, 1 to 65535", "3306", "Port."),
+    key(
+        "database",
+        "string",
+        "",
+        "Database in which names without one are looked up; every name needs its own when absent.",
+    ),
+    key("username", "string", REQUIRED, "User."),
+    key("password", "secret", "", "Password; none for a user without one."),
+    key(
+        "statement_timeout",
+        "duration, 1s to 30d",
+        "",
+        "Longest time for one statement on the server; the server's own when absent.",
+    ),
+    key(
+        "consistency",
+        "`\"snapshot\"`, `\"serial\"`",
+        "\"snapshot\"",
+        "How several slices get one picture of the data. `snapshot` locks what is read for the moment in \
+         which the connections begin (needs LOCK TABLES for tables, RELOAD for queries), and reads over one \
+         connection where that is not to be had; `serial` always does, and never locks.",
+    ),
+    key(
+        "zero_dates",
+        "`\"error\"`, `\"null\"`",
+        "\"error\"",
+        "What dates that no calendar has become, `0000-00-00` for example.",
+    ),
+    key(
+        "time",
+        "`\"time\"`, `\"text\"`, `\"microseconds\"`",
+        "\"time\"",
+        "What `time` columns become: a time of a day, with an error for a negative or longer one; text; \
+         or a signed number of microseconds.",
+    ),
+    key(
+        "tinyint1",
+        "`\"integer\"`, `\"boolean\"`",
+        "\"integer\"",
+        "What `tinyint(1)` columns, also called `bool`, become.",
+    ),
+    key("options", "table", "", "Driver options, as listed below; they may stand beside the other keys too."),
+];
+
+/// Accepted beside the other keys and in `options`, in every case and with or without underscores.
+pub(super) const MYSQL_DRIVER: &[Key] = &[
+    key(
+        "ssl_mode",
+        "`\"disabled\"`, `\"preferred\"`, `\"required\"`, `\"verify_ca\"`, `\"verify_identity\"`",
+        "\"preferred\"",
+        "TLS, with the words of MySQL's own programs.",
+    ),
+    key("ssl_ca", "path", "", "PEM file of the certificate authorities to trust, instead of the system's."),
+    key(
+        "server_public_key",
+        "path",
+        "",
+        "PEM file of the server's RSA key, for `caching_sha2_password` without TLS.",
+    ),
+    key(
+        "allow_public_key_retrieval",
+        "boolean",
+        "false",
+        "Ask the server for that key, and believe the answer: somebody in between learns the password.",
+    ),
+    key(
+        "application_name",
+        "string, not blank",
+        "\"data-exchange-agent\"",
+        "Shown as `program_name` in `performance_schema.session_connect_attrs`.",
+    ),
+    key("connect_timeout", "duration, 1s to 1h", "\"10s\"", "Longest time to connect and log in."),
+];
+
 pub(super) const SQLITE: &[Key] =
     &[KIND, key("path", "path", REQUIRED, "The database file; opened read-only.")];
 

@@ -32,10 +32,11 @@ pub use address::{source_from_url, target_from_url};
 pub use api_key::{ApiKey, KeyDigest, Scope};
 pub use environment::Environment;
 pub use model::{
-    Application, AzureBlobTarget, AzureCredentials, AzureIdentity, Config, GcsTarget, GoogleCredentials,
-    LocalTarget, ManagedIdentity, NumericPolicy, PostgresSource, RemoteApiSettings, S3Encryption, S3Target,
-    Server, SnowflakeQueueSettings, SnowflakeTarget, SourceConnection, SpecialValues, SqliteSource, SslMode,
-    TargetConnection, TaskSources, TransferSettings, UnavailableConnection,
+    Application, AzureBlobTarget, AzureCredentials, AzureIdentity, Config, Consistency, GcsTarget,
+    GoogleCredentials, LocalTarget, ManagedIdentity, MysqlSource, NumericPolicy, PostgresSource,
+    RemoteApiSettings, S3Encryption, S3Target, Server, SnowflakeQueueSettings, SnowflakeTarget,
+    SourceConnection, SpecialValues, SqliteSource, SslMode, TargetConnection, TaskSources, TimeMapping,
+    TinyintMapping, TransferSettings, UnavailableConnection, ZeroDates,
 };
 pub use problem::{Place, Problem, Problems, Warning};
 pub use secret::Secret;

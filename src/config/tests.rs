@@ -427,7 +427,7 @@ configuration.toml:6: application.debug_mode is the string \"yes\"; expected tru
 configuration.toml:7: application.wokers is not a known key. Did you mean workers?
 configuration.toml:10: server.host is 0.0.0.0, which other machines reach; nothing listens on a network without authentication. Add an API key: [server.api_keys.orchestrator] with key = \"${env:AGENT_API_KEY}\". Or use \"127.0.0.1\", or set server.allow_unauthenticated = true when something in front of the agent keeps strangers out.
 configuration.toml:11: server.port is 70000; expected an integer from 0 to 65535
-configuration.toml:14: connections.source.sales.kind is \"postgres\"; expected \"postgresql\" or \"sqlite\". Did you mean \"postgresql\"?
+configuration.toml:14: connections.source.sales.kind is \"postgres\"; expected \"postgresql\" or \"mysql\" or \"mariadb\" or \"sqlite\". Did you mean \"postgresql\"?
 configuration.toml:16: connections.source.postgresql.database is missing. Add database to the section.
 configuration.toml:17: connections.source.postgresql.username is an integer; expected a string
 configuration.toml:18: connections.source.postgresql.password refers to the environment variable NOT_SET, which is not set. Set NOT_SET, or write the value here.
@@ -877,7 +877,7 @@ fn the_kind_of_a_connection_is_its_name_when_nobody_says() {
         (
             "[connections.source.sales]",
             "configuration.toml:1: connections.source.sales has no kind, and its \
-          name is not one either. Add kind = \"postgresql\" or \"sqlite\".",
+          name is not one either. Add kind = \"postgresql\" or \"mysql\" or \"mariadb\" or \"sqlite\".",
         ),
         (
             "[connections.source.postgres]",
@@ -887,7 +887,7 @@ fn the_kind_of_a_connection_is_its_name_when_nobody_says() {
         (
             "[connections.source.s3]",
             "configuration.toml:1: connections.source.s3 has no kind, and its name \
-          is not one either. Add kind = \"postgresql\" or \"sqlite\".",
+          is not one either. Add kind = \"postgresql\" or \"mysql\" or \"mariadb\" or \"sqlite\".",
         ),
         (
             "[connections.target.x]\nkind = \"ftp\"",
@@ -1112,7 +1112,7 @@ fn enabled(example: &str) -> String {
     let is_setting = |line: &str| {
         let name = line.split(" = ").next().unwrap_or_default();
         let is_key =
-            line.contains(" = ") && name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
+            line.contains(" = ") && name.chars().all(|letter| matches!(letter, 'a'..='z' | '0'..='9' | '_'));
         is_key || (line.starts_with('[') && line.ends_with(']'))
     };
     example
@@ -1130,6 +1130,7 @@ fn example_environment() -> Environment {
         ("AZURE_SAS_TOKEN", "sig=x"),
         ("AGENT_API_KEY", "0123456789abcdef"),
         ("SALES_PASSWORD", "a"),
+        ("SHOP_PASSWORD", "a"),
         ("STORE_SECRET", "b"),
         ("TASK_API_KEY", "c"),
         ("SNOWFLAKE_KEY_PASSPHRASE", "c"),
@@ -1150,7 +1151,7 @@ fn the_example_is_the_defaults_as_it_is() {
 fn the_example_is_valid_with_everything_enabled() {
     let text = enabled(EXAMPLE);
     let (config, _) = parse_in(&text, &example_environment()).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(config.sources.len(), 2);
+    assert_eq!(config.sources.len(), 3);
     assert_eq!(config.targets.len(), 9);
 }
 
@@ -1158,6 +1159,7 @@ fn the_example_is_valid_with_everything_enabled() {
 fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
     const SNOWFLAKE: &str = "account = \"a\"\nuser = \"u\"\npassword = \"p\"\n";
     const SALES: &str = "kind = \"postgresql\"\nusername = \"u\"\ndatabase = \"d\"\n";
+    const SHOP: &str = "kind = \"mysql\"\nusername = \"u\"\n";
     const BLOB: &str = "container_name = \"lake\"\naccount_name = \"account\"\nsas_token = \"sig=x\"\n";
     vec![
         ("", keys::TOP, ""),
@@ -1172,6 +1174,8 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("bulk_utility", keys::BULK_UTILITY, ""),
         ("connections.source.sales", keys::POSTGRESQL, SALES),
         ("connections.source.sales", keys::POSTGRESQL_DRIVER, SALES),
+        ("connections.source.shop", keys::MYSQL, SHOP),
+        ("connections.source.shop", keys::MYSQL_DRIVER, SHOP),
         ("connections.source.archive", keys::SQLITE, "kind = \"sqlite\"\npath = \"p\"\n"),
         ("connections.target.local", keys::LOCAL, "root = \"r\"\n"),
         ("connections.target.s3", keys::S3, "bucket_name = \"lake\"\n"),

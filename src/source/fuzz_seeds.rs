@@ -9,7 +9,7 @@ use super::read_only::{SqlDialect, check};
 
 /// What holds for any text. The target `read_only_sql` in `tests/fuzz` says the same.
 fn check_text(text: &str) {
-    for dialect in [SqlDialect::PostgreSql, SqlDialect::Sqlite] {
+    for dialect in [SqlDialect::PostgreSql, SqlDialect::MySql, SqlDialect::Sqlite] {
         if let Ok(query) = check(text, dialect) {
             assert!(text.contains(query.as_str()), "the text is the user's own");
             let again = check(query.as_str(), dialect).expect("what was accepted is accepted again");

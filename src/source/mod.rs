@@ -4,9 +4,12 @@
 //! consistent picture of its result, an [`Extraction`], whose slices are then read as streams of
 //! Arrow batches.
 
+pub mod mysql;
 pub mod postgres;
 pub mod read_only;
+mod socket;
 pub mod sqlite;
+mod tls;
 
 #[cfg(test)]
 mod fuzz_seeds;

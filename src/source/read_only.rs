@@ -13,13 +13,15 @@
 //! read-only open file, refuses them. A PostgreSQL session must have
 //! `standard_conforming_strings = on`, its default, for the boundaries to be the server's.
 
+#[cfg(test)]
+mod mysql_tests;
 mod scanner;
 mod table_name;
 
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{Query, Select, Statement, Value, ValueWithSpan, Visit, Visitor};
-use sqlparser::dialect::{Dialect, PostgreSqlDialect, SQLiteDialect};
+use sqlparser::dialect::{Dialect, MySqlDialect, PostgreSqlDialect, SQLiteDialect};
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
@@ -37,6 +39,9 @@ const MAX_NESTING: usize = 128;
 pub enum SqlDialect {
     /// PostgreSQL 11 and later.
     PostgreSql,
+    /// MySQL 5.7 and later, MariaDB 10.5 and later; without the SQL modes that change where literals
+    /// and names end (`ANSI_QUOTES`, `NO_BACKSLASH_ESCAPES`).
+    MySql,
     /// SQLite 3.
     Sqlite,
 }
@@ -45,6 +50,7 @@ impl SqlDialect {
     fn parser_dialect(self) -> &'static dyn Dialect {
         match self {
             Self::PostgreSql => &PostgreSqlDialect {},
+            Self::MySql => &MySqlDialect {},
             Self::Sqlite => &SQLiteDialect {},
         }
     }
@@ -79,6 +85,8 @@ enum Refusal {
     UnterminatedQuote,
     #[error("a comment is not closed")]
     UnterminatedComment,
+    #[error("it has a comment that the server reads as SQL: /*! ... */, or a hint with SET_VAR")]
+    ExecutableComment,
     #[error("a bracket is not closed")]
     UnclosedBracket,
     #[error("a bracket is closed that was not opened")]
@@ -125,6 +133,7 @@ impl Refusal {
             | Self::UnterminatedComment
             | Self::UnclosedBracket
             | Self::UnopenedBracket => "Check quotes, comments and brackets of the query.",
+            Self::ExecutableComment => "Write the SQL without the comment around it, or remove it.",
             Self::NumberRunsOn => "Put a space behind the number.",
             Self::ContinuedEscapeString => "Write it as one literal, or join the two with ||.",
             Self::Parameter => "Write the value into the query: a task has no parameters.",

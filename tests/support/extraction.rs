@@ -83,7 +83,7 @@ pub(crate) fn limits() -> BatchLimits {
 }
 
 /// Prepares an extraction that has to fail. (`expect_err` would need a printable extraction.)
-pub(crate) async fn refused(source: &PostgresDatabase, query: &Query, slices: usize) -> Fault {
+pub(crate) async fn refused(source: &dyn Source, query: &Query, slices: usize) -> Fault {
     match source.prepare(query, count(slices)).await {
         Ok(_extraction) => panic!("not refused: {query:?}"),
         Err(fault) => fault,
@@ -101,11 +101,7 @@ pub(crate) async fn read_slice(extraction: &dyn Extraction, slice: usize) -> Res
 }
 
 /// Reads a whole result, slice after slice, as Arrow.
-pub(crate) async fn read(
-    source: &PostgresDatabase,
-    query: &Query,
-    slices: usize,
-) -> Result<RecordBatch, Fault> {
+pub(crate) async fn read(source: &dyn Source, query: &Query, slices: usize) -> Result<RecordBatch, Fault> {
     let extraction = source.prepare(query, count(slices)).await?;
     let mut batches = Vec::new();
     for slice in 0..extraction.slice_count() {
@@ -129,11 +125,7 @@ pub(crate) struct Parquet {
 }
 
 /// Transfers a result into a local directory and reads the Parquet files back.
-pub(crate) async fn transfer(
-    source: &PostgresDatabase,
-    query: &Query,
-    slices: u16,
-) -> Result<Parquet, Fault> {
+pub(crate) async fn transfer(source: &dyn Source, query: &Query, slices: u16) -> Result<Parquet, Fault> {
     let folder = Folder::new();
     let destination = LocalDestination::new(&LocalTarget { root: folder.path().to_owned() });
     let task = Task {

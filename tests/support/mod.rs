@@ -11,6 +11,7 @@ pub(crate) mod folder;
 pub(crate) mod foreign_reader;
 pub(crate) mod gate;
 pub(crate) mod gcs;
+pub(crate) mod mysql;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod proxy;

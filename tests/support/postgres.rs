@@ -92,9 +92,9 @@ struct Cluster {
 
 /// The user that runs servers in place of root.
 #[derive(Clone, Copy, Debug)]
-struct Account {
-    uid: u32,
-    gid: u32,
+pub(crate) struct Account {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 /// Certificate authorities, as PEM files, for clients of a server with TLS.
@@ -124,7 +124,8 @@ impl Postgres {
         initdb.args(arguments).arg(&data);
         run(initdb).await.expect_success("initdb");
         if options.tls {
-            server.tls = Some(make_certificates(&server.cluster).await);
+            let (cluster, openssl) = (&server.cluster, Path::new("openssl"));
+            server.tls = Some(make_certificates(&cluster.folder, || cluster.command(openssl)).await);
         }
         fs::write(data.join("pg_hba.conf"), host_based_authentication()).expect("write pg_hba.conf");
         server.configure_and_start(options.tls, &options.settings).await;
@@ -389,14 +390,15 @@ fn host_based_authentication() -> String {
     .concat()
 }
 
-/// Makes two authorities, and a certificate for `localhost` signed by the first one.
-async fn make_certificates(cluster: &Cluster) -> Authorities {
+/// Makes two authorities in `folder`, and a certificate for `localhost` signed by the first one. `openssl`
+/// is the program, run there as the user that owns it.
+pub(crate) async fn make_certificates(folder: &Path, openssl: impl Fn() -> Command) -> Authorities {
     const CONFIGURATION: &str = "[req]\ndistinguished_name = name\nprompt = no\n[name]\nCN = localhost\n\
         [authority]\nbasicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign, cRLSign\n\
         subjectKeyIdentifier = hash\n\
         [server]\nbasicConstraints = CA:FALSE\nsubjectAltName = DNS:localhost\nextendedKeyUsage = serverAuth\n";
     const KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -config openssl.cnf";
-    fs::write(cluster.folder.join("openssl.cnf"), CONFIGURATION).expect("write openssl.cnf");
+    fs::write(folder.join("openssl.cnf"), CONFIGURATION).expect("write openssl.cnf");
     let authority = |name: &str| {
         format!(
             "req -x509 -days 2 {KEY} -extensions authority -subj /CN={name} -keyout {name}.key -out {name}.crt"
@@ -410,11 +412,11 @@ async fn make_certificates(cluster: &Cluster) -> Authorities {
          -extensions server -out server.crt"
             .to_owned(),
     ] {
-        let mut openssl = cluster.command(Path::new("openssl"));
+        let mut openssl = openssl();
         openssl.args(arguments.split_whitespace());
         run(openssl).await.expect_success("openssl");
     }
-    let file = |name: &str| cluster.folder.join(name);
+    let file = |name: &str| folder.join(name);
     Authorities { right: file("right.crt"), wrong: file("wrong.crt") }
 }
 
@@ -428,7 +430,7 @@ async fn run_sql(connection: &mut PgConnection, sql: &str) {
 }
 
 /// Runs a program to its end without holding up the runtime.
-async fn run(mut command: Command) -> Output {
+pub(crate) async fn run(mut command: Command) -> Output {
     let (sender, receiver) = oneshot::channel();
     std::thread::spawn(move || {
         let output = command.output().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
@@ -438,7 +440,7 @@ async fn run(mut command: Command) -> Output {
     receiver.await.expect("the thread sends what the program said, or has panicked")
 }
 
-trait ExpectSuccess {
+pub(crate) trait ExpectSuccess {
     fn expect_success(&self, what: &str);
 }
 
@@ -451,7 +453,7 @@ impl ExpectSuccess for Output {
 }
 
 #[expect(clippy::disallowed_methods, reason = "settings of the tests, not of the agent")]
-fn setting(name: &str) -> Option<String> {
+pub(crate) fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -473,7 +475,7 @@ fn installed_binaries() -> Option<PathBuf> {
 /// A new private folder, with the account that servers have to run as when this process is root's.
 ///
 /// The name is short, because the path of a Unix socket has at most 107 bytes.
-fn create_folder() -> (PathBuf, Option<Account>) {
+pub(crate) fn create_folder() -> (PathBuf, Option<Account>) {
     static COUNTER: AtomicUsize = AtomicUsize::new(0);
     loop {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -510,7 +512,7 @@ fn account_for_servers() -> Account {
 
 /// A port that nobody listens on, below those that the kernel gives to outgoing connections, so that
 /// a server that is restarted finds it free again.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     loop {
         let port = rand::random_range(20_000..32_000);
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {

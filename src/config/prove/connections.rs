@@ -10,13 +10,15 @@ use super::super::raw::join;
 use super::super::report::Report;
 use super::super::section::{Section, type_name};
 use super::super::{keys, reference};
-use super::{prove_azure_blob, prove_gcs, prove_postgresql, prove_s3, prove_snowflake, prove_sqlite};
+use super::{
+    prove_azure_blob, prove_gcs, prove_mysql, prove_postgresql, prove_s3, prove_snowflake, prove_sqlite,
+};
 use crate::nearest;
 
 type Sources = BTreeMap<String, SourceConnection>;
 type Targets = BTreeMap<String, TargetConnection>;
 
-const SOURCE_KINDS: &[&str] = &["postgresql", "sqlite"];
+const SOURCE_KINDS: &[&str] = &["postgresql", "mysql", "mariadb", "sqlite"];
 const TARGET_KINDS: &[&str] = &["local", "s3", "blob", "gcs", "snowflake"];
 /// Kinds of version 1.2.0 that are served and that nobody should write any more.
 const OLD_TARGET_KINDS: &[&str] =
@@ -53,6 +55,7 @@ pub(super) fn prove_connections(
         };
         let connection = match kind.as_str() {
             "postgresql" => prove_postgresql(report, &path, value).map(SourceConnection::Postgres),
+            "mysql" | "mariadb" => prove_mysql(report, &path, value).map(SourceConnection::Mysql),
             "sqlite" => prove_sqlite(report, &path, value).map(SourceConnection::Sqlite),
             kind => {
                 refuse(report, &path, kind, unavailable);

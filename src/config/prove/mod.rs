@@ -4,6 +4,7 @@ mod azure_blob;
 mod connections;
 mod gcs;
 mod general;
+mod mysql;
 mod postgresql;
 mod snowflake;
 mod stores;
@@ -18,6 +19,7 @@ use super::section::Section;
 
 pub(super) use azure_blob::prove_azure_blob;
 pub(super) use gcs::prove_gcs;
+pub(super) use mysql::prove_mysql;
 pub(super) use postgresql::prove_postgresql;
 pub(super) use snowflake::prove_snowflake;
 pub(super) use stores::{prove_s3, prove_sqlite};

@@ -18,7 +18,7 @@ const VERSION: &str = "2023-11-03";
 
 /// What proves who the agent is.
 pub(super) enum AzureAccess {
-    Key(SharedKey),
+    Key(Box<SharedKey>),
     /// The query of a URL, without `?`.
     Signature(Secret),
     Token(Tokens),
@@ -28,7 +28,7 @@ impl AzureAccess {
     pub(super) fn new(credentials: &AzureCredentials) -> Result<Self, Fault> {
         Ok(match credentials {
             AzureCredentials::AccountKey { account_name, account_key } => {
-                Self::Key(SharedKey::new(account_name, account_key.expose())?)
+                Self::Key(Box::new(SharedKey::new(account_name, account_key.expose())?))
             }
             AzureCredentials::SharedAccessSignature(signature) => Self::Signature(signature.clone()),
             AzureCredentials::Default(settings) => Self::Token(Tokens::new(Identity::new(settings)?)),

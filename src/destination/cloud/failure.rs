@@ -16,10 +16,10 @@ pub(in crate::destination) type Judgement = (FaultKind, Option<&'static str>);
 pub(in crate::destination) struct Failure {
     kind: FaultKind,
     /// The code of the store, such as `NoSuchUpload`.
-    code: String,
+    code: Box<str>,
     /// The status of the answer, if there was one.
     status: Option<u16>,
-    remedy: Option<Cow<'static, str>>,
+    remedy: Option<Box<str>>,
     cause: Box<dyn Error + Send + Sync>,
 }
 
@@ -36,9 +36,9 @@ impl Failure {
         let (kind, remedy) = judgement;
         Self {
             kind,
-            code: code.to_owned(),
+            code: code.into(),
             status: Some(status),
-            remedy: remedy.map(Cow::Borrowed),
+            remedy: remedy.map(Box::from),
             cause: cause.into(),
         }
     }
@@ -51,13 +51,13 @@ impl Failure {
 
     /// The answer cannot be what the store says.
     pub(in crate::destination) fn unreadable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        let (code, remedy) = (String::new(), Some(Cow::Borrowed(REACH)));
+        let (code, remedy) = (Box::default(), Some(REACH.into()));
         Self { kind: FaultKind::Transient, code, status: None, remedy, cause: cause.into() }
     }
 
     /// True when the store answered with this code.
     pub(in crate::destination) fn is(&self, code: &str) -> bool {
-        self.code == code
+        *self.code == *code
     }
 
     /// True when the store answered with this status.
@@ -89,7 +89,7 @@ impl StoreFailure for Failure {
     fn fault(self, action: impl Into<Cow<'static, str>>) -> Fault {
         let fault = Fault::new(self.kind, action).because(self.cause);
         match self.remedy {
-            Some(remedy) => fault.remedy(remedy),
+            Some(remedy) => fault.remedy(remedy.into_string()),
             None => fault,
         }
     }
@@ -98,7 +98,7 @@ impl StoreFailure for Failure {
 /// Credentials that could not be had: the request was not sent.
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
-        let remedy = fault.hint().map(|hint| Cow::Owned(hint.to_owned()));
-        Self { kind: fault.kind(), code: String::new(), status: None, remedy, cause: Box::new(fault) }
+        let remedy = fault.hint().map(Box::from);
+        Self { kind: fault.kind(), code: Box::default(), status: None, remedy, cause: Box::new(fault) }
     }
 }

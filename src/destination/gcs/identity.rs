@@ -1,6 +1,6 @@
 //! Tokens for Google Cloud: from a credentials file, or of the machine.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use async_trait::async_trait;
 use aws_lc_rs::rand::SystemRandom;
@@ -42,7 +42,7 @@ impl Identity {
         Ok(Self { credentials: credentials.clone(), services: TokenServices::new()? })
     }
 
-    async fn by_file(&self, path: &PathBuf) -> Result<Token, Fault> {
+    async fn by_file(&self, path: &Path) -> Result<Token, Fault> {
         // Read each time: keys are rotated.
         match credentials_file::read(path).await? {
             CredentialsFile::ServiceAccount(account) => self.by_service_account(&account).await,

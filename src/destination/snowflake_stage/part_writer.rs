@@ -44,7 +44,6 @@ struct Sealer {
 
 /// Invariant: at most one block is being sealed, and it is in flight, so that it adds nothing to the
 /// memory of the writer.
-#[expect(clippy::large_enum_variant, reason = "one for each open file, and moved once for each block")]
 enum Sealing {
     Idle(Box<Sealer>),
     Busy(oneshot::Receiver<Box<Sealer>>),

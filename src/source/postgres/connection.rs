@@ -21,11 +21,11 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::error::{ServerError, Stage, io_fault};
-use super::socket::{Socket, Stream};
 use super::tls;
 use crate::config::{PostgresSource, SslMode};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
+use crate::source::socket::{Socket, Stream};
 
 /// Room for one read. The server writes 8 KiB at a time; a reader that falls behind takes many of
 /// them with one call.

@@ -13,7 +13,6 @@ mod copy;
 mod decode;
 mod error;
 mod slices;
-mod socket;
 mod sql;
 mod stream;
 mod tls;

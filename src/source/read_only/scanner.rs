@@ -30,7 +30,12 @@ pub(super) struct Rules {
     carriage_return_ends_line: bool,
     escape_strings: bool,
     dollar_quotes: bool,
-    bracket_and_backtick_names: bool,
+    bracket_names: bool,
+    backtick_names: bool,
+    /// Backslashes escape in all literals.
+    backslash_escapes: bool,
+    /// `#` begins a comment, `--` only before white space, and `/*!` holds SQL.
+    mysql_comments: bool,
     /// Characters that begin a parameter.
     parameter_marks: &'static str,
 }
@@ -43,15 +48,33 @@ impl SqlDialect {
                 carriage_return_ends_line: true,
                 escape_strings: true,
                 dollar_quotes: true,
-                bracket_and_backtick_names: false,
+                bracket_names: false,
+                backtick_names: false,
+                backslash_escapes: false,
+                mysql_comments: false,
                 parameter_marks: "",
+            },
+            Self::MySql => Rules {
+                nested_comments: false,
+                carriage_return_ends_line: false,
+                escape_strings: false,
+                dollar_quotes: false,
+                bracket_names: false,
+                backtick_names: true,
+                backslash_escapes: true,
+                mysql_comments: true,
+                // Variables of the session as well: an assignment would be a side effect.
+                parameter_marks: "?:@",
             },
             Self::Sqlite => Rules {
                 nested_comments: false,
                 carriage_return_ends_line: false,
                 escape_strings: false,
                 dollar_quotes: false,
-                bracket_and_backtick_names: true,
+                bracket_names: true,
+                backtick_names: true,
+                backslash_escapes: false,
+                mysql_comments: false,
                 parameter_marks: "?:@#$",
             },
         }
@@ -169,6 +192,15 @@ fn continues_word(character: char) -> bool {
     begins_word(character) || character == '$' || character.is_ascii_digit()
 }
 
+/// True for a comment of MySQL or MariaDB that is run, or that can change how the rest is read.
+fn is_executable(comment: &str) -> bool {
+    let is_hint = comment.starts_with("/*+");
+    let body = comment.find("*/").map_or(comment, |end| &comment[..end]);
+    comment.starts_with("/*!")
+        || comment.starts_with("/*M!")
+        || (is_hint && body.to_ascii_uppercase().contains("SET_VAR"))
+}
+
 fn is_set_operator(word: &str) -> bool {
     ["UNION", "EXCEPT", "INTERSECT", "MINUS"].iter().any(|operator| word.eq_ignore_ascii_case(operator))
 }
@@ -207,7 +239,16 @@ impl Scanner<'_> {
                 self.take(|same| same);
                 Ok(())
             }
+            '#' if self.rules.mysql_comments => {
+                self.line_comment();
+                Ok(())
+            }
             '-' if self.rest_starts_with("--") => {
+                // Elsewhere than in MySQL, `--1` is a comment; nobody has to know whom the parser follows.
+                let after = self.text[self.position + 2..].chars().next();
+                if self.rules.mysql_comments && after.is_some_and(|after| !after.is_ascii_whitespace()) {
+                    return Err(here(Refusal::Character('-')));
+                }
                 self.line_comment();
                 Ok(())
             }
@@ -244,10 +285,9 @@ impl Scanner<'_> {
 
     fn token(&mut self, character: char) -> Result<(), Refused> {
         match character {
-            '\'' => self.quoted('\'', false),
-            '"' => self.quoted('"', false),
-            '`' if self.rules.bracket_and_backtick_names => self.quoted('`', false),
-            '[' if self.rules.bracket_and_backtick_names => self.bracket_name(),
+            '\'' | '"' => self.quoted(character, self.rules.backslash_escapes),
+            '`' if self.rules.backtick_names => self.quoted('`', false),
+            '[' if self.rules.bracket_names => self.bracket_name(),
             _ if self.rules.parameter_marks.contains(character) => Err(here(Refusal::Parameter)),
             '$' if self.rules.dollar_quotes => self.dollar_quote(),
             '(' => self.open_bracket(')'),
@@ -296,6 +336,9 @@ impl Scanner<'_> {
 
     fn block_comment(&mut self) -> Result<(), Refused> {
         let begin = self.position;
+        if self.rules.mysql_comments && is_executable(&self.text[begin..]) {
+            return Err(here(Refusal::ExecutableComment));
+        }
         let mut depth = 0_usize;
         loop {
             let opens = self.rest_starts_with("/*") && (depth == 0 || self.rules.nested_comments);

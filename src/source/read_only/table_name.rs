@@ -31,8 +31,8 @@ pub fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Reads `name` or `schema.name`. Parts in double quotes are taken as they are, with `""` for a
-/// quote; other parts are words, which PostgreSQL folds to lower case.
+/// Reads `name` or `schema.name`. Parts in double quotes, for MySQL also in backticks, are taken as
+/// they are, with `""` for a quote; other parts are words, which PostgreSQL folds to lower case.
 pub fn parse_table_name(text: &str, dialect: SqlDialect) -> Result<TableName, Fault> {
     let text = text.trim();
     let (first, rest) = part(text, dialect)?;
@@ -47,22 +47,23 @@ pub fn parse_table_name(text: &str, dialect: SqlDialect) -> Result<TableName, Fa
 
 /// Takes one part from the beginning of `text`; returns it with what follows.
 fn part(text: &str, dialect: SqlDialect) -> Result<(String, &str), Fault> {
-    let (name, rest) = match text.strip_prefix('"') {
-        Some(quoted) => quoted_part(quoted)?,
-        None => word_part(text, dialect),
+    let (name, rest) = match text.chars().next() {
+        Some('"') => quoted_part(&text[1..], '"')?,
+        Some('`') if dialect == SqlDialect::MySql => quoted_part(&text[1..], '`')?,
+        _ => word_part(text, dialect),
     };
     if name.is_empty() || name.contains('\0') { Err(refused()) } else { Ok((name, rest)) }
 }
 
-fn quoted_part(text: &str) -> Result<(String, &str), Fault> {
+fn quoted_part(text: &str, quote: char) -> Result<(String, &str), Fault> {
     let mut name = String::new();
     let mut rest = text;
     loop {
-        let (before, after) = rest.split_once('"').ok_or_else(refused)?;
+        let (before, after) = rest.split_once(quote).ok_or_else(refused)?;
         name.push_str(before);
-        match after.strip_prefix('"') {
+        match after.strip_prefix(quote) {
             Some(after_doubled) => {
-                name.push('"');
+                name.push(quote);
                 rest = after_doubled;
             }
             None => return Ok((name, after)),
@@ -82,7 +83,7 @@ fn word_part(text: &str, dialect: SqlDialect) -> (String, &str) {
     let name = match dialect {
         // Only ASCII: what the server does with other letters depends on its locale.
         SqlDialect::PostgreSql => word.to_ascii_lowercase(),
-        SqlDialect::Sqlite => word.to_owned(),
+        SqlDialect::MySql | SqlDialect::Sqlite => word.to_owned(),
     };
     (name, rest)
 }

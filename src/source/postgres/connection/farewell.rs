@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::{Address, Connection, State};
 use crate::fault::Fault;
 use crate::source::postgres::error::io_fault;
-use crate::source::postgres::socket::Socket;
+use crate::source::socket::Socket;
 
 /// How long the end of a statement is waited for after the first request to cancel it; twice as
 /// long after each further one.

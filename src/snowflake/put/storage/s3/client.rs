@@ -156,6 +156,8 @@ impl ClassifyRetry for RequestCredentials {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         let is_refused = context.response().is_some_and(|response| {
             response.status().is_client_error() && response.body().bytes().is_some_and(says_expired)
+                // An answer to HEAD has no body, and a good request no other reason for this status.
+                || response.status().as_u16() == 400 && response.body().bytes() == Some(b"")
         });
         if !is_refused {
             return RetryAction::NoActionIndicated;

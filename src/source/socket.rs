@@ -1,6 +1,6 @@
 //! A socket that can change the runtime that drives it.
 //!
-//! Logins and control statements run on the agent's runtime; the rows of a `COPY` are read on a
+//! Logins and control statements run on the agent's runtime; the rows of a result are read on a
 //! thread with a runtime of its own, and the connection comes back afterwards.
 
 use std::io;
@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 /// A stream to the server.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {
+pub(in crate::source) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {
     /// Takes the socket from the runtime that drives it. Called before that runtime ends.
     fn detach(&mut self) -> io::Result<()>;
     /// Gives the socket to the runtime that calls.
@@ -21,7 +21,7 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {
 
 /// TCP, or a Unix socket.
 #[derive(Debug)]
-pub(super) enum Socket {
+pub(in crate::source) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
     /// Between two runtimes; nothing can be read or written.
@@ -31,7 +31,7 @@ pub(super) enum Socket {
 }
 
 #[derive(Debug)]
-pub(super) enum Detached {
+pub(in crate::source) enum Detached {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
 }
@@ -57,7 +57,7 @@ impl Stream for Socket {
     }
 }
 
-impl Stream for TlsStream<Socket> {
+impl<S: Stream> Stream for TlsStream<S> {
     fn detach(&mut self) -> io::Result<()> {
         self.get_mut().0.detach()
     }

@@ -1,0 +1,362 @@
+//! Rows of the binary protocol: from packets in the receive buffer to Arrow batches.
+//!
+//! A row is one packet: a zero, a bitmap of NULLs, and the values that are not NULL, one after the
+//! other. What has a fixed width lies there as it is; the rest begins with its length. A packet of
+//! 16 MiB less one byte is continued by the next one.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use super::decode::{ColumnDecoder, Invalid, decoder};
+use super::packet::{FULL_PACKET, HEADER_BYTES, Malformed, Reader};
+use super::types::{Width, Wire};
+use crate::config::ZeroDates;
+use crate::fault::{Fault, FaultKind};
+use crate::source::BatchLimits;
+
+/// Bits before the first column's in the bitmap of NULLs.
+const BITMAP_OFFSET: usize = 2;
+
+/// Where one value lies. A negative length is NULL.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    start: u32,
+    length: i32,
+}
+
+/// The values of a run of rows, row by row, where they lie.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    fields: Vec<Field>,
+    columns: usize,
+    rows: usize,
+}
+
+impl Block {
+    /// Rows in the block.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// One column's values out of `bytes`, the buffer that was indexed.
+    #[inline]
+    pub(super) fn column<'a>(
+        &'a self,
+        bytes: &'a [u8],
+        column: usize,
+    ) -> impl Iterator<Item = Result<Option<&'a [u8]>, Invalid>> {
+        let fields = self.fields.get(column..).unwrap_or_default();
+        fields.iter().step_by(self.columns.max(1)).map(move |field| {
+            let Ok(length) = usize::try_from(field.length) else { return Ok(None) };
+            let start = field.start as usize;
+            bytes.get(start..start + length).map(Some).ok_or(Invalid::Malformed)
+        })
+    }
+
+    /// Indexes the row in `bytes[start..end]`.
+    #[inline]
+    fn push_row(&mut self, bytes: &[u8], start: usize, end: usize, widths: &[Width]) -> Result<(), Invalid> {
+        let row = bytes.get(..end).ok_or(Invalid::Malformed)?;
+        let bitmap_bytes = (widths.len() + BITMAP_OFFSET).div_ceil(8);
+        let mut position = start + 1 + bitmap_bytes;
+        let bitmap = row.get(start + 1..position).ok_or(Invalid::Malformed)?;
+        for (column, width) in widths.iter().enumerate() {
+            let bit = column + BITMAP_OFFSET;
+            if bitmap[bit / 8] & (1 << (bit % 8)) != 0 {
+                self.fields.push(Field { start: 0, length: -1 });
+                continue;
+            }
+            let length = match width {
+                Width::Fixed(bytes) => usize::from(*bytes),
+                Width::Byte => {
+                    let length = *row.get(position).ok_or(Invalid::Malformed)?;
+                    position += 1;
+                    usize::from(length)
+                }
+                Width::Length => match row.get(position) {
+                    // By far the most, so without a detour.
+                    Some(short @ 0..=250) => {
+                        position += 1;
+                        usize::from(*short)
+                    }
+                    Some(_) => {
+                        let mut reader = Reader(&row[position..]);
+                        let before = reader.0.len();
+                        let length = reader.length()?.ok_or(Invalid::Malformed)?;
+                        position += before - reader.0.len();
+                        usize::try_from(length).map_err(|_too_long| Invalid::Malformed)?
+                    }
+                    None => return Err(Invalid::Malformed),
+                },
+                Width::Nothing => return Err(Invalid::Malformed),
+            };
+            let after = position.checked_add(length).filter(|after| *after <= end);
+            let after = after.ok_or(Invalid::Malformed)?;
+            let start = u32::try_from(position).map_err(|_too_long| Invalid::TooLong)?;
+            let length = i32::try_from(length).map_err(|_too_long| Invalid::TooLong)?;
+            self.fields.push(Field { start, length });
+            position = after;
+        }
+        if position != end {
+            return Err(Invalid::Malformed);
+        }
+        self.rows += 1;
+        Ok(())
+    }
+}
+
+/// What an index over the buffer found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Indexed {
+    /// Bytes that belong to the indexed rows and can be dropped once these are decoded.
+    consumed: usize,
+    /// The next packet is no row.
+    other_packet: bool,
+    /// The index ended at, or with, a row of several packets; there may be whole rows behind.
+    unfinished: bool,
+}
+
+/// Reads rows off a buffer of packets.
+#[derive(Debug)]
+struct Indexer {
+    widths: Vec<Width>,
+    block: Block,
+    /// Number of the next packet.
+    sequence: u8,
+    /// A row of several packets, put together; empty when the block lies in the buffer.
+    joined: Vec<u8>,
+}
+
+impl Indexer {
+    /// Indexes at most `most_rows` rows of whole packets at the beginning of `buffer`.
+    fn index(&mut self, buffer: &[u8], most_rows: usize) -> Result<Indexed, Invalid> {
+        self.block.fields.clear();
+        self.block.rows = 0;
+        self.joined.clear();
+        let mut position = 0;
+        while self.block.rows < most_rows {
+            let Some((header, rest)) = buffer[position..].split_first_chunk::<HEADER_BYTES>() else { break };
+            let length = u32::from_le_bytes([header[0], header[1], header[2], 0]) as usize;
+            if length == FULL_PACKET {
+                if self.block.rows > 0 {
+                    return Ok(Indexed { consumed: position, unfinished: true, ..Indexed::default() });
+                }
+                return self.long_row(buffer);
+            }
+            if rest.len() < length {
+                break;
+            }
+            match rest.first() {
+                Some(0) if length > 0 => {}
+                _ => return Ok(Indexed { consumed: position, other_packet: true, unfinished: false }),
+            }
+            if header[3] != self.sequence {
+                return Err(Invalid::OutOfOrder);
+            }
+            self.sequence = self.sequence.wrapping_add(1);
+            let start = position + HEADER_BYTES;
+            self.block.push_row(buffer, start, start + length, &self.widths)?;
+            position = start + length;
+        }
+        Ok(Indexed { consumed: position, ..Indexed::default() })
+    }
+
+    /// Puts a row of several packets together, once all of them have arrived.
+    fn long_row(&mut self, buffer: &[u8]) -> Result<Indexed, Invalid> {
+        let mut position = 0;
+        let mut sequence = self.sequence;
+        loop {
+            let Some((header, rest)) = buffer[position..].split_first_chunk::<HEADER_BYTES>() else {
+                return Ok(Indexed::default());
+            };
+            if header[3] != sequence {
+                return Err(Invalid::OutOfOrder);
+            }
+            sequence = sequence.wrapping_add(1);
+            let length = u32::from_le_bytes([header[0], header[1], header[2], 0]) as usize;
+            if rest.len() < length {
+                return Ok(Indexed::default());
+            }
+            position += HEADER_BYTES + length;
+            if length < FULL_PACKET {
+                break;
+            }
+        }
+        // Only now, so that a row that arrives in a thousand pieces is copied once.
+        let mut rest = &buffer[..position];
+        while let Some((header, after)) = rest.split_first_chunk::<HEADER_BYTES>() {
+            let length = u32::from_le_bytes([header[0], header[1], header[2], 0]) as usize;
+            let (payload, after) = after.split_at_checked(length).ok_or(Invalid::Malformed)?;
+            self.joined.extend_from_slice(payload);
+            rest = after;
+        }
+        if self.joined.first() != Some(&0) {
+            return Err(Invalid::Malformed);
+        }
+        self.sequence = sequence;
+        self.block.push_row(&self.joined, 0, self.joined.len(), &self.widths)?;
+        Ok(Indexed { consumed: position, unfinished: true, ..Indexed::default() })
+    }
+}
+
+/// Rows into columns: an indexer and one decoder for each column.
+pub(super) struct Decoder {
+    indexer: Indexer,
+    columns: Vec<Box<dyn ColumnDecoder>>,
+    schema: SchemaRef,
+    limits: BatchLimits,
+    rows: usize,
+}
+
+/// What a step of decoding found.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// A batch is full. `consumed` bytes can be dropped.
+    Batch(RecordBatch, usize),
+    /// All whole packets are decoded and `consumed` bytes can be dropped; more are needed.
+    NeedBytes(usize),
+    /// The packet after `consumed` bytes is no row.
+    OtherPacket(usize),
+}
+
+impl Decoder {
+    /// A decoder for columns that arrive as `wires`, each as wide as `widths` say, and become
+    /// those of `schema`. `sequence` is the number of the first packet.
+    pub(super) fn new(
+        columns: &[(Wire, Width)],
+        schema: SchemaRef,
+        zero_dates: ZeroDates,
+        limits: BatchLimits,
+        sequence: u8,
+    ) -> Self {
+        let widths: Vec<Width> = columns.iter().map(|(_, width)| *width).collect();
+        let columns: Vec<_> = columns
+            .iter()
+            .zip(schema.fields())
+            .map(|((wire, _), field)| decoder(*wire, field.data_type(), zero_dates))
+            .collect();
+        let block = Block { columns: columns.len(), ..Block::default() };
+        let indexer = Indexer { widths, block, sequence, joined: Vec::new() };
+        Self { indexer, columns, schema, limits, rows: 0 }
+    }
+
+    /// Number of the packet after the rows that were taken.
+    pub(super) fn sequence(&self) -> u8 {
+        self.indexer.sequence
+    }
+
+    /// Decodes packets at the beginning of `buffer`, until a batch is full or they end.
+    pub(super) fn step(&mut self, buffer: &[u8]) -> Result<Step, Fault> {
+        let mut consumed = 0;
+        loop {
+            let rest = &buffer[consumed..];
+            let wanted = self.limits.rows.get().saturating_sub(self.rows);
+            let found = self.indexer.index(rest, wanted).map_err(|invalid| self.broken(invalid, None))?;
+            consumed += found.consumed;
+            self.append(rest)?;
+            let bytes: usize = self.columns.iter().map(|column| column.byte_size()).sum();
+            if self.rows >= self.limits.rows.get() || (self.rows > 0 && bytes >= self.limits.bytes.get()) {
+                return Ok(Step::Batch(self.finish()?, consumed));
+            }
+            if found.other_packet {
+                return Ok(Step::OtherPacket(consumed));
+            }
+            if !found.unfinished {
+                return Ok(Step::NeedBytes(consumed));
+            }
+        }
+    }
+
+    /// Takes the rows that were indexed in `buffer`.
+    fn append(&mut self, buffer: &[u8]) -> Result<(), Fault> {
+        let Indexer { block, joined, .. } = &self.indexer;
+        let bytes = if joined.is_empty() { buffer } else { joined };
+        for (index, column) in self.columns.iter_mut().enumerate() {
+            let appended = column.append(block, bytes, index);
+            appended.map_err(|invalid| broken(&self.schema, invalid, Some(index)))?;
+        }
+        self.rows += block.rows;
+        Ok(())
+    }
+
+    /// The rows that are left after the last packet; `None` when there are none.
+    pub(super) fn rest(&mut self) -> Result<Option<RecordBatch>, Fault> {
+        if self.rows == 0 { Ok(None) } else { self.finish().map(Some) }
+    }
+
+    fn finish(&mut self) -> Result<RecordBatch, Fault> {
+        self.rows = 0;
+        let mut arrays = Vec::with_capacity(self.columns.len());
+        for index in 0..self.columns.len() {
+            let array = self.columns[index].finish();
+            arrays.push(array.map_err(|invalid| self.broken(invalid, Some(index)))?);
+        }
+        RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(|error| {
+            // A NULL in a column that the catalog calls NOT NULL, for example.
+            Fault::new(FaultKind::Bug, "build a batch").because(error)
+        })
+    }
+
+    fn broken(&self, invalid: Invalid, column: Option<usize>) -> Fault {
+        broken(&self.schema, invalid, column)
+    }
+}
+
+impl From<Malformed> for Invalid {
+    fn from(_malformed: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+fn broken(schema: &SchemaRef, invalid: Invalid, column: Option<usize>) -> Fault {
+    let name = column.map(|index| schema.field(index).name().as_str());
+    let action = match name {
+        Some(name) => format!("decode column `{name}`"),
+        None => "decode rows".to_owned(),
+    };
+    let quoted = name.unwrap_or("column");
+    let (kind, remedy) = match invalid {
+        Invalid::Malformed => (FaultKind::Bug, None),
+        Invalid::OutOfOrder => (FaultKind::Transient, None),
+        Invalid::ZeroDate => (
+            FaultKind::Data,
+            Some(format!(
+                "Set `zero_dates = \"null\"` on the connection to write NULL for it, or select CAST(`{quoted}` AS CHAR)."
+            )),
+        ),
+        Invalid::LongTime => (
+            FaultKind::Data,
+            Some("Set `time = \"text\"` or `time = \"microseconds\"` on the connection.".to_owned()),
+        ),
+        Invalid::Overflow => {
+            (FaultKind::Data, Some(format!("Cast `{quoted}` to a wider DECIMAL in the query.")))
+        }
+        Invalid::NotUtf8 => (
+            FaultKind::Data,
+            Some(format!("Select CAST(`{quoted}` AS BINARY) in the query to get its bytes.")),
+        ),
+        Invalid::TooLong => (FaultKind::Data, Some("Lower `batch_rows`.".to_owned())),
+    };
+    let fault = Fault::new(kind, action).because(invalid);
+    match remedy {
+        Some(remedy) => fault.remedy(remedy),
+        None => fault,
+    }
+}
+
+/// A block of one column out of given values, for the tests of decoders.
+#[cfg(test)]
+pub(super) fn one_column(values: &[Option<Vec<u8>>]) -> (Block, Vec<u8>) {
+    let mut block = Block { columns: 1, ..Block::default() };
+    let mut bytes = Vec::new();
+    for value in values {
+        let start = bytes.len() as u32;
+        let length = value.as_ref().map_or(-1, |value| value.len() as i32);
+        bytes.extend_from_slice(value.as_deref().unwrap_or_default());
+        block.fields.push(Field { start, length });
+        block.rows += 1;
+    }
+    (block, bytes)
+}

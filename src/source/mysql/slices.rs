@@ -1,0 +1,315 @@
+//! How one result is read over several connections: by ranges of a column.
+//!
+//! Boundaries lie at equal distances between the smallest and the largest value, which an index
+//! answers at once. They are computed here and written into the queries as literals.
+
+use std::num::NonZeroUsize;
+
+use super::connection::Connection;
+use super::error::Stage;
+use super::sql::{self, Base, identifier, literal};
+use super::types::{ColumnDescription, code};
+use crate::fault::{Fault, FaultKind};
+use crate::source::read_only::{self, SqlDialect};
+
+/// Rows that a slice of a table should have at least: below, another connection costs more than it
+/// brings.
+const LEAST_ROWS: u64 = 2_000;
+
+/// A table or view that a task names.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    /// Quoted, with its database when the task gave one.
+    pub(super) name: String,
+    /// Not a view: what the catalog says of NULLs holds for each row.
+    pub(super) is_base: bool,
+    /// A consistent snapshot covers it.
+    pub(super) is_transactional: bool,
+    /// First column of the primary key.
+    key: Option<String>,
+    /// As the server estimates.
+    rows: u64,
+}
+
+/// Looks a table up in the catalog.
+pub(super) async fn find_table(connection: &mut Connection, text: &str) -> Result<Table, Fault> {
+    let parsed = read_only::parse_table_name(text, SqlDialect::MySql)?;
+    let name = match &parsed.schema {
+        Some(schema) => format!("{}.{}", identifier(schema), identifier(&parsed.name)),
+        None => identifier(&parsed.name),
+    };
+    let schema = parsed.schema.as_deref().map_or_else(|| "DATABASE()".to_owned(), literal);
+    let table = literal(&parsed.name);
+    let action = "look up the table";
+    let rows = connection
+        .query(
+            &format!(
+                "SELECT TABLE_TYPE, ENGINE, TABLE_ROWS FROM information_schema.TABLES \
+                 WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = {table}"
+            ),
+            action,
+        )
+        .await?;
+    let Some([kind, engine, estimate]) = rows.first().map(Vec::as_slice) else {
+        return Err(Fault::new(FaultKind::Request, format!("look up table {name}: there is none")).remedy(
+            "Check the name and the database, and that the connection's user may see it; on most servers upper and lower case differ.",
+        ));
+    };
+    let is_base = kind.as_deref() == Some("BASE TABLE");
+    // InnoDB, and what else the server's snapshot covers.
+    let is_transactional = engine.as_deref().is_some_and(|engine| matches!(engine, "InnoDB" | "ROCKSDB"));
+    let rows = estimate.as_deref().and_then(|estimate| estimate.parse().ok()).unwrap_or(0);
+    let keys = connection
+        .query(
+            &format!(
+                "SELECT COLUMN_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = {schema} \
+                 AND TABLE_NAME = {table} AND INDEX_NAME = 'PRIMARY' AND SEQ_IN_INDEX = 1"
+            ),
+            action,
+        )
+        .await?;
+    let key = keys.into_iter().flatten().flatten().next();
+    Ok(Table { name, is_base, is_transactional, key, rows })
+}
+
+/// What the rows are divided by, before its smallest and largest values are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Divisor {
+    column: String,
+    kind: Kind,
+}
+
+/// The column whose ranges divide the result; `None` when there is to be one slice.
+pub(super) fn divisor(
+    columns: &[ColumnDescription],
+    table: Option<&Table>,
+    slice_column: Option<&str>,
+    wanted: NonZeroUsize,
+) -> Result<Option<Divisor>, Fault> {
+    if let Some(name) = slice_column {
+        // Looked up also when one slice is wanted: a misspelt name should not wait for its day.
+        let action = format!("divide the result by `{name}`");
+        let column = sql::find(columns, name, &action)?;
+        let kind = Kind::of(column).ok_or_else(|| {
+            Fault::new(FaultKind::Request, format!("{action}: ranges of its type cannot be computed"))
+                .remedy("Choose a `slice_column` of an integer, decimal, date, datetime or timestamp type.")
+        })?;
+        let divisor = Divisor { column: name.to_owned(), kind };
+        return Ok((wanted.get() > 1).then_some(divisor));
+    }
+    if wanted.get() == 1 {
+        return Ok(None);
+    }
+    let key = table.and_then(|table| table.key.as_ref());
+    let column = key.and_then(|key| columns.iter().find(|column| column.name == *key));
+    let kind = column.and_then(|column| Some((column, Kind::of(column)?)));
+    let Some((column, kind)) = kind else {
+        tracing::info!(
+            "one slice: rows can be divided only by the ranges of a `slice_column`, or of a table's \
+             primary key that begins with a number or date"
+        );
+        return Ok(None);
+    };
+    Ok(Some(Divisor { column: column.name.clone(), kind }))
+}
+
+/// How many slices a table of so many rows is worth.
+pub(super) fn worthwhile(
+    table: Option<&Table>,
+    slice_column: Option<&str>,
+    wanted: NonZeroUsize,
+) -> NonZeroUsize {
+    match (table, slice_column) {
+        (Some(table), None) => {
+            let most = usize::try_from(table.rows / LEAST_ROWS).unwrap_or(usize::MAX);
+            NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN).min(wanted)
+        }
+        _ => wanted,
+    }
+}
+
+/// Types whose ranges can be computed, each as a whole number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Integers and the whole parts of decimals.
+    Number,
+    /// Days since 1970-01-01.
+    Date,
+    /// Seconds since then.
+    Instant,
+}
+
+impl Kind {
+    fn of(column: &ColumnDescription) -> Option<Self> {
+        Some(match column.type_code {
+            code::TINY | code::SHORT | code::INT24 | code::LONG | code::LONGLONG | code::YEAR => Self::Number,
+            code::DECIMAL | code::NEWDECIMAL => Self::Number,
+            code::DATE | code::NEWDATE => Self::Date,
+            code::DATETIME | code::TIMESTAMP => Self::Instant,
+            _ => return None,
+        })
+    }
+
+    /// The whole number of a value, as the server computes it.
+    fn number(self, column: &str) -> String {
+        match self {
+            Self::Number => format!("CAST(FLOOR({column}) AS CHAR)"),
+            Self::Date | Self::Instant => format!("CAST({column} AS CHAR)"),
+        }
+    }
+
+    /// Leaves out what no calendar has: it would count as the year 0 and spoil the distances.
+    fn usable(self, column: &str) -> String {
+        match self {
+            Self::Number => format!("{column} IS NOT NULL"),
+            Self::Date | Self::Instant => format!("{column} >= '1000-01-01'"),
+        }
+    }
+
+    fn read(self, text: &str) -> Option<i128> {
+        match self {
+            Self::Number => text.parse().ok(),
+            Self::Date => {
+                let date: jiff::civil::Date = text.parse().ok()?;
+                Some(i128::from(date.duration_since(epoch().date()).as_hours()) / 24)
+            }
+            Self::Instant => {
+                let instant: jiff::civil::DateTime = text.replace(' ', "T").parse().ok()?;
+                Some(instant.duration_since(epoch()).as_secs().into())
+            }
+        }
+    }
+
+    fn literal(self, number: i128) -> Option<String> {
+        let span =
+            |seconds: Option<i128>| Some(jiff::SignedDuration::from_secs(i64::try_from(seconds?).ok()?));
+        match self {
+            Self::Number => Some(number.to_string()),
+            Self::Date => {
+                let date = epoch().date().checked_add(span(number.checked_mul(86_400))?).ok()?;
+                Some(format!("DATE'{date}'"))
+            }
+            Self::Instant => {
+                let instant = epoch().checked_add(span(Some(number))?).ok()?;
+                Some(format!("TIMESTAMP'{}'", instant.to_string().replace('T', " ")))
+            }
+        }
+    }
+}
+
+fn epoch() -> jiff::civil::DateTime {
+    jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0)
+}
+
+impl Divisor {
+    /// The conditions of at most `wanted` slices; together they hold for every row, and for no row
+    /// twice. `None` is everything.
+    pub(super) async fn conditions(
+        &self,
+        connection: &mut Connection,
+        base: &Base,
+        wanted: NonZeroUsize,
+    ) -> Result<Vec<Option<String>>, Fault> {
+        let name = format!("s.{}", identifier(&self.column));
+        let sql = format!(
+            "SELECT {}, {} FROM {} WHERE {}",
+            self.kind.number(&format!("MIN({name})")),
+            self.kind.number(&format!("MAX({name})")),
+            base.relation(),
+            self.kind.usable(&name),
+        );
+        let rows = connection.query_at(Stage::Run, &sql, "compute the ranges of the slice column").await?;
+        let number = |index: usize| {
+            let text = rows.first()?.get(index)?.as_deref()?;
+            self.kind.read(text)
+        };
+        let (Some(low), Some(high)) = (number(0), number(1)) else { return Ok(vec![None]) };
+        let boundaries = boundaries(low, high, wanted);
+        let literals: Vec<String> = boundaries.into_iter().filter_map(|at| self.kind.literal(at)).collect();
+        Ok(conditions(&name, &literals))
+    }
+}
+
+/// The numbers at which the second and every later slice begin.
+fn boundaries(low: i128, high: i128, wanted: NonZeroUsize) -> Vec<i128> {
+    let Some(distance) = high.checked_sub(low).and_then(|distance| distance.checked_add(1)) else {
+        return Vec::new();
+    };
+    let count = wanted.get() as i128;
+    let mut found: Vec<i128> = (1..count)
+        .map(|slice| low + distance / count * slice + distance % count * slice / count)
+        .filter(|at| *at > low)
+        .collect();
+    found.dedup();
+    found
+}
+
+/// `low <= name < high` for each pair of neighbours, open at both ends; NULLs are in the first.
+fn conditions(name: &str, literals: &[String]) -> Vec<Option<String>> {
+    if literals.is_empty() {
+        return vec![None];
+    }
+    let condition = |slice: usize| {
+        let from = slice.checked_sub(1).map(|before| format!("{name} >= {}", literals[before]));
+        let to = literals.get(slice).map(|to| format!("{name} < {to}"));
+        match (from, to) {
+            (None, Some(to)) => Some(format!("({to} OR {name} IS NULL)")),
+            (Some(from), Some(to)) => Some(format!("{from} AND {to}")),
+            (from, None) => from,
+        }
+    };
+    (0..=literals.len()).map(condition).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn wanted(count: usize) -> NonZeroUsize {
+        NonZeroUsize::new(count).expect("not zero")
+    }
+
+    #[test]
+    fn ranges_meet_and_are_open_at_both_ends() {
+        assert_eq!(boundaries(1, 100, wanted(4)), [26, 51, 76]);
+        assert_eq!(boundaries(5, 5, wanted(4)), [] as [i128; 0]);
+        assert_eq!(boundaries(5, 6, wanted(4)), [6]);
+        let texts: Vec<Option<String>> = conditions("s.`a`", &["10".into(), "20".into()]);
+        let texts: Vec<&str> = texts.iter().flatten().map(String::as_str).collect();
+        assert_eq!(texts, ["(s.`a` < 10 OR s.`a` IS NULL)", "s.`a` >= 10 AND s.`a` < 20", "s.`a` >= 20"]);
+        assert_eq!(conditions("s.`a`", &[]), [None]);
+    }
+
+    #[test]
+    fn dates_and_instants_are_counted_and_written_back() {
+        for (kind, text, literal) in [
+            (Kind::Date, "2024-02-29", "DATE'2024-02-29'"),
+            (Kind::Date, "1000-01-01", "DATE'1000-01-01'"),
+            (Kind::Date, "9999-12-31", "DATE'9999-12-31'"),
+            (Kind::Instant, "2024-02-29 12:34:56", "TIMESTAMP'2024-02-29 12:34:56'"),
+            (Kind::Instant, "1969-12-31 23:59:59", "TIMESTAMP'1969-12-31 23:59:59'"),
+            (Kind::Number, "-18446744073709551615", "-18446744073709551615"),
+        ] {
+            let number = kind.read(text).expect(text);
+            assert_eq!(kind.literal(number).as_deref(), Some(literal));
+        }
+        assert_eq!(
+            Kind::Instant.read("2024-02-29 12:34:56.999999"),
+            Kind::Instant.read("2024-02-29 12:34:56")
+        );
+        assert_eq!(Kind::Date.read("0000-00-00"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn boundaries_rise_and_lie_inside(low in any::<i64>(), distance in 0_u64.., count in 1_usize..300) {
+            let (low, high) = (i128::from(low), i128::from(low) + i128::from(distance));
+            let found = boundaries(low, high, wanted(count));
+            prop_assert!(found.len() < count.max(1));
+            prop_assert!(found.iter().all(|at| low < *at && *at <= high));
+            prop_assert!(found.windows(2).all(|pair| pair[0] < pair[1]));
+        }
+    }
+}

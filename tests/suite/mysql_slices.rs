@@ -1,0 +1,275 @@
+//! Slices together are the result exactly once, of one moment, whatever happens meanwhile.
+
+use std::pin::pin;
+
+use arrow::array::RecordBatch;
+use data_exchange_agent::config::{Consistency, MysqlSource};
+use data_exchange_agent::fault::FaultKind;
+use data_exchange_agent::source::mysql::Mysql;
+use data_exchange_agent::source::{Query, Source};
+use futures::future::{Either, select, try_join_all};
+
+use crate::support::extraction::{column, count, query, read, read_slice, table, transfer};
+use crate::support::mysql::{self, Database, READER, open};
+
+/// Reads all slices at the same time.
+async fn slices(source: &Mysql, query: &Query, wanted: usize) -> Vec<RecordBatch> {
+    let extraction = source.prepare(query, count(wanted)).await;
+    let extraction = extraction.unwrap_or_else(|fault| panic!("{query:?}: {}", fault.chain()));
+    let extraction = &*extraction;
+    let reads = (0..extraction.slice_count()).map(|slice| read_slice(extraction, slice));
+    try_join_all(reads).await.expect("read")
+}
+
+fn numbers(batch: &RecordBatch, name: &str) -> Vec<i64> {
+    let number = |text: Option<String>| text.expect("not NULL").parse().expect("a number");
+    column(batch, name).into_iter().map(number).collect()
+}
+
+fn sorted(slices: &[RecordBatch], name: &str) -> Vec<i64> {
+    let mut found: Vec<i64> = slices.iter().flat_map(|slice| numbers(slice, name)).collect();
+    found.sort_unstable();
+    found
+}
+
+/// A table of ids from 1, with columns of other types that grow with them.
+async fn fill(database: &Database<'_>, name: &str, key: &str, rows: i64) {
+    let digits = "(SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 \
+                  UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)";
+    database
+        .run(&format!(
+            "CREATE TABLE {name} (id bigint NOT NULL, big bigint unsigned, amount decimal(20,4), day date, \
+             moment datetime(6), stamp timestamp NULL, words varchar(20), {key}); \
+             INSERT INTO {name} SELECT i, 18446744073709550000 - i, i - 5000.5, DATE'1999-12-31' + INTERVAL i DAY, \
+             TIMESTAMP'1969-12-31 00:00:00' + INTERVAL i * 7 HOUR, TIMESTAMP'2000-01-01 00:00:00' + INTERVAL i MINUTE, i \
+             FROM (SELECT a.d + b.d * 10 + c.d * 100 + e.d * 1000 + f.d * 10000 AS i FROM {digits} AS a, {digits} AS b, \
+             {digits} AS c, {digits} AS e, {digits} AS f) AS numbers WHERE i BETWEEN 1 AND {rows}; \
+             ANALYZE TABLE {name}"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn ranges_of_every_kind_of_key_hold_each_row_once() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        for (name, key) in [
+            ("by_id", "PRIMARY KEY (id)"),
+            ("by_big", "PRIMARY KEY (big)"),
+            ("by_amount", "PRIMARY KEY (amount, id)"),
+            ("by_day", "PRIMARY KEY (day)"),
+            ("by_moment", "PRIMARY KEY (moment)"),
+            ("by_words", "PRIMARY KEY (words)"),
+            ("without", "KEY (id)"),
+        ] {
+            fill(&database, name, key, 12_000).await;
+            let slices = slices(&database.source(), &table(name), 3).await;
+            let sizes: Vec<usize> = slices.iter().map(RecordBatch::num_rows).collect();
+            let expected = if matches!(name, "by_words" | "without") { 1 } else { 3 };
+            assert_eq!(sizes.len(), expected, "{name}: {sizes:?}");
+            assert!(sizes.iter().all(|rows| *rows > 1000), "{name}: {sizes:?}");
+            assert!(
+                sorted(&slices, "id") == (1..=12_000).collect::<Vec<_>>(),
+                "{name}: every row exactly once"
+            );
+        }
+        // Too small to be worth a connection.
+        fill(&database, "small", "PRIMARY KEY (id)", 10).await;
+        assert_eq!(slices(&database.source(), &table("small"), 4).await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_query_is_divided_by_any_column_that_can_be_counted() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        fill(&database, "source", "PRIMARY KEY (id)", 5_000).await;
+        database
+            .run("INSERT INTO source (id, words) VALUES (5001, 'nulls'), (5002, 'nulls'); CREATE VIEW seen AS SELECT * FROM source")
+            .await;
+        for name in ["id", "big", "amount", "day", "moment", "stamp"] {
+            for base in
+                [query("SELECT * FROM source WHERE id > 0 OR id < -5"), table("seen"), table("source")]
+            {
+                let divided = Query { slice_column: Some(name.into()), ..base };
+                let slices = slices(&database.source(), &divided, 3).await;
+                assert_eq!(slices.len(), 3, "{name}");
+                assert!(slices.iter().all(|slice| slice.num_rows() > 500), "{name}");
+                assert!(sorted(&slices, "id") == (1..=5_002).collect::<Vec<_>>(), "{name}");
+            }
+        }
+        // Zero dates lie below every range.
+        database
+            .run("SET SESSION sql_mode = ''; UPDATE source SET day = '0000-00-00' WHERE id IN (7, 4000)")
+            .await;
+        let nulls = MysqlSource {
+            zero_dates: data_exchange_agent::config::ZeroDates::Null,
+            ..database.configuration()
+        };
+        let divided = Query { slice_column: Some("day".into()), ..query("SELECT id, day FROM source") };
+        let slices = slices(&open(nulls), &divided, 3).await;
+        assert_eq!(slices.len(), 3);
+        assert!(sorted(&slices, "id") == (1..=5_002).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn an_empty_table_is_one_empty_slice_and_one_file() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        database.run("CREATE TABLE without_rows (id int PRIMARY KEY, name text)").await;
+        let divided = Query { slice_column: Some("id".into()), ..table("without_rows") };
+        let found = transfer(&database.source(), &divided, 4).await.expect("a file");
+        assert_eq!((found.rows.num_rows(), found.rows.num_columns()), (0, 2));
+    }
+}
+
+#[tokio::test]
+async fn rows_that_arrive_after_the_snapshot_are_in_no_slice() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        fill(&database, "growing", "PRIMARY KEY (id)", 9_000).await;
+        let source = database.source();
+        for wanted in [1, 2] {
+            let extraction = source.prepare(&table("growing"), count(wanted)).await.expect("prepare");
+            assert_eq!(extraction.slice_count(), wanted);
+
+            database
+                .run(
+                    "INSERT INTO growing (id) VALUES (-5), (4500000), (900000); \
+                     UPDATE growing SET id = id + 10000 WHERE id % 2 = 0; DELETE FROM growing WHERE id < 500",
+                )
+                .await;
+
+            let mut found = Vec::new();
+            for slice in 0..wanted {
+                found.push(read_slice(&*extraction, slice).await.expect("read"));
+            }
+            assert_eq!(sorted(&found, "id"), (1..=9_000).collect::<Vec<_>>());
+            database.run("DROP TABLE growing").await;
+            fill(&database, "growing", "PRIMARY KEY (id)", 9_000).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn slices_that_have_not_begun_are_safe_from_truncate() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        fill(&database, "kept", "PRIMARY KEY (id)", 9_000).await;
+        let extraction = database.source().prepare(&table("kept"), count(2)).await.expect("prepare");
+        let first = read_slice(&*extraction, 0).await.expect("read");
+
+        let mut other = database.session().await;
+        other.run("SET SESSION lock_wait_timeout = 1").await;
+        assert_eq!(other.try_run("TRUNCATE kept").await, None, "the extraction holds a lock");
+
+        let second = read_slice(&*extraction, 1).await.expect("read");
+        assert_eq!(sorted(&[first, second], "id"), (1..=9_000).collect::<Vec<_>>());
+        // Nothing is held any more, although the extraction still exists.
+        database.run("TRUNCATE kept").await;
+        drop(extraction);
+    }
+}
+
+#[tokio::test]
+async fn all_slices_see_one_moment_while_a_writer_moves_money_around() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        fill(&database, "accounts", "PRIMARY KEY (id)", 9_000).await;
+        database.run("UPDATE accounts SET amount = 1000").await;
+        let mut connection = database.session().await;
+        // Each transaction keeps the sum and the number of rows, and moves a row to another range.
+        let writer = async {
+            for turn in 1_i64.. {
+                let (from, to) = (turn * 7919 % 8999 + 1, turn * 104_729 % 8999 + 1);
+                let moved = 20_000 + turn;
+                connection
+                    .run(&format!(
+                        "START TRANSACTION; UPDATE accounts SET amount = amount - 5 WHERE id = {from}; \
+                         SELECT ROW_COUNT() INTO @taken; \
+                         UPDATE accounts SET amount = amount + 5 * @taken WHERE id = \
+                         (SELECT id FROM (SELECT MAX(id) AS id FROM accounts) AS newest); \
+                         UPDATE accounts SET id = {moved} WHERE id = {to}; COMMIT"
+                    ))
+                    .await;
+            }
+        };
+        let source = database.source();
+        let by_query = Query { slice_column: Some("id".into()), ..query("SELECT id, amount FROM accounts") };
+        let reader = async {
+            for round in 0..12 {
+                let query = if round % 2 == 0 { table("accounts") } else { by_query.clone() };
+                let slices = slices(&source, &query, 3).await;
+                // How many depends on the server's estimate of the rows.
+                assert!(slices.len() > 1);
+                let rows: usize = slices.iter().map(RecordBatch::num_rows).sum();
+                let amount = |text: Option<String>| text.expect("an amount").replace('.', "").parse::<i64>();
+                let sum: i64 = slices
+                    .iter()
+                    .flat_map(|slice| column(slice, "amount"))
+                    .map(|text| amount(text).expect("a number"))
+                    .sum();
+                assert_eq!((rows, sum), (9_000, 9_000 * 10_000_000), "round {round}");
+            }
+        };
+        match select(pin!(reader), pin!(writer)).await {
+            Either::Left(_) => {}
+            Either::Right(_) => panic!("the writer does not end"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_connection_reads_what_cannot_be_locked() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        fill(&database, "t", "PRIMARY KEY (id)", 9_000).await;
+        fill(&database, "old", "PRIMARY KEY (id)", 9_000).await;
+        database.run("ALTER TABLE old ENGINE = MyISAM").await;
+        let by_query = Query { slice_column: Some("id".into()), ..query("SELECT id FROM t") };
+        let serial = MysqlSource { consistency: Consistency::Serial, ..database.configuration() };
+        let reader = database.configuration_as(READER);
+        for (configuration, query) in [
+            (&serial, table("t")),
+            (&serial, by_query.clone()),
+            (&reader, table("t")),
+            (&reader, by_query),
+            (&database.configuration(), table("old")),
+        ] {
+            let slices = slices(&open(configuration.clone()), &query, 4).await;
+            assert_eq!(slices.len(), 1, "{query:?}");
+            assert_eq!(slices[0].num_rows(), 9_000);
+        }
+        // Somebody writes for longer than the agent waits.
+        let mut writer = database.session().await;
+        writer.run("START TRANSACTION; UPDATE t SET words = 'x' WHERE id = 5").await;
+        let found = slices(&database.source(), &table("t"), 2).await;
+        assert_eq!(found.len(), 1);
+        writer.run("ROLLBACK").await;
+        assert_eq!(slices(&database.source(), &table("t"), 2).await.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_changes_between_two_looks_is_worth_another_try() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        fill(&database, "changing", "PRIMARY KEY (id)", 100).await;
+        let source = database.source();
+        let extraction = source.prepare(&query("SELECT * FROM changing"), count(1)).await.expect("prepare");
+        // A look at the table holds its definition; this one looked before the other connection altered it,
+        // unless the server let it go after describing.
+        let mut other = database.session().await;
+        other.run("SET SESSION lock_wait_timeout = 1").await;
+        let altered = other.try_run("ALTER TABLE changing MODIFY words int, ADD COLUMN further int").await;
+        let outcome = read_slice(&*extraction, 0).await;
+        match (altered, outcome) {
+            (None, Ok(found)) => assert_eq!(found.num_rows(), 100),
+            (_, Err(fault)) => assert_eq!(fault.kind(), FaultKind::Transient, "{}", fault.chain()),
+            (Some(_), Ok(_)) => panic!("rows of another table were read"),
+        }
+        drop(extraction);
+        let _again = read(&source, &query("SELECT * FROM changing"), 1).await.expect("the next attempt");
+    }
+}
