@@ -1226,7 +1226,7 @@ fn the_example_is_the_defaults_as_it_is() {
 fn the_example_is_valid_with_everything_enabled() {
     let text = enabled(EXAMPLE);
     let (config, _) = parse_in(&text, &example_environment()).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(config.sources.len(), 3);
+    assert_eq!(config.sources.len(), 4);
     assert_eq!(config.targets.len(), 9);
 }
 

@@ -170,15 +170,17 @@ impl Server {
             if run(client).await.status.success() {
                 return true;
             }
-            let mut process = self.process.lock().expect("no holder panics");
-            let ended = process.as_mut().is_none_or(|child| child.try_wait().is_ok_and(|end| end.is_some()));
-            drop(process);
-            if ended {
+            if self.has_ended() {
                 return false;
             }
             assert!(started.elapsed() < START_TIMEOUT, "{:?} does not answer:\n{}", self.flavor, self.log());
             tokio::time::sleep(POLL_INTERVAL).await;
         }
+    }
+
+    fn has_ended(&self) -> bool {
+        let mut process = self.process.lock().expect("no holder panics");
+        process.as_mut().is_none_or(|child| child.try_wait().is_ok_and(|end| end.is_some()))
     }
 
     /// Ends the server as a crash would: connections break without a farewell.
