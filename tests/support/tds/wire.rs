@@ -132,7 +132,7 @@ fn put(token: &mut Vec<u8>, framing: Framing, value: Option<&[u8]>, chunk_bytes:
         }
         (Framing::Chunks, Some(value)) => {
             // Every other server says how long the whole is.
-            let total = if chunk_bytes % 2 == 0 { u64::MAX - 1 } else { value.len() as u64 };
+            let total = if chunk_bytes.is_multiple_of(2) { u64::MAX - 1 } else { value.len() as u64 };
             token.extend(total.to_le_bytes());
             for chunk in value.chunks(chunk_bytes) {
                 token.extend((chunk.len() as u32).to_le_bytes());
