@@ -13,6 +13,7 @@ import tempfile
 
 import database as databases
 import measure
+import mysql
 import report
 import service
 import store as stores
@@ -109,6 +110,28 @@ def wide_text(given, server, store, work):
     return rounds(given, server, work, facts, "id", local_tools(given, server))
 
 
+def lineitem_mysql(given, server, store, work):
+    """The same rows out of MariaDB; `vs COPY` compares with its own client."""
+    facts = load(server, "lineitem", round(given.rows * 1e6), databases.lineitem_sql)
+    mariadb = mysql.PrivateServer(given.work)
+    try:
+        say("copying lineitem to MariaDB")
+        mariadb.take_lineitem(server)
+        every = [
+            mysql.limit(),
+            tools.agent(given.agent, 1),
+            tools.agent(given.agent, 2),
+            tools.connectorx(1),
+            tools.connectorx(2),
+            mysql.odbc2parquet(tools.find("odbc2parquet", given.tool_folder)),
+        ]
+        section = rounds(given, server, work, facts, "l_orderkey", chosen(every, given), database=mariadb)
+        section["title"] = f"`lineitem` in MariaDB {mariadb.version()}, {facts['rows']:,} rows"
+        return section
+    finally:
+        mariadb.close()
+
+
 def s3(given, server, store, work):
     """Upload included. The store runs on the same cores."""
     facts = load(server, "lineitem", round(given.rows * 1e6), databases.lineitem_sql)
@@ -144,7 +167,8 @@ def service_tool(given, store, slices):
     return tool
 
 
-def rounds(given, server, work, facts, column, row_tools, store=None):
+def rounds(given, server, work, facts, column, row_tools, store=None, database=None):
+    database = database or server
     expected = verify.Expected(server, facts["table"])
     rows = [report.Row(tool.name, tool.group, facts["rows"], failure=tool.missing) for tool in row_tools]
     for number in range(given.rounds):
@@ -155,9 +179,9 @@ def rounds(given, server, work, facts, column, row_tools, store=None):
             folder = tempfile.mkdtemp(prefix=f"{tool.group}-", dir=work)
             to_store = store is not None and tool.writes
             written_to = store.folder(os.path.basename(folder)) if to_store else folder
-            job = tools.Job(server, facts["table"], facts["pages"], column, folder)
+            job = tools.Job(database, facts["table"], facts["pages"], column, folder)
             try:
-                figures = one_run(tool, row, job, server, os.path.join(work, "messages"))
+                figures = one_run(tool, row, job, database, os.path.join(work, "messages"))
                 if tool.writes:
                     figures.rows, figures.output_bytes = verify.written(written_to)
                     if row.check in (None, "equal"):
@@ -260,6 +284,7 @@ def idle(given, server, store, work):
 MODES = {
     "lineitem": lineitem,
     "wide_text": wide_text,
+    "mysql": lineitem_mysql,
     "s3": s3,
     "memory": memory,
     "submit": submit,
