@@ -37,7 +37,7 @@ impl RealServer {
     #[expect(clippy::print_stderr, reason = "the person who runs the tests should know")]
     pub(crate) async fn if_named() -> Option<Self> {
         let Some(configuration) = configuration() else {
-            eprintln!("{VARIABLE} is not set: only the test double is asked");
+            skip_note();
             return None;
         };
         let sql = "SELECT CAST(SERVERPROPERTY('Babelfish') AS int) AS one";
@@ -45,4 +45,9 @@ impl RealServer {
         let is_babelfish = column(&found, "one") == [Some("1".to_owned())];
         Some(Self { configuration, is_babelfish })
     }
+}
+
+#[expect(clippy::print_stderr, reason = "a person who runs the tests has to see it")]
+fn skip_note() {
+    eprintln!("{VARIABLE} is not set: only the test double is asked");
 }
