@@ -212,6 +212,8 @@ impl Server {
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.folder).process_group(0).stdin(Stdio::null()).env("LC_ALL", "C.UTF-8");
+        // Servers give temporary tables the same names as others do in a common folder.
+        command.env("TMPDIR", &self.folder);
         command.env("HOME", &self.folder).env_remove("MYSQL_HOST").env_remove("MYSQL_TCP_PORT");
         if let Some(Account { uid, gid }) = self.account {
             command.uid(uid).gid(gid);

@@ -50,6 +50,12 @@ impl Address {
         connection.run(&format!("SET {}", settings.join(", ")), action).await?;
         let isolation = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
         connection.run(isolation, action).await?;
+        if !connection.is_mariadb {
+            // Since version 8 the sizes of tables are a day old by default; before, there is no such
+            // setting, and no harm in asking.
+            let fresh = "SET SESSION information_schema_stats_expiry = 0";
+            let _older_than_8 = connection.run(fresh, action).await;
+        }
         Ok(connection)
     }
 }
