@@ -34,7 +34,6 @@ pub(crate) fn configuration() -> Option<SqlServerSource> {
 
 impl RealServer {
     /// The server that the environment names; `None` when it names none.
-    #[expect(clippy::print_stderr, reason = "the person who runs the tests should know")]
     pub(crate) async fn if_named() -> Option<Self> {
         let Some(configuration) = configuration() else {
             skip_note();
