@@ -11,6 +11,7 @@ mod socket;
 pub mod sqlite;
 pub mod sqlserver;
 mod tls;
+mod variable_width;
 
 #[cfg(test)]
 mod fuzz_seeds;

@@ -15,6 +15,7 @@ use arrow::datatypes::{DataType, Decimal64Type, Decimal128Type, Decimal256Type};
 use super::rows::Block;
 use super::types::Wire;
 use crate::config::ZeroDates;
+use crate::source::variable_width::TooLong;
 
 /// Why a value cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +41,12 @@ pub(super) enum Invalid {
     /// More than 2 GiB of text in one batch.
     #[error("the texts of one batch exceed 2 GiB")]
     TooLong,
+}
+
+impl From<TooLong> for Invalid {
+    fn from(_: TooLong) -> Self {
+        Self::TooLong
+    }
 }
 
 /// Gathers the values of one column.

@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, Decimal64Type, Decimal128Type, Decimal256Type};
 use super::copy::Block;
 use super::types::Wire;
 use crate::config::SpecialValues;
+use crate::source::variable_width::TooLong;
 
 /// Why a field cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +34,12 @@ pub(super) enum Invalid {
     /// More than 2 GiB of text in one batch.
     #[error("the texts of one batch exceed 2 GiB")]
     TooLong,
+}
+
+impl From<TooLong> for Invalid {
+    fn from(_: TooLong) -> Self {
+        Self::TooLong
+    }
 }
 
 /// Gathers the values of one column.

@@ -22,6 +22,7 @@ use self::text::{Binaries, Texts};
 use super::protocol::type_info::{Kind, TypeInfo};
 use super::rows::Block;
 use crate::fault::FaultKind;
+use crate::source::variable_width::TooLong;
 
 /// Why a field cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +48,12 @@ pub(super) enum Invalid {
     /// A value of `sql_variant` whose type is not known here.
     #[error("a sql_variant holds a type that is not known here")]
     Variant,
+}
+
+impl From<TooLong> for Invalid {
+    fn from(_: TooLong) -> Self {
+        Self::TooLong
+    }
 }
 
 impl Invalid {

@@ -1,15 +1,13 @@
 //! Values of a variable width: texts of every encoding, bytes, and what has no type but text.
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, BinaryArray, NullBufferBuilder, StringArray};
-use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::array::ArrayRef;
 
 use super::fixed::array;
 use super::temporal::push;
 use super::{ColumnDecoder, Invalid};
 use crate::source::sqlserver::protocol::code_page::CodePage;
 use crate::source::sqlserver::rows::Block;
+use crate::source::variable_width::VariableWidth;
 
 /// How one field becomes UTF-8.
 pub(super) trait TextOf: Send {
@@ -89,66 +87,23 @@ pub(super) fn hexadecimal(text: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Bytes and offsets of the values that were gathered.
-struct Values {
-    offsets: Vec<i32>,
-    bytes: Vec<u8>,
-    nulls: NullBufferBuilder,
-}
-
-impl Default for Values {
-    fn default() -> Self {
-        Self { offsets: vec![0], bytes: Vec::new(), nulls: NullBufferBuilder::new(0) }
-    }
-}
-
-impl Values {
-    /// Takes one field, which `put` appends to the bytes.
-    #[inline]
-    fn take(
-        &mut self,
-        field: Option<&[u8]>,
-        put: impl Fn(&mut Vec<u8>, &[u8]) -> Result<(), Invalid>,
-    ) -> Result<(), Invalid> {
-        if let Some(field) = field {
-            put(&mut self.bytes, field)?;
-        }
-        self.nulls.append(field.is_some());
-        self.offsets.push(i32::try_from(self.bytes.len()).map_err(|_too_long| Invalid::TooLong)?);
-        Ok(())
-    }
-
-    fn byte_size(&self) -> usize {
-        self.bytes.len() + size_of_val(self.offsets.as_slice())
-    }
-
-    fn finish(&mut self) -> (OffsetBuffer<i32>, Vec<u8>, Option<NullBuffer>) {
-        let mut next = Vec::with_capacity(self.offsets.len());
-        next.push(0);
-        let offsets = std::mem::replace(&mut self.offsets, next);
-        let next = Vec::with_capacity(self.bytes.len());
-        let bytes = std::mem::replace(&mut self.bytes, next);
-        (OffsetBuffer::new(ScalarBuffer::from(offsets)), bytes, self.nulls.finish())
-    }
-}
-
 /// Gathers texts.
 pub(super) struct Texts<T> {
     reader: T,
-    values: Values,
+    values: VariableWidth,
 }
 
 impl<T: TextOf> Texts<T> {
     pub(super) fn new(reader: T) -> Self {
-        Self { reader, values: Values::default() }
+        Self { reader, values: VariableWidth::default() }
     }
 }
 
 impl<T: TextOf> ColumnDecoder for Texts<T> {
     fn append(&mut self, block: &Block, bytes: &[u8], column: usize) -> Result<(), Invalid> {
-        self.values.offsets.reserve(block.rows());
+        self.values.reserve(block.rows());
         for field in block.column(bytes, column) {
-            self.values.take(field?, |values, field| self.reader.append(values, field))?;
+            self.values.take::<Invalid>(field?, |values, field| self.reader.append(values, field))?;
         }
         Ok(())
     }
@@ -158,23 +113,19 @@ impl<T: TextOf> ColumnDecoder for Texts<T> {
     }
 
     fn finish(&mut self) -> Result<ArrayRef, Invalid> {
-        let (offsets, bytes, nulls) = self.values.finish();
-        // One check for the whole column, for the texts of UTF-8 collations.
-        let array =
-            StringArray::try_new(offsets, bytes.into(), nulls).map_err(|_not_utf8| Invalid::NotText)?;
-        Ok(Arc::new(array))
+        self.values.finish_texts().map_err(|_not_utf8| Invalid::NotText)
     }
 }
 
 /// Gathers bytes.
 #[derive(Default)]
-pub(super) struct Binaries(Values);
+pub(super) struct Binaries(VariableWidth);
 
 impl ColumnDecoder for Binaries {
     fn append(&mut self, block: &Block, bytes: &[u8], column: usize) -> Result<(), Invalid> {
-        self.0.offsets.reserve(block.rows());
+        self.0.reserve(block.rows());
         for field in block.column(bytes, column) {
-            self.0.take(field?, |values, field| {
+            self.0.take::<Invalid>(field?, |values, field| {
                 values.extend_from_slice(field);
                 Ok(())
             })?;
@@ -187,7 +138,6 @@ impl ColumnDecoder for Binaries {
     }
 
     fn finish(&mut self) -> Result<ArrayRef, Invalid> {
-        let (offsets, bytes, nulls) = self.0.finish();
-        Ok(Arc::new(BinaryArray::new(offsets, bytes.into(), nulls)))
+        Ok(self.0.finish_bytes())
     }
 }
