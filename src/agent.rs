@@ -75,7 +75,7 @@ impl Agent {
     pub async fn start(config: Config, mode: Mode) -> anyhow::Result<Self> {
         let shutdown = Shutdown::new();
         let catalog = Arc::new(catalog(&config, &shutdown).await?);
-        check_memory(&config, &catalog)?;
+        check_memory(&config, catalog.destinations().map(|(_, _, destination)| destination))?;
 
         // Bound before the queue is opened: a second agent on the same port changes nothing.
         let wanted = SocketAddr::new(config.server.host, config.server.port);
@@ -192,7 +192,7 @@ impl Agent {
 }
 
 /// Every configured connection, by name.
-pub(crate) async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
+async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
     let mut catalog = Catalog::new();
     for (name, connection) in &config.sources {
         let source = source(connection.clone(), shutdown).map_err(explained);
@@ -279,9 +279,11 @@ fn remote_task_sources(
 
 /// Compares the memory equation with the configured limit. Returns the bytes that the tasks plan
 /// with at most.
-pub(crate) fn check_memory(config: &Config, catalog: &Catalog) -> anyhow::Result<u64> {
-    let part_buffer =
-        catalog.destinations().map(|(_, _, destination)| destination.part_buffer_bytes()).max().unwrap_or(0);
+pub(crate) fn check_memory<'d>(
+    config: &Config,
+    destinations: impl Iterator<Item = &'d Arc<dyn Destination>>,
+) -> anyhow::Result<u64> {
+    let part_buffer = destinations.map(|destination| destination.part_buffer_bytes()).max().unwrap_or(0);
     let TransferSettings { slices, .. } = config.transfer;
     let ceiling = plan::memory_ceiling(
         config.application.workers,

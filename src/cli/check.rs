@@ -6,6 +6,7 @@ use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use serde::Serialize;
 
 use crate::agent;
 use crate::config;
-use crate::config::{Config, Environment, Overrides, SourceConnection, TargetConnection};
+use crate::config::{Config, Environment, Overrides, SourceConnection};
 use crate::destination::{Destination, PartName, Target};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
@@ -101,13 +102,18 @@ pub(super) async fn run(arguments: CheckArguments) -> ExitCode {
     }
 }
 
-/// All checks at the same time: one that hangs does not hide the others.
+/// All checks at the same time: one that hangs does not hide the others. Every adapter is built once.
 async fn check_everything(config: &Config, shutdown: &Shutdown, writing: bool) -> Vec<Finding> {
     let directory = &config.application.data_directory;
     let begun = Instant::now();
+    let built = join_all(config.targets.iter().map(async |(name, target)| {
+        let begun = Instant::now();
+        (name, target.kind(), begun, agent::destination(target, shutdown).await)
+    }))
+    .await;
     let mut findings = vec![
         Finding::new("data directory", begun, check_directory(directory)),
-        Finding::new("memory", begun, check_memory(config, shutdown).await),
+        Finding::new("memory", begun, check_memory(config, built.iter().flat_map(|target| &target.3))),
     ];
     for unavailable in &config.unavailable {
         let fault = Fault::new(FaultKind::Request, unavailable.reason.clone());
@@ -118,10 +124,11 @@ async fn check_everything(config: &Config, shutdown: &Shutdown, writing: bool) -
         let result = limited(check_source(source.clone(), shutdown)).await;
         Finding::new(format!("source {name}"), begun, result)
     });
-    let targets = config.targets.iter().map(async |(name, target)| {
-        let begun = Instant::now();
-        let result = limited(check_target(target, shutdown, writing)).await;
-        Finding::new(format!("target {name}"), begun, result)
+    let targets = built.into_iter().map(async |(name, kind, begun, destination)| {
+        // A stage is named by each task, so there is none to write to yet.
+        let writing = writing && kind != DestinationKind::SnowflakeStage;
+        let check = async { check_target(destination?.as_ref(), writing).await };
+        Finding::new(format!("target {name}"), begun, limited(check).await)
     });
     let (sources, targets) = tokio::join!(join_all(sources), join_all(targets));
     findings.extend(sources);
@@ -142,23 +149,13 @@ async fn check_source(source: SourceConnection, shutdown: &Shutdown) -> Result<S
     Ok("logged in, and ran a query".to_owned())
 }
 
-async fn check_target(
-    target: &TargetConnection,
-    shutdown: &Shutdown,
-    writing: bool,
-) -> Result<String, Fault> {
-    let destination = agent::destination(target, shutdown).await?;
+async fn check_target(destination: &dyn Destination, writing: bool) -> Result<String, Fault> {
     destination.check().await?;
-    // A stage is named by each task, so there is none to write to yet.
-    if !writing || target.kind() == DestinationKind::SnowflakeStage {
+    if !writing {
         return Ok("opened".to_owned());
     }
     let task = TaskId::parse("check").expect("a valid id");
-    write_nothing(
-        destination.as_ref(),
-        &Target { task, path: ".data-exchange-check".to_owned(), load: None },
-    )
-    .await?;
+    write_nothing(destination, &Target { task, path: ".data-exchange-check".to_owned(), load: None }).await?;
     Ok("opened, wrote a file that nobody saw, and removed it".to_owned())
 }
 
@@ -194,10 +191,13 @@ fn check_directory(directory: &Path) -> Result<String, Fault> {
     Ok(format!("{} can be written to", directory.display()))
 }
 
-async fn check_memory(config: &Config, shutdown: &Shutdown) -> Result<String, Fault> {
-    let fault = |error: anyhow::Error| Fault::new(FaultKind::Request, format!("{error:#}"));
-    let catalog = agent::catalog(config, shutdown).await.map_err(fault)?;
-    let ceiling = HumanBytes(agent::check_memory(config, &catalog).map_err(fault)?);
+fn check_memory<'d>(
+    config: &Config,
+    destinations: impl Iterator<Item = &'d Arc<dyn Destination>>,
+) -> Result<String, Fault> {
+    let ceiling = agent::check_memory(config, destinations)
+        .map_err(|error| Fault::new(FaultKind::Request, format!("{error:#}")))?;
+    let ceiling = HumanBytes(ceiling);
     Ok(match config.application.memory_limit {
         Some(limit) => format!("tasks take up to {ceiling} of {}", HumanBytes(limit.get())),
         None => format!("tasks take up to {ceiling}; application.memory_limit sets no bound"),
