@@ -1,0 +1,4 @@
+//! Bulk utilities.
+
+pub mod delimited;
+pub(crate) mod process;
