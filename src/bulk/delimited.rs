@@ -24,29 +24,14 @@ pub use self::rows::{Layout, Quoting};
 use self::rows::{Broken, Rows};
 use crate::fault::{Fault, FaultKind};
 use crate::schema::TableSchema;
-use crate::source::BatchLimits;
-
-/// What a field says about its value, beside its text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Forms {
-    /// Texts begin with a mark of one byte, so that an empty one, or one that reads as NULL, is told
-    /// from NULL.
-    pub texts_are_marked: bool,
-    /// A date or time that no calendar has is NULL, instead of an error.
-    pub impossible_dates_are_null: bool,
-    /// Infinities, and NaN of numbers that have none, are NULL, instead of an error.
-    pub special_values_are_null: bool,
-}
-
-/// The mark before a text.
-pub const TEXT_MARK: u8 = b'=';
+use crate::source::{BatchLimits, TextForms};
 
 /// Decodes the output of one program.
 #[derive(Debug)]
 pub struct Decoder {
     rows: Rows,
     schema: TableSchema,
-    forms: Forms,
+    forms: TextForms,
     limits: BatchLimits,
     /// Rows of the batches that were taken out.
     taken: u64,
@@ -59,7 +44,7 @@ impl Decoder {
     pub fn new(
         layout: Layout,
         schema: TableSchema,
-        forms: Forms,
+        forms: TextForms,
         limits: BatchLimits,
         longest_row: usize,
     ) -> Self {

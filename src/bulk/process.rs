@@ -35,11 +35,11 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub(crate) use self::folder::PrivateFolder;
+pub use self::folder::PrivateFolder;
 use self::group::Group;
 use self::named_pipe::NamedPipe;
-pub(crate) use self::report::Tail;
-use crate::config::Secret;
+pub use self::report::Tail;
+use crate::config::{BulkUtilitySettings, Environment, Secret};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 
@@ -52,32 +52,32 @@ const LINGER: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 256 * 1024;
 
 /// A program to run.
-pub(crate) struct Program {
+pub struct Program {
     /// How messages call it.
-    pub(crate) name: String,
+    pub name: String,
     /// A path, or a name that is looked up in `PATH`.
-    pub(crate) executable: PathBuf,
+    pub executable: PathBuf,
     /// Arguments, as they are: there is no shell.
-    pub(crate) arguments: Vec<String>,
+    pub arguments: Vec<String>,
     /// Variables besides those of the agent.
-    pub(crate) variables: Vec<(String, Secret)>,
+    pub variables: Vec<(String, Secret)>,
     /// Variables of the agent that it must not see.
-    pub(crate) hidden_variables: Vec<String>,
+    pub hidden_variables: Vec<String>,
     /// What it reads from its standard input; nothing when `None`.
-    pub(crate) input: Option<Secret>,
+    pub input: Option<Secret>,
     /// Where its output comes from.
-    pub(crate) output: Output,
+    pub output: Output,
     /// Texts that are masked in whatever it says.
-    pub(crate) secrets: Vec<Secret>,
+    pub secrets: Vec<Secret>,
     /// Longest time from its start to its end.
-    pub(crate) timeout: Duration,
+    pub timeout: Duration,
     /// What to do when it is not there.
-    pub(crate) install_hint: String,
+    pub install_hint: String,
 }
 
 /// Where the output of a program comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Output {
+pub enum Output {
     /// Its standard output.
     Stdout,
     /// A file that it writes. The runner makes a named pipe there.
@@ -93,13 +93,13 @@ impl fmt::Debug for Program {
 
 /// How a program ended, and what it said last.
 #[derive(Clone, Debug)]
-pub(crate) struct Exit {
+pub struct Exit {
     /// `None` when it was ended by the runner.
-    pub(crate) status: Option<ExitStatus>,
+    pub status: Option<ExitStatus>,
     /// Why the runner ended it.
     cut: Option<Cut>,
     /// What it printed beside its output, secrets masked.
-    pub(crate) said: String,
+    pub said: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,22 +110,22 @@ enum Cut {
 
 impl Exit {
     /// True when it ended by itself and called that a success.
-    pub(crate) fn is_success(&self) -> bool {
+    pub fn is_success(&self) -> bool {
         self.status.is_some_and(|status| status.success())
     }
 
     /// The exit code; `None` when a signal ended it.
-    pub(crate) fn code(&self) -> Option<i32> {
+    pub fn code(&self) -> Option<i32> {
         self.status.and_then(|status| status.code())
     }
 
     /// The last lines, as part of a message.
-    pub(crate) fn last_lines(&self) -> String {
+    pub fn last_lines(&self) -> String {
         report::last_lines(&self.said)
     }
 
     /// What happened, with the last lines.
-    pub(crate) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         let ended = match self.status {
             Some(status) => format!("it ended with {status}"),
             None => "it was ended".to_owned(),
@@ -138,7 +138,7 @@ impl Exit {
 }
 
 /// A program that runs. Dropping it ends the whole group of processes.
-pub(crate) struct Running {
+pub struct Running {
     name: String,
     output: Pin<Box<dyn AsyncRead + Send>>,
     exit: watch::Receiver<Option<Exit>>,
@@ -153,8 +153,32 @@ impl fmt::Debug for Running {
 }
 
 impl Program {
+    /// A program without arguments that writes to its standard output. It does not see the variables
+    /// of the agent's own configuration.
+    #[must_use]
+    pub fn new(
+        name: impl Into<String>,
+        executable: PathBuf,
+        settings: &BulkUtilitySettings,
+        install_hint: impl Into<String>,
+    ) -> Self {
+        let environment = Environment::process();
+        Self {
+            name: name.into(),
+            executable,
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            hidden_variables: environment.own().map(str::to_owned).collect(),
+            input: None,
+            output: Output::Stdout,
+            secrets: Vec::new(),
+            timeout: settings.timeout,
+            install_hint: install_hint.into(),
+        }
+    }
+
     /// Starts it.
-    pub(crate) fn start(self, shutdown: &Shutdown) -> Result<Running, Fault> {
+    pub fn start(self, shutdown: &Shutdown) -> Result<Running, Fault> {
         let pipe = match &self.output {
             Output::Stdout => None,
             Output::NamedPipe(path) => Some(NamedPipe::create(path).map_err(|error| {
@@ -202,7 +226,7 @@ impl Program {
     }
 
     /// Runs it to its end and gives what it wrote, of which there may be `most` bytes.
-    pub(crate) async fn output(self, shutdown: &Shutdown, most: usize) -> Result<(Vec<u8>, Exit), Fault> {
+    pub async fn output(self, shutdown: &Shutdown, most: usize) -> Result<(Vec<u8>, Exit), Fault> {
         let mut running = self.start(shutdown)?;
         let mut written = BytesMut::new();
         while running.read(&mut written).await? {
@@ -234,7 +258,7 @@ impl Program {
 
 impl Running {
     /// Appends the next piece of output; false at its end.
-    pub(crate) async fn read(&mut self, buffer: &mut BytesMut) -> Result<bool, Fault> {
+    pub async fn read(&mut self, buffer: &mut BytesMut) -> Result<bool, Fault> {
         if buffer.capacity() - buffer.len() < READ_BYTES / 4 {
             buffer.reserve(READ_BYTES);
         }
@@ -259,7 +283,7 @@ impl Running {
     }
 
     /// Waits for the end of the program, after the end of its output. The whole group is gone then.
-    pub(crate) async fn end(mut self) -> Result<Exit, Fault> {
+    pub async fn end(mut self) -> Result<Exit, Fault> {
         let exit = match self.exit.wait_for(Option::is_some).await {
             Ok(exit) => exit.clone(),
             Err(_gone) => None,

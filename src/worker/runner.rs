@@ -179,7 +179,11 @@ impl Runner {
     async fn open(&self, lease: &Lease, progress: &Arc<Progress>) -> Result<Transfer, Fault> {
         let spec = &lease.task.spec;
         let (source, destination) = self.catalog.resolve(spec)?;
-        Transfer::open(source.as_ref(), destination.as_ref(), &lease.task, &self.settings, progress).await
+        let method = self.catalog.method(&spec.source);
+        tracing::info!(task.id = %lease.task.id, method = method.name, reason = method.reason, "how rows are read");
+        let transfer =
+            Transfer::open(source.as_ref(), destination.as_ref(), &lease.task, &self.settings, progress).await?;
+        Ok(transfer.read_by(method))
     }
 
     /// Resolves when the attempt must end early.

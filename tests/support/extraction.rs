@@ -138,6 +138,7 @@ pub(crate) async fn transfer(source: &dyn Source, query: &Query, slices: u16) ->
                 slices: Some(slices),
                 slice_column: query.slice_column.clone(),
                 batch_size: None,
+                method: None,
             },
             destination: DestinationSpec {
                 kind: DestinationKind::Local,

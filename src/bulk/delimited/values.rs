@@ -16,8 +16,9 @@ use arrow::datatypes::{
 };
 
 use super::rows::Fields;
-use super::{Forms, TEXT_MARK, decimal, number, temporal};
+use super::{decimal, number, temporal};
 use crate::schema::Column;
+use crate::source::TextForms;
 
 /// A field that is no value of its column.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ pub(super) enum Read<T> {
 }
 
 /// Decodes a column.
-pub(super) fn decode(fields: &Fields<'_>, column: &Column, forms: Forms) -> Result<ArrayRef, Wrong> {
+pub(super) fn decode(fields: &Fields<'_>, column: &Column, forms: TextForms) -> Result<ArrayRef, Wrong> {
     use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
     macro_rules! primitive {
         ($kind:ty, $read:expr) => {
@@ -98,7 +99,7 @@ pub(super) fn decode(fields: &Fields<'_>, column: &Column, forms: Forms) -> Resu
 }
 
 /// The value of a field; `None` is NULL.
-fn settle<T>(read: Read<T>, forms: Forms, row: usize) -> Result<Option<T>, Wrong> {
+fn settle<T>(read: Read<T>, forms: TextForms, row: usize) -> Result<Option<T>, Wrong> {
     match read {
         Read::Value(value) => Ok(Some(value)),
         Read::Impossible(_) if forms.impossible_dates_are_null => Ok(None),
@@ -110,7 +111,7 @@ fn settle<T>(read: Read<T>, forms: Forms, row: usize) -> Result<Option<T>, Wrong
 fn primitive<T: ArrowPrimitiveType>(
     fields: &Fields<'_>,
     data_type: &DataType,
-    forms: Forms,
+    forms: TextForms,
     read: impl Fn(&[u8]) -> Read<T::Native>,
 ) -> Result<ArrayRef, Wrong> {
     let mut values = Vec::with_capacity(fields.len());
@@ -127,7 +128,7 @@ fn primitive<T: ArrowPrimitiveType>(
     Ok(Arc::new(array.with_data_type(data_type.clone())))
 }
 
-fn booleans(fields: &Fields<'_>, forms: Forms) -> Result<ArrayRef, Wrong> {
+fn booleans(fields: &Fields<'_>, forms: TextForms) -> Result<ArrayRef, Wrong> {
     let mut values = BooleanBufferBuilder::new(fields.len());
     let mut nulls = NullBufferBuilder::new(fields.len());
     for (row, field) in fields.iter().enumerate() {
@@ -141,10 +142,10 @@ fn booleans(fields: &Fields<'_>, forms: Forms) -> Result<ArrayRef, Wrong> {
     Ok(Arc::new(BooleanArray::new(values.finish(), nulls.finish())))
 }
 
-fn texts(fields: &Fields<'_>, forms: Forms) -> Result<ArrayRef, Wrong> {
+fn texts(fields: &Fields<'_>, forms: TextForms) -> Result<ArrayRef, Wrong> {
     let unmarked = |text: &mut &[u8]| -> Result<(), &'static str> {
         if forms.texts_are_marked {
-            let [TEXT_MARK, rest @ ..] = *text else { return Err("a text lacks its mark") };
+            let [TextForms::MARK, rest @ ..] = *text else { return Err("a text lacks its mark") };
             *text = rest;
         }
         Ok(())

@@ -10,11 +10,11 @@ use crate::fault::{Fault, FaultKind};
 /// A folder below the system's directory for temporary files (`TMPDIR`) that only this user may
 /// enter. It goes away with its owner.
 #[derive(Debug)]
-pub(crate) struct PrivateFolder(PathBuf);
+pub struct PrivateFolder(PathBuf);
 
 impl PrivateFolder {
     /// Makes an empty one.
-    pub(crate) fn new() -> Result<Self, Fault> {
+    pub fn new() -> Result<Self, Fault> {
         let path =
             std::env::temp_dir().join(format!("data-exchange-agent-{}", uuid::Uuid::new_v4().simple()));
         std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|error| broken(&path, error))?;
@@ -22,12 +22,12 @@ impl PrivateFolder {
     }
 
     /// A path in it.
-    pub(crate) fn join(&self, name: &str) -> PathBuf {
+    pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
     /// Writes a file that only this user may read.
-    pub(crate) fn write(&self, name: &str, content: &Secret) -> Result<PathBuf, Fault> {
+    pub fn write(&self, name: &str, content: &Secret) -> Result<PathBuf, Fault> {
         let path = self.join(name);
         let file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&path);
         file.and_then(|mut file| file.write_all(content.expose().as_bytes()))

@@ -17,7 +17,7 @@ const MASK: &str = "***";
 
 /// The end of what a program says; the rest is read and dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Tail {
+pub struct Tail {
     kept: Vec<u8>,
     is_cut: bool,
 }
