@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::fields::{Findings, Object, choice, expected, integer, short_line, text};
+use super::fields::{Findings, Object, expected, integer, short_line, text};
 use super::task_request::{self, DestinationRequest, MAX_BATCH_SIZE, SourceRequest, TaskRequest, TaskType};
 use crate::catalog::AUTO;
 use crate::task::{DEFAULT_MAX_ATTEMPTS, DestinationKind, TaskId};

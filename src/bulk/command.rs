@@ -101,7 +101,7 @@ impl BulkUtility for Command {
 
     fn program(&self, job: &Job<'_>) -> Result<(Program, Layout), Fault> {
         let (executable, hint) = self.executable();
-        let mut program = Program::new(&self.name, executable, &self.settings, hint);
+        let mut program = Program::new(&self.name, executable, self.settings.timeout, hint);
         let place = place(job.connection);
         let pipe = job.folder.join("rows");
         let value = |name: &str| {
@@ -145,7 +145,7 @@ impl BulkUtility for Command {
             let action = format!("export with {}", self.name);
             return Err(Fault::new(FaultKind::Transient, action).because(exit.describe()));
         }
-        match super::reported_rows(exit) {
+        match exit.reported_rows() {
             Some(rows) if self.command.reports_rows => Ok(Some(rows)),
             None if self.command.reports_rows => {
                 let action = format!("count the rows of {}", self.name);

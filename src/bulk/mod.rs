@@ -104,12 +104,6 @@ fn not_for(utility: &str, kind: &str) -> Fault {
         .remedy("Set `method` to `native`, or leave it out.")
 }
 
-/// The number of a last line `rows N`.
-fn reported_rows(exit: &Exit) -> Option<u64> {
-    let last = exit.said.lines().rev().find(|line| !line.trim().is_empty())?;
-    last.trim().strip_prefix("rows ")?.parse().ok()
-}
-
 /// The path of a program as an argument.
 fn as_argument(path: &Path) -> String {
     // The folder's name is ours, and the system's own part of it has no reason to be anything else.

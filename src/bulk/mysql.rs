@@ -62,7 +62,7 @@ impl BulkUtility for MysqlClient {
         let source = source(job.connection)?;
         let (executable, hint) = self.executable();
         let file = job.folder.write("client.cnf", &option_file(source)?)?;
-        let mut program = Program::new("mysql", executable, &self.settings, hint);
+        let mut program = Program::new("mysql", executable, self.settings.timeout, hint);
         program.arguments.push(format!("--defaults-file={}", as_argument(&file)));
         let options = [
             "--batch",

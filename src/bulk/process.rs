@@ -39,7 +39,7 @@ pub use self::folder::PrivateFolder;
 use self::group::Group;
 use self::named_pipe::NamedPipe;
 pub use self::report::Tail;
-use crate::config::{BulkUtilitySettings, Environment, Secret};
+use crate::config::{Environment, Secret};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 
@@ -119,6 +119,13 @@ impl Exit {
         self.status.and_then(|status| status.code())
     }
 
+    /// The number of a last line `rows N`.
+    #[must_use]
+    pub fn reported_rows(&self) -> Option<u64> {
+        let last = self.said.lines().rev().find(|line| !line.trim().is_empty())?;
+        last.trim().strip_prefix("rows ")?.parse().ok()
+    }
+
     /// The last lines, as part of a message.
     pub fn last_lines(&self) -> String {
         report::last_lines(&self.said)
@@ -159,7 +166,7 @@ impl Program {
     pub fn new(
         name: impl Into<String>,
         executable: PathBuf,
-        settings: &BulkUtilitySettings,
+        timeout: Duration,
         install_hint: impl Into<String>,
     ) -> Self {
         let environment = Environment::process();
@@ -172,12 +179,13 @@ impl Program {
             input: None,
             output: Output::Stdout,
             secrets: Vec::new(),
-            timeout: settings.timeout,
+            timeout,
             install_hint: install_hint.into(),
         }
     }
 
     /// Starts it.
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts programs")]
     pub fn start(self, shutdown: &Shutdown) -> Result<Running, Fault> {
         let pipe = match &self.output {
             Output::Stdout => None,

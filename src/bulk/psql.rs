@@ -65,7 +65,7 @@ impl BulkUtility for Psql {
     fn program(&self, job: &Job<'_>) -> Result<(Program, Layout), Fault> {
         let source = source(job.connection)?;
         let (executable, hint) = self.executable();
-        let mut program = Program::new("psql", executable, &self.settings, hint);
+        let mut program = Program::new("psql", executable, self.settings.timeout, hint);
         let settings = ["ON_ERROR_STOP=1", "VERBOSITY=verbose", "SHOW_CONTEXT=never"];
         program.arguments.extend(["--no-psqlrc", "--quiet", "--no-password"].map(str::to_owned));
         program.arguments.extend(settings.iter().flat_map(|set| ["-v".to_owned(), (*set).to_owned()]));
@@ -107,7 +107,7 @@ impl BulkUtility for Psql {
             };
             return Err(Fault::new(kind, "export with psql").because(exit.describe()));
         }
-        super::reported_rows(exit).map(Some).ok_or_else(|| {
+        exit.reported_rows().map(Some).ok_or_else(|| {
             Fault::new(FaultKind::Data, "count the rows of psql")
                 .because(format!("it does not say how many there were: {}", exit.describe()))
                 .remedy("Install psql 13 or later, which can say it.")

@@ -13,6 +13,8 @@ pub struct BulkUtilitySettings {
     pub timeout: Duration,
     /// Bytes of the longest row.
     pub longest_row: NonZeroUsize,
+    /// There is a section for it: somebody wants it, so `check` looks for its program.
+    pub has_section: bool,
     /// Which utility, with what only it has.
     pub kind: BulkUtilityKind,
 }
@@ -30,6 +32,7 @@ impl BulkUtilitySettings {
             executable: None,
             timeout: Self::DEFAULT_TIMEOUT,
             longest_row: Self::DEFAULT_LONGEST_ROW,
+            has_section: false,
             kind,
         }
     }

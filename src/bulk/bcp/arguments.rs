@@ -30,7 +30,7 @@ impl Bcp {
     fn common(&self, job: &Job<'_>) -> Program {
         let (executable, hint) = self.executable();
         let pipe = job.folder.join("rows");
-        let mut program = Program::new("bcp", executable, &self.settings, hint);
+        let mut program = Program::new("bcp", executable, self.settings.timeout, hint);
         let arguments = [&job.export.sql, "queryout", &as_argument(&pipe), "-c"].map(str::to_owned);
         program.arguments.extend(arguments);
         program.arguments.extend(["-t".to_owned(), written(&self.bcp.delimiter)]);

@@ -68,7 +68,12 @@ pub(in super::super) const BCP: &[Key] = &[
 
 pub(in super::super) const PSQL: &[Key] = &[KIND, executable("\"psql\""), TIMEOUT, LONGEST_ROW];
 
-pub(in super::super) const MYSQL: &[Key] = &[KIND, executable("\"mysql\", or \"mariadb\""), TIMEOUT, LONGEST_ROW];
+pub(in super::super) const MYSQL: &[Key] = &[KIND, key(
+        "executable",
+        "path, or a name that is in `PATH`",
+        "",
+        "The program, started without a shell; `mysql`, or `mariadb` where there is no other, when absent.",
+    ), TIMEOUT, LONGEST_ROW];
 
 pub(in super::super) const TPT: &[Key] = &[
     KIND,
@@ -89,10 +94,10 @@ pub(in super::super) const COMMAND: &[Key] = &[
          `{port}`, `{database}`, `{username}` and `{output}` are replaced, each within its argument.",
     ),
     key("format", "`\"csv\"`, `\"delimited\"`", "\"csv\"", "What the program writes."),
-    key("delimiter", "string of ASCII", "\",\", or \"\\u001f\" for `delimited`", "Between two fields."),
-    key("row_terminator", "string of ASCII", "\"\\n\"", "After a row; for `delimited` only."),
-    key("null", "string", "\"\"", "The text that is NULL; for `delimited` only."),
-    key("header", "boolean", "false", "The first row has the names of the columns; for `csv` only."),
+    key("delimiter", "string of ASCII", "", "Between two fields; a comma when absent, and U+001F for `delimited`."),
+    key("row_terminator", "string of ASCII", "", "After a row, a line end when absent; for `delimited` only."),
+    key("null", "string", "", "The text that is NULL, an empty one when absent; for `delimited` only."),
+    key("header", "boolean", "", "The first row has the names of the columns; for `csv` only."),
     key(
         "reports_rows",
         "boolean",

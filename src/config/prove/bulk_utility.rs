@@ -90,6 +90,7 @@ fn prove_one(
         executable,
         timeout: timeout.unwrap_or(BulkUtilitySettings::DEFAULT_TIMEOUT),
         longest_row: longest_row.unwrap_or(BulkUtilitySettings::DEFAULT_LONGEST_ROW),
+        has_section: true,
         kind,
     })
 }
