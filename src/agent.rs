@@ -105,7 +105,7 @@ impl Agent {
             once: mode == Mode::Once,
         };
         let mut task_sources: Vec<Arc<dyn TaskSource>> = vec![Arc::new(queue.clone())];
-        task_sources.extend(remote_task_sources(&config, &catalog, &shutdown)?);
+        task_sources.extend(remote_task_sources(&config, &catalog, &metrics, &shutdown)?);
         let pool = Pool::start(settings, task_sources.clone(), &runner, &shutdown);
 
         let router = api::router(ApiState {
@@ -258,6 +258,7 @@ pub async fn destination(
 fn remote_task_sources(
     config: &Config,
     catalog: &Arc<Catalog>,
+    metrics: &Arc<Metrics>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Vec<Arc<dyn TaskSource>>> {
     let read: ReadTask = {
@@ -271,7 +272,7 @@ fn remote_task_sources(
         sources.push(Arc::new(source.context("task_source.api")?));
     }
     if let Some(settings) = &config.task_sources.snowflake {
-        let source = SnowflakeQueue::new(settings, affinity, read, shutdown).map_err(explained);
+        let source = SnowflakeQueue::new(settings, affinity, read, metrics, shutdown).map_err(explained);
         sources.push(Arc::new(source.context("task_source.snowflake_stored_procedure")?));
     }
     Ok(sources)

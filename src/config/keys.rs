@@ -174,6 +174,13 @@ pub(super) const TASK_SOURCE_SNOWFLAKE: &[Key] = &[
         "",
         "Name of this agent in the queue, of no other agent at the same time; a new UUID at each start when absent.",
     ),
+    key(
+        "depth_interval",
+        "duration, 10s to 1d",
+        "",
+        "How often `QUEUE_DEPTH` is called for the metric `shared_queue_depth`, one statement each time; never when \
+         absent.",
+    ),
 ];
 
 pub(super) const CONNECTIONS: &[Key] = &[

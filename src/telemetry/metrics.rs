@@ -22,6 +22,11 @@ struct OutcomeLabel {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AffinityLabel {
+    affinity: String,
+}
+
 /// Every metric of the agent.
 #[derive(Debug)]
 pub struct Metrics {
@@ -32,6 +37,7 @@ pub struct Metrics {
     bytes: Counter,
     tasks: Family<StateLabel, Gauge>,
     queue_depth: Gauge,
+    shared_queue_depth: Family<AffinityLabel, Gauge>,
     workers: Gauge,
     workers_busy: Gauge,
     rows_in_flight: Gauge,
@@ -63,6 +69,7 @@ impl Default for Metrics {
             bytes: Counter::default(),
             tasks: Family::default(),
             queue_depth: Gauge::default(),
+            shared_queue_depth: Family::default(),
             workers: Gauge::default(),
             workers_busy: Gauge::default(),
             rows_in_flight: Gauge::default(),
@@ -83,6 +90,12 @@ impl Metrics {
         registry.register_with_unit("written", "Bytes in committed files", Unit::Bytes, self.bytes.clone());
         registry.register("tasks", "Tasks in the local queue, by state", self.tasks.clone());
         registry.register("queue_depth", "Tasks that wait", self.queue_depth.clone());
+        let depth = self.shared_queue_depth.clone();
+        registry.register(
+            "shared_queue_depth",
+            "Tasks that wait in the queue in Snowflake, by affinity",
+            depth,
+        );
         registry.register("workers", "Size of the worker pool", self.workers.clone());
         registry.register("workers_busy", "Workers that run an attempt", self.workers_busy.clone());
         let rows = self.rows_in_flight.clone();
@@ -106,6 +119,15 @@ impl Metrics {
         };
         self.attempts.get_or_create(&OutcomeLabel { outcome: name }).inc();
         self.attempt_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    /// How many tasks wait in a queue that agents share; `None` while that is not known.
+    pub fn shared_queue_depth(&self, affinity: &str, depth: Option<u64>) {
+        let label = AffinityLabel { affinity: affinity.to_owned() };
+        match depth {
+            Some(depth) => _ = self.shared_queue_depth.get_or_create(&label).set(signed(depth)),
+            None => _ = self.shared_queue_depth.remove(&label),
+        }
     }
 
     /// The text of all metrics.

@@ -16,6 +16,7 @@ mod azure_destination;
 mod destinations;
 mod docker;
 mod gcs_destination;
+mod kubernetes;
 mod local_destination;
 mod mysql_faults;
 mod mysql_login;

@@ -14,6 +14,7 @@
 //! - A payload that nobody can understand is failed at once, with everything that is wrong with it.
 //! - At the stop everything unfinished is given back, where the server has `RELEASE_TASK`.
 
+mod depth;
 mod holdings;
 mod keeper;
 mod procedures;
@@ -35,6 +36,7 @@ use crate::retry::Backoff;
 use crate::shutdown::{Shutdown, spawn_blocking};
 use crate::snowflake::Client;
 use crate::task::{Extension, Finished, Lease, LeaseId, Outcome, Task, TaskId};
+use crate::telemetry::Metrics;
 
 /// Between two questions right before a commit that got no answer.
 const CONFIRM: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(10) };
@@ -64,6 +66,7 @@ impl SnowflakeQueue {
         settings: &SnowflakeQueueSettings,
         affinity: Option<&str>,
         read: ReadTask,
+        metrics: &Arc<Metrics>,
         shutdown: &Shutdown,
     ) -> Result<Self, Fault> {
         let client = Client::new(settings.connection.clone(), shutdown)?;
@@ -77,6 +80,10 @@ impl SnowflakeQueue {
             shutdown: shutdown.clone(),
         });
         shutdown.spawn(keeper::keep(Arc::clone(&inner)));
+        if let Some(interval) = settings.depth_interval {
+            let metrics = Arc::clone(metrics);
+            shutdown.spawn(depth::watch(Arc::clone(&inner), metrics, affinity.map(str::to_owned), interval));
+        }
         Ok(Self(inner))
     }
 }

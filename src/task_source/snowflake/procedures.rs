@@ -204,6 +204,19 @@ impl Procedures {
         Ok(table.rows.iter().filter_map(|row| table.value(row, "ID").map(str::to_owned)).collect())
     }
 
+    /// `CALL QUEUE_DEPTH(affinity)`: tasks that an agent of this affinity could take now.
+    pub(super) async fn depth(&self) -> Result<u64, Fault> {
+        const NAME: &str = "QUEUE_DEPTH";
+
+        let statement = self.call(NAME, 1).bind(self.affinity.as_deref());
+        let table = self.client.run(&statement).await.map_err(|error| self.failed(NAME, error))?;
+        table.single().and_then(|answer| answer.parse().ok()).ok_or_else(|| {
+            Fault::new(FaultKind::Request, self.action(NAME))
+                .because("it answered no number")
+                .remedy("Check that the procedures are those of docs/snowflake/setup.sql.")
+        })
+    }
+
     /// A call with `count` values to bind.
     fn call(&self, name: &str, count: usize) -> Statement {
         let marks = vec!["?"; count].join(", ");
