@@ -21,6 +21,7 @@ mod flat;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod health;
+mod history;
 mod load_request;
 mod metrics;
 mod openapi;
@@ -48,6 +49,7 @@ pub use self::openapi::openapi;
 pub use self::server::serve;
 pub use self::submission::read_task;
 use crate::catalog::Catalog;
+use crate::history::History;
 use crate::shutdown::Shutdown;
 use crate::task::FileFormat;
 use crate::task_source::local::LocalQueue;
@@ -61,6 +63,8 @@ const MAX_WATCHERS: usize = 256;
 pub struct ApiState {
     /// Where tasks are.
     pub queue: LocalQueue,
+    /// What became of their attempts.
+    pub history: History,
     /// Who runs them.
     pub pool: Pool,
     /// What they can name.
@@ -120,6 +124,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(tasks::submit, tasks::list))
         .routes(routes!(tasks::show, tasks::cancel))
         .routes(routes!(tasks::retry))
+        .routes(routes!(history::logs))
+        .routes(routes!(history::runs))
         .routes(routes!(events::watch))
         .routes(routes!(health::health))
         .routes(routes!(health::live))
