@@ -116,6 +116,8 @@ impl Runner {
         let ended = attempt.await.unwrap_or_else(|_panic| {
             Err(Fault::new(FaultKind::Bug, "run the attempt: it panicked; the log has the place"))
         });
+        let waits = guard.task.progress.waits();
+        self.metrics.attempt_waited(waits);
         let Some(outcome) = decide(&lease, ended) else {
             tracing::warn!("the lease went to somebody else; the attempt has committed nothing");
             if let Some(log) = log {
@@ -195,7 +197,7 @@ impl Runner {
         match written {
             Ok(Ok(written)) => {
                 let commit = transfer.commit(written, begun);
-                holding(lease, source, running, commit).await.map(Ended::Completed)
+                holding(lease, source, running, &self.metrics, commit).await.map(Ended::Completed)
             }
             Ok(Err(cut)) => {
                 transfer.upload.abort().await;
@@ -226,7 +228,7 @@ impl Runner {
             }
         };
         tokio::select! {
-            reason = keeper::watch(source, lease, running) => Cut::Lease(reason),
+            reason = keeper::watch(source, lease, running, &self.metrics) => Cut::Lease(reason),
             limit = timed_out => Cut::TimedOut(limit),
             () = self.shutdown.aborting() => Cut::Released,
         }
@@ -240,13 +242,14 @@ async fn holding(
     lease: &Lease,
     source: &dyn TaskSource,
     running: &RunningTask,
+    metrics: &Metrics,
     commit: impl Future<Output = Result<Receipt, Fault>>,
 ) -> Result<Receipt, Fault> {
     let keep = async {
         loop {
             // It was asked for just now.
             tokio::time::sleep(keeper::BEAT).await;
-            let reason = keeper::watch(source, lease, running).await;
+            let reason = keeper::watch(source, lease, running, metrics).await;
             tracing::warn!(?reason, "too late to stop the attempt: it is being committed");
             if reason == StopReason::LeaseLost {
                 return std::future::pending().await;

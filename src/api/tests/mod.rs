@@ -9,6 +9,8 @@ mod document;
 mod events;
 mod guide;
 mod history;
+mod log_level;
+mod monitoring;
 mod operation;
 mod problems;
 mod submit;
@@ -27,11 +29,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::problem::PROBLEM_JSON;
-use super::{Access, ApiState, openapi, router, serve};
+use super::{Access, ApiState, Doors, openapi, router, serve};
 use crate::catalog::{Catalog, SourceInfo};
 use crate::config::{HistorySettings, TransferSettings};
 use crate::destination::{Destination, Target, Upload};
 use crate::fault::{Fault, FaultKind};
+use crate::guards::Guards;
 use crate::history::History;
 use crate::shutdown::Shutdown;
 use crate::source::read_only::SqlDialect;
@@ -39,7 +42,7 @@ use crate::source::{Extraction, Query, Source};
 use crate::task::{DestinationKind, FileFormat};
 use crate::task_source::TaskSource;
 use crate::task_source::local::LocalQueue;
-use crate::telemetry::Metrics;
+use crate::telemetry::{LogControl, Metrics};
 use crate::worker::{Pool, PoolSettings, Runner};
 
 /// Longer than anything here takes; only a defect reaches it.
@@ -129,10 +132,12 @@ impl Agent {
             shutdown.clone(),
         );
         let runner = Arc::new(runner.with_history(history.clone()));
+        let guards = Guards::default();
         let settings = PoolSettings {
             workers: NonZeroUsize::from(NonZeroU16::new(2).unwrap()),
             interval: Duration::from_millis(50),
             once: false,
+            guards: guards.clone(),
         };
         let source: Arc<dyn TaskSource> = Arc::new(queue.clone());
         let pool = Pool::start(settings, vec![source], &runner, &shutdown);
@@ -142,12 +147,16 @@ impl Agent {
             queue: queue.clone(),
             history,
             pool: pool.clone(),
+            guards,
             catalog,
             metrics,
+            log: LogControl::of_process(),
+            memory_planned: 1 << 30,
+            memory_limit: None,
             shutdown: shutdown.clone(),
             default_format: FileFormat::Parquet,
             max_body_bytes: MAX_BODY_BYTES,
-            access,
+            doors: access.into(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
