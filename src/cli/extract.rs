@@ -78,7 +78,7 @@ pub(super) async fn run(arguments: ExtractArguments) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    init_logging(arguments.common.log_format, config.application.debug_mode);
+    init_logging(arguments.common.log_format.unwrap_or_default(), config.application.debug_mode);
     let ends = find_source(&arguments.source, &config)
         .and_then(|source| Ok((source, find_target(&arguments.to, &config)?)));
     let (source, target) = match ends {

@@ -8,6 +8,7 @@ mod agent_control;
 mod agent_crash;
 mod agent_faults;
 mod agent_load;
+mod agent_operations;
 mod agent_snowflake_load;
 mod agent_start;
 mod agent_stop;

@@ -549,3 +549,51 @@ fn the_double_does_what_the_documented_table_says_and_the_table_is_complete() {
     assert_eq!(calls.len(), Queue::new(Version::Ours).procedures().len());
     assert_eq!(seen.len(), 5 * calls.len(), "every call in every state");
 }
+
+#[tokio::test]
+async fn runs_and_their_lines_are_written_to_snowflake_and_a_failure_stops_nothing() {
+    let server = QueueServer::start(Version::Ours).await;
+    // The first batch is lost, with a warning.
+    server.trouble("RECORD_HISTORY", [Trouble::Refused]);
+    server.queue.enqueue("lost", &three_rows());
+    let mut agent = place(&server, "agent_id = \"agent-1\"\n").await.start().await;
+    eventually("the first batch", async || {
+        agent.log().contains("could not be written to Snowflake").then_some(())
+    })
+    .await;
+    eventually("the task to end", async || (server.queue.count(State::Completed) == 1).then_some(())).await;
+    assert_eq!(agent.get("/runs?task=lost").await["runs"][0]["status"], "completed", "here it is kept");
+    // What waits is written when the agent stops.
+    agent.signal("TERM");
+    assert_eq!(agent.exit().await.code(), Some(0), "{}", agent.log());
+    agent.start_again().await;
+    server.queue.enqueue("told", &three_rows());
+    eventually("the task to end", async || (server.queue.count(State::Completed) == 2).then_some(())).await;
+    agent.signal("TERM");
+    assert_eq!(agent.exit().await.code(), Some(0), "{}", agent.log());
+    let told: Vec<Value> = server
+        .queue
+        .arguments("RECORD_HISTORY")
+        .iter()
+        .map(|arguments| {
+            assert_eq!(arguments[0].as_deref(), Some("agent-1"));
+            serde_json::from_str(arguments[1].as_deref().unwrap()).unwrap()
+        })
+        .collect();
+    let all = |list: &str| -> Vec<Value> {
+        told.iter().flat_map(|told| told[list].as_array().unwrap().clone()).collect()
+    };
+    let runs = all("runs");
+    let run = runs.iter().rfind(|run| run["task"] == "told").expect("the run is told");
+    assert_eq!(
+        [&run["status"], &run["rows"], &run["task_source"], &run["attempt"]],
+        [&json!("completed"), &json!(3), &json!("snowflake_stored_procedure"), &json!(1)]
+    );
+    let lines = all("lines");
+    let messages: Vec<&str> = lines
+        .iter()
+        .filter(|line| line["task"] == "told")
+        .map(|line| line["message"].as_str().unwrap())
+        .collect();
+    assert_eq!(messages, ["attempt begins", "task completed"]);
+}

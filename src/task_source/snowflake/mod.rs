@@ -15,6 +15,7 @@
 //! - At the stop everything unfinished is given back, where the server has `RELEASE_TASK`.
 
 mod depth;
+mod history;
 mod holdings;
 mod keeper;
 mod procedures;
@@ -27,6 +28,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+pub use self::history::write_history;
 use self::holdings::{Holdings, Moment, Standing};
 use self::procedures::{Abilities, Procedures, Pulled, QueueTaskId, Report};
 use super::{ReadTask, TaskSource, failure_text, payload};

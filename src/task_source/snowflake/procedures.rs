@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::config::SnowflakeQueueSettings;
@@ -63,6 +63,8 @@ pub(super) struct Abilities {
     pub(super) extends: bool,
     pub(super) releases: bool,
     pub(super) rejects: bool,
+    /// `RECORD_HISTORY`: runs and log lines are kept there too.
+    pub(super) records: bool,
 }
 
 pub(super) struct Procedures {
@@ -118,6 +120,7 @@ impl Procedures {
             extends: names.contains("EXTEND_LEASES"),
             releases: names.contains("RELEASE_TASK"),
             rejects: names.contains("REJECT_TASK"),
+            records: names.contains("RECORD_HISTORY"),
         };
         tracing::info!(
             queue = self.place,
@@ -215,6 +218,19 @@ impl Procedures {
                 .because("it answered no number")
                 .remedy("Check that the procedures are those of docs/snowflake/setup.sql.")
         })
+    }
+
+    /// `CALL RECORD_HISTORY(agent, history)`. False when the server has no such procedure.
+    pub(super) async fn record(&self, agent: &str, history: &Value) -> Result<bool, Fault> {
+        if !self.abilities().await?.records {
+            return Ok(false);
+        }
+        let statement = self
+            .call("RECORD_HISTORY", 2)
+            .bind(agent)
+            .bind(Binding::json(history))
+            .query_tag(&tag(agent, None));
+        self.ask("RECORD_HISTORY", &statement).await.map(|_answer| true)
     }
 
     /// A call with `count` values to bind.

@@ -222,6 +222,7 @@ impl Queue {
                 "EXTEND_LEASES",
                 "RELEASE_TASK",
                 "REJECT_TASK",
+                "RECORD_HISTORY",
                 "ENQUEUE_TASK",
                 "RETRY_TASK",
                 "QUEUE_DEPTH",
@@ -291,6 +292,7 @@ impl Queue {
                 });
                 Answer::truth("REJECT_TASK", rejected.is_some())
             }
+            ("RECORD_HISTORY", 2) if is_ours => Answer::truth("RECORD_HISTORY", true),
             ("ENQUEUE_TASK", 5) => enqueue(&mut tables, now, arguments),
             ("RETRY_TASK", 1) if is_ours => {
                 let row = tables.tasks.get_mut(&text(0)).filter(|row| row.state == State::Failed);
