@@ -1,5 +1,6 @@
 //! `run`: the agent as a service.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -51,7 +52,8 @@ pub(super) async fn run(arguments: RunArguments) -> ExitCode {
         Err(error) => return super::cannot_start(&format!("{error:#}")),
     };
     // Printed also where logs go elsewhere: with port 0 nobody could know it otherwise.
-    println!("listening on http://{}", agent.address());
+    // A reader that has gone away is no reason for a service to stop.
+    let _nobody_reads = writeln!(std::io::stdout().lock(), "listening on http://{}", agent.address());
     let signals = watch_signals(agent.shutdown().clone());
     let stopped = agent.until_stopped();
     tokio::pin!(signals, stopped);
