@@ -56,7 +56,12 @@ pub(super) fn run(arguments: &ConfigArguments) -> ExitCode {
         values.retain(|value| !value.is_default());
     }
     if arguments.json {
-        let entry = |value: &Effective| json!({"key": value.path(), "value": value.shown, "origin": value.origin()});
+        let entry = |value: &Effective| {
+            // Texts, numbers and truths are written alike in TOML and JSON.
+            let shown: serde_json::Value =
+                serde_json::from_str(&value.shown).unwrap_or_else(|_| value.shown.as_str().into());
+            json!({"key": value.path(), "value": shown, "origin": value.origin()})
+        };
         let entries: Vec<serde_json::Value> = values.iter().map(entry).collect();
         output::line(serde_json::to_string_pretty(&entries).expect("texts can be written as JSON"));
     } else {

@@ -50,6 +50,11 @@ pub(super) fn plain(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
+/// `1 file`, `2 files`.
+pub(super) fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// The colour of a status; none where colours are not wanted (`NO_COLOR`, no terminal).
 pub(super) fn status_style(status: &str) -> Style {
     let style = Style::new();

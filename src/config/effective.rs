@@ -66,7 +66,7 @@ pub fn effective(
     overrides: &Overrides,
     environment: &Environment,
 ) -> Result<(Vec<Effective>, Vec<Warning>), Problems> {
-    super::load_with(explicit, overrides, environment, |report| std::mem::take(&mut report.effective.0))
+    super::load_with(explicit, overrides, environment, |report| report.effective.take())
         .map(|(_, _, warnings, values)| (values, warnings))
 }
 
@@ -80,16 +80,22 @@ impl Values {
         if self.0.iter().any(|value| value.section == section) {
             return;
         }
-        let with_default = |key: &&keys::Key| !matches!(key.default, "" | REQUIRED);
-        for key in known.keys.iter().chain(known.driver).filter(with_default) {
-            self.0.push(Effective {
-                section: section.to_owned(),
-                key: key.name.to_owned(),
-                shown: key.default.to_owned(),
-                place: None,
-                reference: None,
-            });
+        for key in known.keys.iter().chain(known.driver) {
+            if let Some(shown) = default_of(section, key) {
+                let (section, key) = (section.to_owned(), key.name.to_owned());
+                self.0.push(Effective { section, key, shown, place: None, reference: None });
+            }
         }
+    }
+
+    /// Everything, sections in the order in which the first level is documented.
+    pub(super) fn take(&mut self) -> Vec<Effective> {
+        let mut values = std::mem::take(&mut self.0);
+        values.sort_by_key(|value| {
+            let first = value.section.split('.').next().unwrap_or_default();
+            keys::TOP.iter().position(|key| key.name == first)
+        });
+        values
     }
 
     /// A value was found. Tables and lists have values of their own.
@@ -151,6 +157,16 @@ impl Values {
     fn find(&mut self, section: &str, key: &str) -> Option<&mut Effective> {
         self.0.iter_mut().find(|value| value.section == section && value.key == key)
     }
+}
+
+/// The default of a key, where it is a value and not a sentence.
+fn default_of(section: &str, key: &keys::Key) -> Option<String> {
+    if key.name == "kind" {
+        // Without a kind, the name of a connection is its kind.
+        return section.rsplit('.').next().map(quoted);
+    }
+    let is_value = format!("key = {}", key.default).parse::<toml::Table>().is_ok();
+    (is_value && key.default != REQUIRED).then(|| key.default.to_owned())
 }
 
 fn is_secret_name(key: &keys::Key) -> bool {

@@ -56,7 +56,10 @@ impl<'r, 'e> Section<'r, 'e> {
             is_broken: false,
             report,
         };
-        section.report.effective.open(path, known);
+        // What nobody has asked for, below the first level, is not there at all.
+        if value.is_some() || !path.contains('.') {
+            section.report.effective.open(path, known);
+        }
         if let Some(value) = value {
             match section.report.table(path, value) {
                 Some(table) => section.absorb(path, table, known),

@@ -18,11 +18,11 @@ use crate::task::TaskId;
 pub(super) struct TasksArguments {
     #[command(subcommand)]
     command: TasksCommand,
-    #[command(flatten)]
-    agent: AgentArguments,
     /// Print JSON, as the agent sends it
     #[arg(long, global = true)]
     json: bool,
+    #[command(flatten)]
+    agent: AgentArguments,
 }
 
 #[derive(Clone, Debug, Subcommand)]

@@ -8,7 +8,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::fail;
 use crate::cli::client::{AttemptView, Client, TaskView};
-use crate::cli::output::{self, plain, status_style};
+use crate::cli::output::{self, count, plain, status_style};
 use crate::cli::table::{Cell, Column, render, terminal_width, wrap};
 use crate::task::TaskId;
 
@@ -143,9 +143,9 @@ fn status(task: &TaskView) -> String {
 
 fn figures(task: &TaskView, rows: u64) -> String {
     format!(
-        "{} in {} files, {}, {} rows/s",
+        "{} in {}, {}, {} rows/s",
         HumanCount(rows),
-        task.parts().unwrap_or_default(),
+        count(task.parts().unwrap_or_default(), "file"),
         HumanBytes(task.bytes().unwrap_or_default()),
         HumanCount(task.rows_per_second() as u64),
     )

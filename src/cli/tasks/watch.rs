@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{fail, list};
 use crate::cli::client::{Client, ClientError, TaskView};
-use crate::cli::output::{self, plain, status_style};
+use crate::cli::output::{self, count, plain, status_style};
 use crate::task::TaskId;
 use crate::task_source::local::TaskState;
 
@@ -23,6 +23,8 @@ const AT_ONCE: usize = 16;
 const BARS: usize = 10;
 /// How long an agent may be away: a restart with its drain, and a little more.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Characters of the longest status.
+const STATUS_WIDTH: usize = 9;
 /// What a shell shows of a program that Ctrl-C has ended.
 const INTERRUPTED: u8 = 130;
 
@@ -68,7 +70,8 @@ pub(in crate::cli) async fn to_the_end(client: &Client, ids: Vec<String>, json: 
 }
 
 async fn follow(client: &Client, ids: Vec<String>, json: bool) -> Result<bool, ClientError> {
-    let mut screen = Screen::new(json);
+    let id_width = ids.iter().map(String::len).max().unwrap_or_default();
+    let mut screen = Screen::new(json, id_width);
     let mut open: Vec<Followed> = ids.into_iter().map(Followed::new).collect();
     let mut all_completed = true;
     let mut away_since: Option<Instant> = None;
@@ -137,13 +140,15 @@ struct Screen {
     bars: Option<MultiProgress>,
     shown: usize,
     has_complained: bool,
+    /// Characters of the longest id, so that what follows stands in a column.
+    id_width: usize,
 }
 
 impl Screen {
-    fn new(json: bool) -> Self {
+    fn new(json: bool, id_width: usize) -> Self {
         let on_terminal = std::io::stderr().is_terminal() && std::io::stdout().is_terminal() && !json;
         let bars = on_terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        Self { json, bars, shown: 0, has_complained: false }
+        Self { json, bars, shown: 0, has_complained: false, id_width }
     }
 
     fn show(&mut self, task: &mut Followed, view: &TaskView, json: &Value) {
@@ -164,17 +169,20 @@ impl Screen {
             return;
         }
         match &self.bars {
-            Some(bars) if view.has_ended() => bars.suspend(|| output::line(summary(view))),
+            Some(bars) if view.has_ended() => bars.suspend(|| output::line(summary(view, self.id_width).trim_end())),
             Some(bars) => {
                 if task.bar.is_none() && self.shown < BARS {
-                    task.bar = Some(bars.add(spinner()));
+                    let bar = bars.add(spinner());
+                    // Only now: before, it would draw by itself.
+                    bar.enable_steady_tick(Duration::from_millis(100));
+                    task.bar = Some(bar);
                     self.shown += 1;
                 }
                 if let Some(bar) = &task.bar {
-                    bar.set_message(live(view));
+                    bar.set_message(live(view, self.id_width));
                 }
             }
-            None if has_changed => output::line(summary(view)),
+            None if has_changed => output::line(summary(view, self.id_width).trim_end()),
             None => {}
         }
     }
@@ -197,20 +205,20 @@ fn spinner() -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
         bar.set_style(style);
     }
-    bar.enable_steady_tick(Duration::from_millis(100));
     bar
 }
 
 /// What a task does at this moment.
-fn live(task: &TaskView) -> String {
+fn live(task: &TaskView, id_width: usize) -> String {
     let status = if task.cancel_requested { "stopping" } else { &task.status };
-    let mut text = format!("{}  {status}", plain(&task.id));
+    let mut text = format!("{:id_width$}  {status:STATUS_WIDTH$}", plain(&task.id));
     if let (Some(rows), Some(bytes), Some(parts)) = (task.rows(), task.bytes(), task.parts()) {
         text += &format!(
-            "  {} rows  {}/s  {}  {parts} files",
+            "  {} rows  {}/s  {}  {}",
             HumanCount(rows),
             HumanCount(task.rows_per_second() as u64),
             HumanBytes(bytes),
+            count(parts, "file"),
         );
     } else if let Some(error) = task.last_error() {
         text += &format!("  try {} failed: {}", task.attempts.len(), plain(&error.message));
@@ -219,16 +227,17 @@ fn live(task: &TaskView) -> String {
 }
 
 /// A task at a change of its status, in one line.
-fn summary(task: &TaskView) -> String {
+fn summary(task: &TaskView, id_width: usize) -> String {
     let status = status_style(&task.status).apply_to(&task.status);
-    let mut text = format!("{}  {status}", plain(&task.id));
+    let padding = STATUS_WIDTH.saturating_sub(task.status.len());
+    let mut text = format!("{:id_width$}  {status}{:padding$}", plain(&task.id), "");
     match task.status.as_str() {
         "completed" => {
             text += &format!(
-                "  {} rows  {}  {} files",
+                "  {} rows  {}  {}",
                 HumanCount(task.rows().unwrap_or_default()),
                 HumanBytes(task.bytes().unwrap_or_default()),
-                task.parts().unwrap_or_default()
+                count(task.parts().unwrap_or_default(), "file")
             );
         }
         "failed" => {
