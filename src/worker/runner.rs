@@ -98,7 +98,7 @@ impl Runner {
         self.metrics.attempt_ended(&outcome, begun.elapsed());
         log(&lease, &outcome, begun.elapsed());
         self.remember(source.name(), &lease.task.id, &outcome);
-        finish(&lease, &outcome, source).await;
+        finish(&lease, &outcome, source, &self.shutdown).await;
     }
 
     fn remember(&self, source: &'static str, id: &TaskId, outcome: &Outcome) {
@@ -260,19 +260,31 @@ fn decide(lease: &Lease, ended: Result<Ended, Fault>) -> Option<Outcome> {
 }
 
 /// Records the outcome. A task source that does not answer is asked again for a while: an answer
-/// that was lost must be repeated, and never be replaced by another outcome.
-async fn finish(lease: &Lease, outcome: &Outcome, source: &dyn TaskSource) {
-    for failure in 1..=FINISH_TRIES {
-        match source.finish(lease, outcome).await {
+/// that was lost must be repeated, and never be replaced by another outcome. Where leases do not run
+/// out, it is asked for as long as the agent lives: a disk that is full for an hour would otherwise leave
+/// the task running for ever, without anybody who runs it.
+async fn finish(lease: &Lease, outcome: &Outcome, source: &dyn TaskSource, shutdown: &Shutdown) {
+    let mut failures = 0_u32;
+    loop {
+        let fault = match source.finish(lease, outcome).await {
             Ok(Finished::Recorded) => return,
             Ok(Finished::LeaseLost) => {
                 tracing::warn!(task.id = %lease.task.id, attempt = lease.attempt, "the lease was lost; the outcome was dropped");
                 return;
             }
-            Err(fault) => {
-                tracing::warn!(task.id = %lease.task.id, failure, error = fault.chain(), "outcome could not be recorded");
-                tokio::time::sleep(Backoff::TASK_SOURCE.wait(failure)).await;
-            }
+            Err(fault) => fault,
+        };
+        failures = failures.saturating_add(1);
+        tracing::warn!(task.id = %lease.task.id, failures, error = fault.chain(), "outcome could not be recorded");
+        if failures >= FINISH_TRIES && (source.leases_run_out() || shutdown.is_draining()) {
+            break;
+        }
+        let wait = Backoff::TASK_SOURCE.wait(failures);
+        if failures < FINISH_TRIES {
+            tokio::time::sleep(wait).await;
+        } else {
+            // Woken by a stop, it is tried once more.
+            let _woken = tokio::time::timeout(wait, shutdown.draining()).await;
         }
     }
     tracing::error!(task.id = %lease.task.id, attempt = lease.attempt, "outcome is not on record; the task will come back");
