@@ -276,6 +276,30 @@ print("moto", moto.__version__, "pyarrow", pyarrow.__version__, "duckdb", duckdb
       "fakesnow", metadata.version("fakesnow"))'
 }
 
+# ---- schemathesis: requests made up from the OpenAPI document -------------------------------------
+
+prepare_schemathesis() {
+    say "schemathesis"
+    local environment=$cache/schemathesis-venv stamp wanted
+    if ! have python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        lacks "python3 with its venv module, for schemathesis: the API is not held against its own document"
+        return
+    fi
+    stamp=$environment/requirements.installed
+    wanted=$(python3 --version && cat tests/contract/requirements.txt)
+    if [[ ! -e $stamp || $(<"$stamp") != "$wanted" ]]; then
+        rm -rf "$environment"
+        if ! { python3 -m venv "$environment" &&
+            "$environment/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/contract/requirements.txt; }; then
+            lacks "Python packages of tests/contract/requirements.txt (is the package index reachable?): the API is not held against its own document"
+            return
+        fi
+        printf '%s\n' "$wanted" >"$stamp"
+    fi
+    export TEST_SCHEMATHESIS=$environment/bin/schemathesis
+    "$TEST_SCHEMATHESIS" --version
+}
+
 # ---- Azurite: an emulator of Azure Blob Storage ---------------------------------------------------
 
 azurite_version=3.37.0
@@ -341,6 +365,7 @@ settle_postgres
 prepare_mariadb
 prepare_mysql
 prepare_python
+prepare_schemathesis
 prepare_azurite
 
 # In CI a server that is missing fails its tests; for people it skips them, and the summary says so.
@@ -348,7 +373,7 @@ if [[ ${CI:-} == true ]]; then export REQUIRE_SERVERS=1; fi
 
 if [[ $only_prepare == yes ]]; then
     summary
-    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_AZURITE; do
+    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_SCHEMATHESIS TEST_AZURITE; do
         if [[ -n ${!variable:-} ]]; then printf 'export %s=%q\n' "$variable" "${!variable}"; fi
     done
     exit 0

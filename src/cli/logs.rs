@@ -1,7 +1,7 @@
 //! `logs`: what an agent wrote down while it ran a task.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use console::Style;
@@ -16,6 +16,8 @@ use crate::task::TaskId;
 const PAGE: usize = 500;
 /// Time between two looks for new lines.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long an agent may be away: a restart with its drain, and a little more.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// What a shell shows of a program that Ctrl-C has ended.
 const INTERRUPTED: u8 = 130;
 
@@ -56,29 +58,36 @@ pub(super) async fn run(arguments: LogsArguments) -> ExitCode {
 }
 
 async fn show(client: &Client, arguments: &LogsArguments) -> Result<(), ClientError> {
-    let id = arguments.task.as_str();
     let mut after: Option<String> = None;
+    let mut away_since: Option<Instant> = None;
     loop {
-        // Asked before the lines: what was written before the end is in them.
-        let has_ended = if arguments.follow { client.task(id).await?.has_ended() } else { true };
-        loop {
-            let mut parameters = vec![("limit", PAGE.to_string())];
-            parameters.extend(after.as_ref().map(|after| ("after", after.clone())));
-            parameters.extend(arguments.attempt.map(|attempt| ("attempt", attempt.to_string())));
-            let page = client.logs(id, &parameters).await?;
-            let count = page.lines.len();
-            for line in page.lines {
-                print(client, line, arguments.json)?;
-            }
-            if let Some(next) = page.next.as_ref().and_then(cursor) {
+        let mut parameters = vec![("limit", PAGE.to_string())];
+        parameters.extend(after.as_ref().map(|after| ("after", after.clone())));
+        parameters.extend(arguments.attempt.map(|attempt| ("attempt", attempt.to_string())));
+        match client.logs(arguments.task.as_str(), &parameters).await {
+            Ok(page) => {
+                let count = page.lines.len();
+                for line in page.lines {
+                    print(client, line, arguments.json)?;
+                }
+                // Without one, the task has ended and there is no more.
+                let Some(next) = page.next.as_ref().and_then(cursor) else { return Ok(()) };
                 after = Some(next);
+                if count == PAGE {
+                    continue;
+                }
+                if !arguments.follow {
+                    return Ok(());
+                }
+                away_since = None;
             }
-            if count < PAGE {
-                break;
+            // An agent that restarts comes back, and has kept the lines.
+            Err(error) if arguments.follow && after.is_some() && error.may_pass() => {
+                if away_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                    return Err(error);
+                }
             }
-        }
-        if has_ended {
-            return Ok(());
+            Err(error) => return Err(error),
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -124,7 +124,8 @@ fn body(text: &str, format: Option<Format>) -> Result<Vec<u8>, String> {
 /// True for an object or an array of objects; `[` alone also begins a TOML section.
 fn looks_like_json(text: &str) -> bool {
     let text = text.trim_start();
-    text.starts_with('{') || text.strip_prefix('[').is_some_and(|rest| rest.trim_start().starts_with(['{', ']']))
+    text.starts_with('{')
+        || text.strip_prefix('[').is_some_and(|rest| rest.trim_start().starts_with(['{', ']']))
 }
 
 fn from_toml(text: &str) -> Result<Vec<u8>, String> {
@@ -157,7 +158,11 @@ fn table(accepted: &[Accepted]) -> String {
     const COLUMNS: [Column; 3] = [Column::text("ID"), Column::text("STATUS"), Column::text("")];
     let row = |task: &Accepted| {
         let note = if task.created { "" } else { "was there already" };
-        vec![Cell::from(&task.id_task), Cell::styled(&task.status, status_style(&task.status)), Cell::from(note)]
+        vec![
+            Cell::from(&task.id_task),
+            Cell::styled(&task.status, status_style(&task.status)),
+            Cell::from(note),
+        ]
     };
     render(&COLUMNS, &accepted.iter().map(row).collect::<Vec<_>>(), terminal_width())
 }

@@ -125,14 +125,16 @@ fn fit(columns: &[Column], shown: &mut Vec<(usize, usize)>, width: usize) {
         };
         let has_room = shown.iter().map(slack).sum::<usize>() >= excess;
         let last = shown.iter().enumerate().max_by_key(|(_, (index, _))| columns[*index].dispensable);
-        let can_leave_out = last.filter(|(_, (index, _))| columns[*index].dispensable > 0).map(|(place, _)| place);
+        let can_leave_out =
+            last.filter(|(_, (index, _))| columns[*index].dispensable > 0).map(|(place, _)| place);
         match can_leave_out {
             Some(place) if !has_room => {
                 shown.remove(place);
             }
             _ => {
                 // One character at a time from the widest, so that the widths even out.
-                let widest = shown.iter_mut().filter(|entry| slack(entry) > 0).max_by_key(|(_, width)| *width);
+                let widest =
+                    shown.iter_mut().filter(|entry| slack(entry) > 0).max_by_key(|(_, width)| *width);
                 let Some((_, widest)) = widest else { return };
                 *widest -= 1;
             }
@@ -190,7 +192,9 @@ mod tests {
 
     fn rows() -> Vec<Vec<Cell>> {
         vec![
-            ["orders", "completed", "1,200,000", "sales: SELECT * FROM orders WHERE year = 2026"].map(Cell::from).into(),
+            ["orders", "completed", "1,200,000", "sales: SELECT * FROM orders WHERE year = 2026"]
+                .map(Cell::from)
+                .into(),
             ["é", "queued", "", ""].map(Cell::from).into(),
         ]
     }

@@ -99,7 +99,13 @@ impl Values {
     }
 
     /// A value was found. Tables and lists have values of their own.
-    pub(super) fn found(&mut self, section: &str, key: &'static keys::Key, value: &Value, place: Option<Place>) {
+    pub(super) fn found(
+        &mut self,
+        section: &str,
+        key: &'static keys::Key,
+        value: &Value,
+        place: Option<Place>,
+    ) {
         let (shown, reference) = match &value.kind {
             ValueKind::String(text) if is_secret_name(key) => (STARS.to_owned(), reference_in(text)),
             ValueKind::String(text) => (shown_text(text), reference_in(text)),
@@ -137,9 +143,10 @@ impl Values {
     /// The value is the text of this one variable.
     pub(super) fn followed(&mut self, section: &str, key: &str, text: &str) {
         let Some(value) = self.find(section, key) else { return };
-        let is_one_variable = value.reference.as_deref().is_some_and(|reference| {
-            reference.starts_with("${env:") && value.shown == quoted(reference)
-        });
+        let is_one_variable = value
+            .reference
+            .as_deref()
+            .is_some_and(|reference| reference.starts_with("${env:") && value.shown == quoted(reference));
         if is_one_variable && value.shown != STARS {
             value.shown = shown_text(text);
         }
@@ -171,7 +178,8 @@ fn default_of(section: &str, key: &keys::Key) -> Option<String> {
 
 fn is_secret_name(key: &keys::Key) -> bool {
     let mut names = std::iter::once(&key.name).chain(key.also);
-    key.kind.contains("secret") || names.any(|name| keys::SECRETS.iter().any(|secret| normal(secret) == normal(name)))
+    key.kind.contains("secret")
+        || names.any(|name| keys::SECRETS.iter().any(|secret| normal(secret) == normal(name)))
 }
 
 /// The first reference of a text, as it was written.
@@ -184,15 +192,16 @@ fn reference_in(text: &str) -> Option<String> {
 /// A text as TOML, without passwords in URLs and connection strings.
 fn shown_text(text: &str) -> String {
     let plain = normal(text).replace(' ', "");
-    if ["password=", "pwd=", "accountkey=", "sharedaccesssignature=", "sig="].iter().any(|word| plain.contains(word)) {
+    if ["password=", "pwd=", "accountkey=", "sharedaccesssignature=", "sig="]
+        .iter()
+        .any(|word| plain.contains(word))
+    {
         return STARS.to_owned();
     }
     let Some((before, after)) = text.split_once("://") else { return quoted(text) };
     let authority = after.split(['/', '?', '#']).next().unwrap_or_default();
     match authority.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host))) {
-        Some((user, host)) => {
-            quoted(&format!("{before}://{user}:***@{host}{}", &after[authority.len()..]))
-        }
+        Some((user, host)) => quoted(&format!("{before}://{user}:***@{host}{}", &after[authority.len()..])),
         None => quoted(text),
     }
 }

@@ -63,7 +63,8 @@ fn best_key(report: &mut Report<'_>, value: Value) -> Option<Secret> {
     for (name, value) in written {
         let path = join(PATH, &name);
         let mut section = Section::open(report, &path, Some(value), Known::exactly(keys::API_KEY));
-        let count = section.parsed("scopes", "scopes", scopes).map_or(Scope::ALL.len(), |scopes| scopes.len());
+        let count =
+            section.parsed("scopes", "scopes", scopes).map_or(Scope::ALL.len(), |scopes| scopes.len());
         let Some(key) = section.secret("key") else { continue };
         if best.as_ref().is_none_or(|(most, _)| count > *most) {
             best = Some((count, key));

@@ -73,7 +73,8 @@ pub fn load(
     overrides: &Overrides,
     environment: &Environment,
 ) -> Result<(Config, Option<PathBuf>, Vec<Warning>), Problems> {
-    load_with(explicit, overrides, environment, |_report| ()).map(|(config, file, warnings, ())| (config, file, warnings))
+    load_with(explicit, overrides, environment, |_report| ())
+        .map(|(config, file, warnings, ())| (config, file, warnings))
 }
 
 /// The same; `also` takes what else is wanted of the proof.
@@ -102,7 +103,8 @@ pub fn parse(
     environment: &Environment,
 ) -> Result<(Config, Vec<Warning>), Problems> {
     let file = File { text, origin, is_exposed: false };
-    assemble(Some(file), overrides, environment, |_report| ()).map(|(config, warnings, ())| (config, warnings))
+    assemble(Some(file), overrides, environment, |_report| ())
+        .map(|(config, warnings, ())| (config, warnings))
 }
 
 struct File<'a> {

@@ -141,11 +141,20 @@ mod tests {
 
     #[test]
     fn the_exit_code_says_whose_turn_it_is() {
-        for (status, expected) in
-            [(400, WRONG_INPUT), (401, REFUSED), (404, REFUSED), (409, REFUSED), (422, WRONG_INPUT), (503, UNREACHABLE)]
-        {
+        for (status, expected) in [
+            (400, WRONG_INPUT),
+            (401, REFUSED),
+            (404, REFUSED),
+            (409, REFUSED),
+            (422, WRONG_INPUT),
+            (503, UNREACHABLE),
+        ] {
             let error = ClientError::Refused(Box::new(Refusal { status, ..Refusal::default() }));
-            assert_eq!(format!("{:?}", error.exit_code()), format!("{:?}", ExitCode::from(expected)), "{status}");
+            assert_eq!(
+                format!("{:?}", error.exit_code()),
+                format!("{:?}", ExitCode::from(expected)),
+                "{status}"
+            );
         }
     }
 }

@@ -100,7 +100,11 @@ impl Client {
         self.http.request(method, url)
     }
 
-    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder, doing: &str) -> Result<T, ClientError> {
+    async fn answer<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        doing: &str,
+    ) -> Result<T, ClientError> {
         let response = request.send().await.map_err(|error| self.unreachable(doing, &error))?;
         let status = response.status();
         let is_problem =

@@ -9,8 +9,8 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use url::{Host, Url};
 
-use super::failure::ClientError;
 use super::Client;
+use super::failure::ClientError;
 use crate::cli::output;
 use crate::config::{Environment, Secret, local_agent};
 
@@ -62,8 +62,9 @@ impl AgentArguments {
         }
         let mut headers = HeaderMap::new();
         if let Some(key) = key {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
-                .map_err(|_| ClientError::Setup("the API key has characters that no header can have".into()))?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_| {
+                ClientError::Setup("the API key has characters that no header can have".into())
+            })?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
@@ -80,9 +81,9 @@ impl AgentArguments {
         if let Some(file) = &self.ca_certificate {
             builder = builder.tls_certs_merge(certificates(file)?);
         }
-        let http = builder
-            .build()
-            .map_err(|error| ClientError::Setup(format!("set up the HTTP client: {}", super::chain(&error))))?;
+        let http = builder.build().map_err(|error| {
+            ClientError::Setup(format!("set up the HTTP client: {}", super::chain(&error)))
+        })?;
         Ok(Client::of(http, base))
     }
 
@@ -146,9 +147,8 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 fn read_key(file: &Path) -> Result<Secret, ClientError> {
-    let wrong = |reason: String| {
-        ClientError::Setup(format!("read the API key from {}: {reason}", file.display()))
-    };
+    let wrong =
+        |reason: String| ClientError::Setup(format!("read the API key from {}: {reason}", file.display()));
     let length = fs::metadata(file).map_err(|error| wrong(error.to_string()))?.len();
     if length > LONGEST_KEY_FILE {
         return Err(wrong("the file is too long for a key".into()));
@@ -162,9 +162,8 @@ fn read_key(file: &Path) -> Result<Secret, ClientError> {
 }
 
 fn certificates(file: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
-    let wrong = |reason: String| {
-        ClientError::Setup(format!("read the certificates of {}: {reason}", file.display()))
-    };
+    let wrong =
+        |reason: String| ClientError::Setup(format!("read the certificates of {}: {reason}", file.display()));
     let pem = fs::read(file).map_err(|error| wrong(error.to_string()))?;
     match reqwest::Certificate::from_pem_bundle(&pem) {
         Ok(found) if found.is_empty() => Err(wrong("there is none in it; expected PEM".into())),
@@ -177,7 +176,8 @@ fn certificates(file: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
 mod tests {
     use super::*;
 
-    const NONE: AgentArguments = AgentArguments { url: None, api_key_file: None, ca_certificate: None, config: None };
+    const NONE: AgentArguments =
+        AgentArguments { url: None, api_key_file: None, ca_certificate: None, config: None };
 
     fn reach(arguments: &AgentArguments, environment: &Environment) -> (String, Option<String>) {
         let Reach { base, key } = arguments.reach(environment).unwrap();
@@ -189,7 +189,8 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("reach-{}", uuid::Uuid::new_v4()));
         fs::create_dir(&folder).unwrap();
         let file = folder.join("configuration.toml");
-        fs::write(&file, "[server]\nport = 7001\n[server.api_keys.a]\nkey = \"of-the-configuration\"\n").unwrap();
+        fs::write(&file, "[server]\nport = 7001\n[server.api_keys.a]\nkey = \"of-the-configuration\"\n")
+            .unwrap();
         let environment = Environment::of([("X", "")]).with_directory(&folder);
         let of_file = Some("of-the-configuration".to_owned());
         assert_eq!(reach(&NONE, &environment), ("http://127.0.0.1:7001/".into(), of_file.clone()));

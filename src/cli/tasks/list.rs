@@ -127,9 +127,15 @@ mod tests {
 
     #[test]
     fn ages_are_short() {
-        for (seconds, expected) in
-            [(-5, "0s"), (59, "59s"), (60, "1m"), (3599, "59m"), (7200, "2h"), (172_799, "47h"), (172_800, "2d")]
-        {
+        for (seconds, expected) in [
+            (-5, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (3599, "59m"),
+            (7200, "2h"),
+            (172_799, "47h"),
+            (172_800, "2d"),
+        ] {
             assert_eq!(age(seconds), expected);
         }
     }

@@ -87,7 +87,8 @@ async fn change(client: &Client, ids: &[TaskId], json: bool, change: Change) -> 
     for (id, answer) in ids.iter().zip(answers) {
         match answer {
             Ok(task) if json => {
-                let asked = json!({"id": task.id, "status": task.status, "cancel_requested": task.cancel_requested});
+                let asked =
+                    json!({"id": task.id, "status": task.status, "cancel_requested": task.cancel_requested});
                 output::line(asked);
             }
             Ok(task) => output::line(format_args!("{id}  {}", outcome(&task, change))),

@@ -52,7 +52,8 @@ fn text(task: &TaskView, width: Option<usize>) -> String {
         let label = format!("{label:LABEL$}");
         let room = width.map_or(usize::MAX, |width| width.saturating_sub(LABEL + 1).max(20));
         for (index, line) in wrap(&plain(value), room).iter().enumerate() {
-            let label = if index == 0 { Style::new().bold().apply_to(&label).to_string() } else { " ".repeat(LABEL) };
+            let label =
+                if index == 0 { Style::new().bold().apply_to(&label).to_string() } else { " ".repeat(LABEL) };
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{label} {line}");
         }

@@ -40,7 +40,9 @@ pub(super) async fn run(client: &Client, arguments: WatchArguments, json: bool) 
     if ids.is_empty() {
         for state in [TaskState::Running, TaskState::Queued] {
             match list::collect(client, Some(state.as_str()), usize::MAX).await {
-                Ok((tasks, _)) => ids.extend(tasks.iter().filter_map(|task| task["id"].as_str().map(str::to_owned))),
+                Ok((tasks, _)) => {
+                    ids.extend(tasks.iter().filter_map(|task| task["id"].as_str().map(str::to_owned)))
+                }
                 Err(error) => return fail(&error),
             }
         }
@@ -169,7 +171,9 @@ impl Screen {
             return;
         }
         match &self.bars {
-            Some(bars) if view.has_ended() => bars.suspend(|| output::line(summary(view, self.id_width).trim_end())),
+            Some(bars) if view.has_ended() => {
+                bars.suspend(|| output::line(summary(view, self.id_width).trim_end()))
+            }
             Some(bars) => {
                 if task.bar.is_none() && self.shown < BARS {
                     let bar = bars.add(spinner());
