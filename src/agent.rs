@@ -116,6 +116,7 @@ impl Agent {
             shutdown: shutdown.clone(),
             default_format: config.transfer.format,
             max_body_bytes: config.server.max_body_bytes,
+            max_watchers: api::MAX_WATCHERS,
             access: Access::new(&config.server),
         });
         let close_api = CancellationToken::new();

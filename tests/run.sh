@@ -5,6 +5,7 @@
 #   tests/run.sh                        everything
 #   tests/run.sh --without-matrix       one PostgreSQL version only
 #   tests/run.sh --only-prepare         install and find, run nothing
+#   tests/run.sh --soak 5               and then the soak of tests/soak for five minutes
 #   tests/run.sh -- --test suite s3     everything after -- goes to `cargo test`
 #
 # docs/TESTING.md has the variables that this script reads and exports.
@@ -12,14 +13,16 @@ set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' tests/run.sh; }
+usage() { sed -n '2,10s/^# \{0,1\}//p' tests/run.sh; }
 
 matrix=yes
 only_prepare=no
+soak_minutes=""
 while (($# > 0)); do
     case $1 in
         --without-matrix) matrix=no ;;
         --only-prepare) only_prepare=yes ;;
+        --soak) soak_minutes=${2:?--soak needs a number of minutes} && shift ;;
         -h | --help) usage && exit 0 ;;
         --) shift && break ;;
         *) printf 'tests/run.sh: unknown argument %s\n\n' "$1" >&2 && usage >&2 && exit 2 ;;
@@ -382,6 +385,16 @@ fi
 say "cargo test"
 status=0
 cargo test --locked "$@" || status=$?
+
+if [[ -n $soak_minutes ]] && ((status == 0)); then
+    say "soak, $soak_minutes minutes"
+    if [[ -z ${TEST_PYTHON:-} || -z ${TEST_POSTGRES_BIN:-} ]]; then
+        lacks "the Python environment or PostgreSQL: the soak"
+        if [[ -n ${REQUIRE_SERVERS:-} ]]; then status=1; fi
+    else
+        "$TEST_PYTHON" tests/soak/run.py --minutes "$soak_minutes" || status=$?
+    fi
+fi
 summary
 if ((status != 0)); then say "Tests failed (exit status $status)"; fi
 exit "$status"

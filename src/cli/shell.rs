@@ -27,7 +27,16 @@ pub(super) fn completion(arguments: &CompletionArguments) -> ExitCode {
     let mut command = Cli::command();
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut command, name, &mut script);
+    if arguments.shell == Shell::Bash {
+        // The generator cuts names at their hyphens, and finds nothing below the first level then: it is
+        // given a name without, which the script then registers for the real one.
+        let plain = name.replace('-', "_");
+        clap_complete::generate(Shell::Bash, &mut command, plain.as_str(), &mut script);
+        let text = String::from_utf8_lossy(&script);
+        script = text.replace(&format!(" {plain}\n"), &format!(" {name}\n")).into_bytes();
+    } else {
+        clap_complete::generate(arguments.shell, &mut command, name, &mut script);
+    }
     output::bytes(&script);
     ExitCode::SUCCESS
 }

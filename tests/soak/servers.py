@@ -155,7 +155,16 @@ class Store:
         except OSError:
             return False
 
-    def request(self, method, path):
+    def request(self, method, path, tries=10):
+        """Status and body. The emulator answers 500 now and then when others change what it lists."""
+        while True:
+            status, body = self._try(method, path)
+            tries -= 1
+            if status < 500 or tries == 0:
+                return status, body
+            time.sleep(0.2)
+
+    def _try(self, method, path):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             # Any will do: it only says which service is meant.

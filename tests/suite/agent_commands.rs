@@ -299,9 +299,14 @@ async fn every_shell_gets_a_completion_script_and_the_manual_has_every_command()
         let finished = place.run(&["completion", shell]).await;
         assert_ends(&finished, 0, &["submit", "watch", "api-key-file"]);
     }
-    let script = "source <(data-exchange-agent completion bash) && \
-                  COMP_WORDS=(data-exchange-agent tasks wa) COMP_CWORD=2 && \
-                  _data__exchange__agent data-exchange-agent wa tasks && echo \"${COMPREPLY[@]}\"";
+    // As bash does when somebody presses the tabulator.
+    let script = r#"
+        source <(data-exchange-agent completion bash)
+        [[ $(complete -p data-exchange-agent) =~ -F\ ([^ ]+) ]] && function=${BASH_REMATCH[1]}
+        COMP_WORDS=(data-exchange-agent tasks wa) COMP_CWORD=2
+        $function data-exchange-agent wa tasks
+        echo "${COMPREPLY[@]}"
+    "#;
     let finished = place.shell(script, &[]).await;
     assert_eq!((finished.code, finished.stdout.trim()), (Some(0), "watch"), "{finished:?}");
     assert_ends(&place.run(&["completion", "fsih"]).await, 2, &["'fish'"]);

@@ -14,6 +14,7 @@ mod agent_snowflake_load;
 mod agent_start;
 mod agent_stop;
 mod agent_transfer;
+mod agent_watchers;
 mod azure_destination;
 mod command_line_guide;
 mod destinations;
