@@ -148,6 +148,7 @@ impl Agent {
             default_format: config.transfer.format,
             max_body_bytes: config.server.max_body_bytes,
             doors: doors.clone(),
+            max_watchers: api::MAX_WATCHERS,
         });
         let close_api = CancellationToken::new();
         let api =

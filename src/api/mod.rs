@@ -61,7 +61,7 @@ use crate::telemetry::{LogControl, Metrics};
 use crate::worker::Pool;
 
 /// Streams of events that are open at the same time; more would take all connections.
-const MAX_WATCHERS: usize = 256;
+pub const MAX_WATCHERS: usize = 600;
 
 /// Everything that the API shows and steers.
 pub struct ApiState {
@@ -89,6 +89,8 @@ pub struct ApiState {
     pub default_format: FileFormat,
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
+    /// Streams of events that are open at the same time.
+    pub max_watchers: usize,
     /// Who may do what.
     pub doors: Doors,
 }
@@ -111,9 +113,9 @@ pub fn router(state: ApiState) -> Router {
     let document = openapi().to_json().expect("the document is made of texts and numbers");
     let doors = state.doors.clone();
     let shared = Shared {
-        agent: state,
         connections: health::ConnectionChecks::default(),
-        watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
+        watchers: Arc::new(Semaphore::new(state.max_watchers)),
+        agent: state,
         large_bodies: Arc::new(Semaphore::new(1)),
         openapi: Bytes::from(document),
     };

@@ -15,6 +15,7 @@ use futures::future::join_all;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
+use super::output::{self, say};
 use crate::agent;
 use crate::config;
 use crate::config::{Config, Environment, Overrides, SourceConnection};
@@ -91,9 +92,9 @@ pub(super) async fn run(arguments: CheckArguments) -> ExitCode {
         shutdown.finished(Duration::from_secs(5)).await;
     }
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&findings).expect("texts and numbers"));
+        say!("{}", serde_json::to_string_pretty(&findings).expect("texts and numbers"));
     } else {
-        print!("{}", table(&findings));
+        output::write(&table(&findings));
     }
     match (config, findings.iter().all(|finding| finding.ok)) {
         (None, _) => ExitCode::from(super::CANNOT_START),

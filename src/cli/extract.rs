@@ -9,6 +9,7 @@ use indicatif::{HumanBytes, HumanCount};
 use tokio_util::sync::CancellationToken;
 
 use super::CommonArguments;
+use super::output::say;
 use super::progress::Bar;
 use crate::agent::{self, explained};
 use crate::config::{
@@ -219,13 +220,13 @@ async fn extract(
 
 fn print(receipt: &Receipt, json: bool) {
     if json {
-        println!("{}", serde_json::to_string(receipt).expect("a receipt is made of texts and numbers"));
+        say!("{}", serde_json::to_string(receipt).expect("a receipt is made of texts and numbers"));
         return;
     }
     for file in &receipt.files {
-        println!("{}  {} rows  {}", file.location, HumanCount(file.rows), HumanBytes(file.bytes));
+        say!("{}  {} rows  {}", file.location, HumanCount(file.rows), HumanBytes(file.bytes));
     }
-    println!("{}", summary(receipt));
+    say!("{}", summary(receipt));
 }
 
 /// Files, rows, size and rate in one line.

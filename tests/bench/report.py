@@ -71,12 +71,23 @@ def _submit(rows):
     return lines
 
 
+def _watchers(rows):
+    lines = ["| | wall s | slower % | client CPU s | peak RSS MB |", "|---|---|---|---|---|"]
+    for row in rows:
+        median = {field: _median([run[field] for run in row["runs"]]) for field in row["runs"][0]}
+        lines.append(
+            f"| {row['name']} | {_number(median['wall'], 2)} | {_number(row.get('slower'), 1, 0.01)} |"
+            f" {_number(median['cpu'], 2)} | {_number(median['peak_rss'], 0, 1e6)} |"
+        )
+    return lines
+
+
 def _idle(rows):
     lines = ["| start to first answer, ms | idle RSS MB |", "|---|---|"]
     return lines + [f"| {row['start_ms']:.0f} | {row['rss'] / 1e6:.1f} |" for row in rows]
 
 
-TABLES = {"transfers": _transfers, "memory": _memory, "submit": _submit, "idle": _idle}
+TABLES = {"transfers": _transfers, "memory": _memory, "submit": _submit, "watchers": _watchers, "idle": _idle}
 
 
 def section(content):

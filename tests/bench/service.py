@@ -22,14 +22,14 @@ START_LIMIT = 20.0
 class Service:
     """The agent's server with a private configuration and an empty queue."""
 
-    def __init__(self, program, database, store, folder):
+    def __init__(self, program, database, store, folder, workers=4):
         self.folder = tempfile.mkdtemp(prefix="bench-agent-", dir=folder)
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             self.port = listener.getsockname()[1]
         self.configuration = os.path.join(self.folder, "configuration.toml")
         with open(os.open(self.configuration, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
-            file.write(self._settings(database, store))
+            file.write(self._settings(database, store, workers))
         self.command = [program, "--config", self.configuration, "--port", str(self.port)]
         self.log = os.path.join(self.folder, "log")
         begun = time.monotonic()
@@ -45,10 +45,11 @@ class Service:
             raise
         self.start_seconds = time.monotonic() - begun
 
-    def _settings(self, database, store):
+    def _settings(self, database, store, workers):
         quoted = json.dumps  # TOML's basic strings take JSON's escapes
         lines = [
             "[application]",
+            f"workers = {workers}",
             f"data_directory = {quoted(os.path.join(self.folder, 'data'))}",
             "[server]",
             'host = "127.0.0.1"',

@@ -19,6 +19,7 @@ import service
 import store as stores
 import tools
 import verify
+import watchers as watching
 
 
 def say(text):
@@ -271,6 +272,17 @@ def submit(given, server, store, work):
     }
 
 
+def watchers(given, server, store, work):
+    """What clients that watch cost a task that runs."""
+    agent_or_failure(given)
+    facts = load(server, "lineitem", round(given.rows * 1e6), databases.lineitem_sql)
+    return {
+        "title": f"`lineitem`, {facts['rows']:,} rows, to local files, while clients watch",
+        "kind": "watchers",
+        "rows": watching.compare(given.agent, server, given.work, facts["table"], given.rounds),
+    }
+
+
 def idle(given, server, store, work):
     agent_or_failure(given)
     start, resident, command = service.start_and_idle(given.agent, server, given.work)
@@ -288,5 +300,6 @@ MODES = {
     "s3": s3,
     "memory": memory,
     "submit": submit,
+    "watchers": watchers,
     "idle": idle,
 }

@@ -4,6 +4,8 @@
 mod agent_check;
 mod agent_clouds;
 mod agent_command_line;
+mod agent_commands;
+mod agent_contract;
 mod agent_control;
 mod agent_crash;
 mod agent_faults;
@@ -13,7 +15,9 @@ mod agent_snowflake_load;
 mod agent_start;
 mod agent_stop;
 mod agent_transfer;
+mod agent_watchers;
 mod azure_destination;
+mod command_line_guide;
 mod destinations;
 mod docker;
 mod gcs_destination;

@@ -50,6 +50,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// In a cause of a fault: must never be seen by a caller.
 const SERVER_TEXT: &str = "password=hunter2";
 const MAX_BODY_BYTES: usize = 1 << 20;
+/// Few, because both ends of each are in this process.
+const MAX_WATCHERS: usize = 16;
 
 /// A database in which every query waits for ever, so that its tasks run until they are cancelled.
 struct Endless {
@@ -157,6 +159,7 @@ impl Agent {
             default_format: FileFormat::Parquet,
             max_body_bytes: MAX_BODY_BYTES,
             doors: access.into(),
+            max_watchers: MAX_WATCHERS,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
