@@ -25,7 +25,7 @@ use crate::destination::s3::S3Destination;
 use crate::destination::snowflake_stage::SnowflakeStageDestination;
 use crate::fault::Fault;
 use crate::shutdown::Shutdown;
-use crate::snowflake::Client;
+use crate::snowflake::Clients;
 use crate::source::Source;
 use crate::source::mysql::Mysql;
 use crate::source::postgres::Postgres;
@@ -63,6 +63,7 @@ pub struct Agent {
     address: SocketAddr,
     queue: LocalQueue,
     queue_tasks: Shutdown,
+    snowflake: Clients,
     shutdown: Shutdown,
     api: JoinHandle<std::io::Result<()>>,
     close_api: CancellationToken,
@@ -74,7 +75,8 @@ impl Agent {
     /// died before are leased at once.
     pub async fn start(config: Config, mode: Mode) -> anyhow::Result<Self> {
         let shutdown = Shutdown::new();
-        let catalog = Arc::new(catalog(&config, &shutdown).await?);
+        let snowflake = Clients::new(&shutdown);
+        let catalog = Arc::new(catalog(&config, &snowflake, &shutdown).await?);
         check_memory(&config, catalog.destinations().map(|(_, _, destination)| destination))?;
 
         // Bound before the queue is opened: a second agent on the same port changes nothing.
@@ -105,7 +107,7 @@ impl Agent {
             once: mode == Mode::Once,
         };
         let mut task_sources: Vec<Arc<dyn TaskSource>> = vec![Arc::new(queue.clone())];
-        task_sources.extend(remote_task_sources(&config, &catalog, &shutdown)?);
+        task_sources.extend(remote_task_sources(&config, &catalog, &snowflake, &shutdown)?);
         let pool = Pool::start(settings, task_sources.clone(), &runner, &shutdown);
 
         let router = api::router(ApiState {
@@ -130,6 +132,7 @@ impl Agent {
             address,
             queue,
             queue_tasks,
+            snowflake,
             shutdown,
             api,
             close_api,
@@ -184,6 +187,8 @@ impl Agent {
         if tokio::time::timeout(API_LIMIT, self.api).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
+        // Tasks, the queue in Snowflake and the checks of the API have used them until here.
+        self.snowflake.close().await;
         self.queue.close().await;
         self.queue_tasks.finished(API_LIMIT).await;
         tracing::info!("the agent has stopped");
@@ -192,7 +197,7 @@ impl Agent {
 }
 
 /// Every configured connection, by name.
-async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
+async fn catalog(config: &Config, snowflake: &Clients, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
     let mut catalog = Catalog::new();
     for (name, connection) in &config.sources {
         let source = source(connection.clone(), shutdown).map_err(explained);
@@ -200,7 +205,7 @@ async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog
         catalog.add_source(name, info(connection), source);
     }
     for (name, connection) in &config.targets {
-        let destination = destination(connection, shutdown).await.map_err(explained);
+        let destination = destination(connection, snowflake, shutdown).await.map_err(explained);
         let destination = destination.with_context(|| format!("connections.target.{name}"))?;
         catalog.add_destination(name, connection.kind(), destination);
     }
@@ -239,6 +244,7 @@ fn info(connection: &SourceConnection) -> SourceInfo {
 /// The adapter of a target connection: the registry of destinations.
 pub async fn destination(
     connection: &TargetConnection,
+    snowflake: &Clients,
     shutdown: &Shutdown,
 ) -> Result<Arc<dyn Destination>, Fault> {
     Ok(match connection {
@@ -247,7 +253,7 @@ pub async fn destination(
         TargetConnection::Gcs(config) => Arc::new(GcsDestination::new(config, shutdown)?),
         TargetConnection::AzureBlob(config) => Arc::new(AzureBlobDestination::new(config, shutdown)?),
         TargetConnection::Snowflake(config) => {
-            let client = Client::new(config.connection.clone(), shutdown)?;
+            let client = snowflake.client(&config.connection)?;
             let control_table = config.load_control_table.clone();
             Arc::new(SnowflakeStageDestination::new(client, shutdown)?.with_control_table(control_table))
         }
@@ -258,6 +264,7 @@ pub async fn destination(
 fn remote_task_sources(
     config: &Config,
     catalog: &Arc<Catalog>,
+    snowflake: &Clients,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Vec<Arc<dyn TaskSource>>> {
     let read: ReadTask = {
@@ -271,8 +278,9 @@ fn remote_task_sources(
         sources.push(Arc::new(source.context("task_source.api")?));
     }
     if let Some(settings) = &config.task_sources.snowflake {
-        let source = SnowflakeQueue::new(settings, affinity, read, shutdown).map_err(explained);
-        sources.push(Arc::new(source.context("task_source.snowflake_stored_procedure")?));
+        let client = snowflake.client(&settings.connection).map_err(|error| explained(error.into()));
+        let client = client.context("task_source.snowflake_stored_procedure")?;
+        sources.push(Arc::new(SnowflakeQueue::new(client, settings, affinity, read, shutdown)));
     }
     Ok(sources)
 }
