@@ -87,11 +87,7 @@ pub trait Destination: Send + Sync {
     /// each attempt, before the source is asked for anything. Changes nothing that was not asked for.
     ///
     /// `None` where that cannot be known; then the attempt is repeated as a whole.
-    async fn recorded(
-        &self,
-        task: &TaskId,
-        destination: &DestinationSpec,
-    ) -> Result<Option<Receipt>, Fault> {
+    async fn recorded(&self, task: &TaskId, destination: &DestinationSpec) -> Result<Option<Receipt>, Fault> {
         let _nothing_is_recorded = (task, destination);
         Ok(None)
     }

@@ -92,11 +92,7 @@ impl Destination for SnowflakeStageDestination {
         NonZeroU64::new((BLOCK_BYTES as u64).saturating_mul(MAX_BLOCKS))
     }
 
-    async fn recorded(
-        &self,
-        task: &TaskId,
-        destination: &DestinationSpec,
-    ) -> Result<Option<Receipt>, Fault> {
+    async fn recorded(&self, task: &TaskId, destination: &DestinationSpec) -> Result<Option<Receipt>, Fault> {
         let Some(spec) = &destination.load else { return Ok(None) };
         let location = stage(&destination.path)?;
         let identity =

@@ -117,3 +117,29 @@ impl LoadKey<'_> {
         .bind(self.table.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_control_table_is_the_one_of_the_setup() {
+        let setup = include_str!("../../../docs/snowflake/setup.sql");
+        let (_, rest) = setup.split_once(&format!("CREATE TABLE IF NOT EXISTS {DEFAULT_NAME} (\n")).unwrap();
+        let (documented, _) = rest.split_once("\n) COMMENT").unwrap();
+        let column =
+            |line: &str| line.split(" COMMENT '").next().unwrap().trim().trim_end_matches(',').to_owned();
+        let documented: Vec<String> = documented.lines().map(column).collect();
+        let name = QualifiedName { database: "D".into(), schema: "S".into(), table: DEFAULT_NAME.into() };
+        let made = create_sql(&name);
+        let (_, rest) = made.split_once(" (").unwrap();
+        let (made, _) = rest.split_once(") COMMENT").unwrap();
+        assert_eq!(made.split(", ").collect::<Vec<_>>(), documented);
+        assert!(documented.len() > 10, "{documented:?}");
+        let grant =
+            format!("GRANT SELECT, INSERT, UPDATE ON TABLE {DEFAULT_NAME} TO ROLE DATA_EXCHANGE_AGENT;");
+        assert!(setup.contains(&grant));
+        let teardown = include_str!("../../../docs/snowflake/teardown.sql");
+        assert!(teardown.contains(&format!("DROP TABLE IF EXISTS {DEFAULT_NAME};")));
+    }
+}

@@ -199,7 +199,8 @@ impl Load<'_> {
     }
 
     fn miscounted(&self, into: &QualifiedName, rows: u64, what: &str) -> Fault {
-        let action = format!("load into table {into}: {} rows were written and {rows} {what}", self.job.rows());
+        let action =
+            format!("load into table {into}: {} rows were written and {rows} {what}", self.job.rows());
         Fault::new(FaultKind::Data, action).remedy(
             "Nothing was committed. Look whether somebody has changed the files on the stage, then retry the task.",
         )
