@@ -14,7 +14,7 @@
 //! span                          seconds from the first pull to the last completion
 //! decrypt <path> <folder>       the files below <path> of the stage, as their readers get them
 //! ```
-#![expect(dead_code, reason = "the support of all tests is compiled, and this needs a corner of it")]
+#![expect(dead_code, unused_imports, reason = "this needs a corner of what supports all tests")]
 #![expect(clippy::print_stdout, reason = "it answers the benchmark on its standard output")]
 
 #[path = "../support/mod.rs"]
@@ -26,7 +26,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
 
 use self::support::snowflake::SnowflakeDouble;
 use self::support::snowflake::queue::{Queue, State, Version};
@@ -61,8 +60,9 @@ async fn main() {
     println!("listening on {}", double.address());
 
     let mut reported = Reported::default();
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(line) = lines.next_line().await.expect("standard input is text") {
+    let mut lines = std::io::stdin().lines();
+    while let Some(line) = tokio::task::block_in_place(|| lines.next()) {
+        let line = line.expect("standard input is text");
         let mut words = line.splitn(3, ' ');
         let mut word = || words.next().unwrap_or_default();
         let answer = match word() {
