@@ -31,7 +31,7 @@ use crate::history::{History, mirror};
 use crate::idle::idle;
 use crate::reload::Reload;
 use crate::shutdown::Shutdown;
-use crate::snowflake::Client;
+use crate::snowflake::Clients;
 use crate::source::Source;
 use crate::source::mysql::Mysql;
 use crate::source::postgres::Postgres;
@@ -70,6 +70,7 @@ pub struct Agent {
     queue: LocalQueue,
     history: History,
     queue_tasks: Shutdown,
+    snowflake: Clients,
     shutdown: Shutdown,
     api: JoinHandle<std::io::Result<()>>,
     close_api: CancellationToken,
@@ -83,7 +84,8 @@ impl Agent {
     /// died before are leased at once.
     pub async fn start(config: Config, mode: Mode) -> anyhow::Result<Self> {
         let shutdown = Shutdown::new();
-        let catalog = Arc::new(catalog(&config, &shutdown).await?);
+        let snowflake = Clients::new(&shutdown);
+        let catalog = Arc::new(catalog(&config, &snowflake, &shutdown).await?);
         let memory_planned =
             check_memory(&config, catalog.destinations().map(|(_, _, destination)| destination))?;
         let memory_limit = config.application.memory_limit.map(NonZeroU64::get);
@@ -129,7 +131,7 @@ impl Agent {
             guards: guards.clone(),
         };
         let mut task_sources: Vec<Arc<dyn TaskSource>> = vec![Arc::new(queue.clone())];
-        task_sources.extend(remote_task_sources(&config, &catalog, &metrics, &shutdown)?);
+        task_sources.extend(remote_task_sources(&config, &catalog, &snowflake, &metrics, &shutdown)?);
         let pool = Pool::start(settings, task_sources.clone(), &runner, &shutdown);
 
         let doors = Doors::from(Access::new(&config.server));
@@ -175,6 +177,7 @@ impl Agent {
             queue,
             history,
             queue_tasks,
+            snowflake,
             shutdown,
             api,
             close_api,
@@ -249,6 +252,8 @@ impl Agent {
         if tokio::time::timeout(API_LIMIT, self.api).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
+        // Tasks, the queue in Snowflake and the checks of the API have used them until here.
+        self.snowflake.close().await;
         self.queue.close().await;
         self.history.close().await;
         self.queue_tasks.finished(API_LIMIT).await;
@@ -295,7 +300,7 @@ fn written_places(config: &Config) -> Vec<(String, PathBuf)> {
 }
 
 /// Every configured connection, by name.
-async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
+async fn catalog(config: &Config, snowflake: &Clients, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
     let mut catalog = Catalog::new();
     for (name, connection) in &config.sources {
         let source = source(connection.clone(), shutdown).map_err(explained);
@@ -303,7 +308,7 @@ async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog
         catalog.add_source(name, info(connection), source);
     }
     for (name, connection) in &config.targets {
-        let destination = destination(connection, shutdown).await.map_err(explained);
+        let destination = destination(connection, snowflake, shutdown).await.map_err(explained);
         let destination = destination.with_context(|| format!("connections.target.{name}"))?;
         catalog.add_destination(name, connection.kind(), destination);
     }
@@ -342,6 +347,7 @@ fn info(connection: &SourceConnection) -> SourceInfo {
 /// The adapter of a target connection: the registry of destinations.
 pub async fn destination(
     connection: &TargetConnection,
+    snowflake: &Clients,
     shutdown: &Shutdown,
 ) -> Result<Arc<dyn Destination>, Fault> {
     Ok(match connection {
@@ -350,7 +356,7 @@ pub async fn destination(
         TargetConnection::Gcs(config) => Arc::new(GcsDestination::new(config, shutdown)?),
         TargetConnection::AzureBlob(config) => Arc::new(AzureBlobDestination::new(config, shutdown)?),
         TargetConnection::Snowflake(config) => {
-            let client = Client::new(config.connection.clone(), shutdown)?;
+            let client = snowflake.client(&config.connection)?;
             let control_table = config.load_control_table.clone();
             Arc::new(SnowflakeStageDestination::new(client, shutdown)?.with_control_table(control_table))
         }
@@ -361,6 +367,7 @@ pub async fn destination(
 fn remote_task_sources(
     config: &Config,
     catalog: &Arc<Catalog>,
+    snowflake: &Clients,
     metrics: &Arc<Metrics>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Vec<Arc<dyn TaskSource>>> {
@@ -375,8 +382,9 @@ fn remote_task_sources(
         sources.push(Arc::new(source.context("task_source.api")?));
     }
     if let Some(settings) = &config.task_sources.snowflake {
-        let source = SnowflakeQueue::new(settings, affinity, read, metrics, shutdown).map_err(explained);
-        sources.push(Arc::new(source.context("task_source.snowflake_stored_procedure")?));
+        let client = snowflake.client(&settings.connection).map_err(|error| explained(error.into()));
+        let client = client.context("task_source.snowflake_stored_procedure")?;
+        sources.push(Arc::new(SnowflakeQueue::new(client, settings, affinity, read, metrics, shutdown)));
     }
     Ok(sources)
 }

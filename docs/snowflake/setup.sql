@@ -127,6 +127,26 @@ CREATE TABLE IF NOT EXISTS AGENT_LOG (
     FIELDS VARIANT
 ) COMMENT = 'Log lines of attempts; some may be missing';
 
+-- Which task was loaded into which table; loading.md says why. Agents take this table when their connection says
+-- load_control_table = "SNOWCONVERT_AI.DATA_MIGRATION.DATA_EXCHANGE_AGENT_LOADS", and else make one of this form
+-- beside each table that they load.
+CREATE TABLE IF NOT EXISTS DATA_EXCHANGE_AGENT_LOADS (
+    TASK_ID VARCHAR NOT NULL COMMENT 'Whose files',
+    TARGET_TABLE VARCHAR NOT NULL COMMENT '"DATABASE"."SCHEMA"."TABLE"',
+    STATE VARCHAR NOT NULL COMMENT 'OPEN, or LOADED together with the rows',
+    MODE VARCHAR NOT NULL COMMENT 'append, replace or merge',
+    STAGE VARCHAR NOT NULL COMMENT 'Where the files were',
+    FILES NUMBER(38,0) NOT NULL COMMENT 'Files that were loaded',
+    ROWS_LOADED NUMBER(38,0) COMMENT 'Rows in the files',
+    ROWS_INSERTED NUMBER(38,0) COMMENT 'Rows that the table got',
+    ROWS_UPDATED NUMBER(38,0) COMMENT 'Rows of the table that were changed',
+    ROWS_DELETED NUMBER(38,0) COMMENT 'Rows of the table that went',
+    RECEIPT VARCHAR COMMENT 'JSON: the files with their rows, bytes and SHA-256',
+    AGENT_VERSION VARCHAR,
+    OPENED_AT TIMESTAMP_LTZ,
+    LOADED_AT TIMESTAMP_LTZ
+) COMMENT = 'Loads of the data exchange agent: one row for each task and table';
+
 -- ---- Procedures of the contract ---------------------------------------------------------------------------
 -- Names, arguments and answers of these four are those that agents since version 1.2.0 call.
 
@@ -611,6 +631,22 @@ UNION ALL
 SELECT LOGGED_AT, TASK_ID, ATTEMPT, AGENT_ID, 'LOG', UPPER(LEVEL), MESSAGE, FIELDS
 FROM AGENT_LOG;
 
+CREATE OR REPLACE VIEW LOADS COMMENT = 'Which task was loaded into which table, and what that did' AS
+SELECT
+    TASK_ID,
+    TARGET_TABLE,
+    STATE,
+    MODE,
+    STAGE,
+    FILES,
+    ROWS_LOADED,
+    ROWS_INSERTED,
+    ROWS_UPDATED,
+    ROWS_DELETED,
+    OPENED_AT,
+    LOADED_AT
+FROM DATA_EXCHANGE_AGENT_LOADS;
+
 -- ---- Who may do what ----------------------------------------------------------------------------------------
 
 GRANT USAGE ON PROCEDURE PULL_TASKS(VARCHAR, VARCHAR, VARCHAR, NUMBER) TO ROLE DATA_EXCHANGE_AGENT;
@@ -624,6 +660,8 @@ GRANT USAGE ON PROCEDURE QUEUE_DEPTH(VARCHAR) TO ROLE DATA_EXCHANGE_AGENT;
 GRANT USAGE ON PROCEDURE RECORD_HISTORY(VARCHAR, VARCHAR) TO ROLE DATA_EXCHANGE_AGENT;
 GRANT READ ON STAGE EXTRACTS TO ROLE DATA_EXCHANGE_AGENT;
 GRANT WRITE ON STAGE EXTRACTS TO ROLE DATA_EXCHANGE_AGENT;
+-- No DELETE: an agent cannot make a load happen again. Rights on the tables that are loaded are in loading.md.
+GRANT SELECT, INSERT, UPDATE ON TABLE DATA_EXCHANGE_AGENT_LOADS TO ROLE DATA_EXCHANGE_AGENT;
 
 GRANT USAGE ON PROCEDURE ENQUEUE_TASK(VARCHAR, VARIANT, VARCHAR, NUMBER, NUMBER) TO ROLE DATA_EXCHANGE_OPERATOR;
 GRANT USAGE ON PROCEDURE RETRY_TASK(VARCHAR) TO ROLE DATA_EXCHANGE_OPERATOR;
@@ -634,6 +672,7 @@ GRANT SELECT ON VIEW TASKS TO ROLE DATA_EXCHANGE_VIEWER;
 GRANT SELECT ON VIEW AGENTS TO ROLE DATA_EXCHANGE_VIEWER;
 GRANT SELECT ON VIEW RUNS TO ROLE DATA_EXCHANGE_VIEWER;
 GRANT SELECT ON VIEW LOGS TO ROLE DATA_EXCHANGE_VIEWER;
+GRANT SELECT ON VIEW LOADS TO ROLE DATA_EXCHANGE_VIEWER;
 
 USE ROLE IDENTIFIER($setup_role);
 REVOKE ROLE DATA_EXCHANGE_OWNER FROM USER IDENTIFIER($setup_user);

@@ -1,4 +1,5 @@
--- Removes the queue: schedule, procedures, views, tables with every task, stage with every file, roles.
+-- Removes the queue: schedule, procedures, views, tables with every task and every record of a load, stage with
+-- every file, roles.
 -- Database, schema and warehouse stay, because others may use them. Run it with the names of setup.sql.
 
 SET queue_database = 'SNOWCONVERT_AI';
@@ -9,6 +10,7 @@ USE SCHEMA IDENTIFIER($queue_schema);
 
 DROP TASK IF EXISTS EXPIRE_LEASES_EVERY_MINUTE;
 
+DROP VIEW IF EXISTS LOADS;
 DROP VIEW IF EXISTS LOGS;
 DROP VIEW IF EXISTS RUNS;
 DROP VIEW IF EXISTS AGENTS;
@@ -29,6 +31,7 @@ DROP PROCEDURE IF EXISTS EXPIRE_LEASES();
 
 DROP TABLE IF EXISTS AGENT_LOG;
 DROP TABLE IF EXISTS AGENT_RUN;
+DROP TABLE IF EXISTS DATA_EXCHANGE_AGENT_LOADS;
 DROP TABLE IF EXISTS QUEUE_EVENT;
 DROP TABLE IF EXISTS AGENT_REGISTRY;
 DROP TABLE IF EXISTS TASK_QUEUE;

@@ -17,7 +17,7 @@ use crate::fault::{Advice, Fault, FaultKind};
 use crate::history::{History, RunOutcome};
 use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
-use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Report, TaskId};
+use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Report, Task, TaskId};
 use crate::task_source::TaskSource;
 use crate::telemetry::{AttemptLog, Metrics};
 use crate::transfer::Transfer;
@@ -38,6 +38,14 @@ pub struct Runner {
 
 /// Tasks whose last attempt here failed, by task source.
 type FailedTasks = Mutex<HashSet<(&'static str, TaskId)>>;
+
+/// What an attempt finds when it begins.
+enum Opened {
+    /// Something to do.
+    Transfer(Transfer),
+    /// Everything is done already.
+    Done(Receipt),
+}
 
 /// How an attempt ended that did not fail.
 enum Ended {
@@ -161,9 +169,16 @@ impl Runner {
         let mut cut = Box::pin(self.cut(lease, source, running));
 
         // Nothing is stored yet, so dropping the half-opened ends of the transfer is enough.
-        let transfer = tokio::select! {
-            transfer = self.open(lease, &running.progress) => transfer?,
+        let opened = tokio::select! {
+            opened = self.open(lease, &running.progress) => opened?,
             cut = &mut cut => return Ok(Ended::Cut(cut)),
+        };
+        let transfer = match opened {
+            Opened::Transfer(transfer) => transfer,
+            Opened::Done(receipt) => {
+                let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                return Ok(Ended::Completed(Receipt { duration_ms, ..receipt }));
+            }
         };
         let stop = CancellationToken::new();
         let written = {
@@ -210,10 +225,19 @@ impl Runner {
         }
     }
 
-    async fn open(&self, lease: &Lease, progress: &Arc<Progress>) -> Result<Transfer, Fault> {
-        let spec = &lease.task.spec;
+    async fn open(&self, lease: &Lease, progress: &Arc<Progress>) -> Result<Opened, Fault> {
+        let Task { id, spec } = &lease.task;
         let (source, destination) = self.catalog.resolve(spec)?;
-        Transfer::open(source.as_ref(), destination.as_ref(), &lease.task, &self.settings, progress).await
+        if let Some(receipt) = destination.recorded(id, &spec.destination).await? {
+            tracing::info!(
+                task.id = %id, attempt = lease.attempt, rows = receipt.rows,
+                "an earlier attempt has done everything; only its outcome was lost"
+            );
+            return Ok(Opened::Done(receipt));
+        }
+        let transfer =
+            Transfer::open(source.as_ref(), destination.as_ref(), &lease.task, &self.settings, progress);
+        transfer.await.map(Opened::Transfer)
     }
 
     /// Resolves when the attempt must end early.

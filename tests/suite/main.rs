@@ -47,6 +47,7 @@ mod snowflake_queue;
 mod snowflake_queue_agents;
 mod snowflake_sql;
 mod snowflake_stage;
+mod snowflake_whole_way;
 mod sqlserver_faults;
 mod sqlserver_login;
 mod sqlserver_slices;

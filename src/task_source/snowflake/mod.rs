@@ -63,15 +63,17 @@ impl SnowflakeQueue {
     /// The name of this task source.
     pub const NAME: &'static str = "snowflake_stored_procedure";
 
-    /// A queue. No I/O yet; the session is closed when the agent drains and the last lease has ended.
+    /// A queue. No I/O yet. The client is not closed, others may use it; nothing is asked of it any more
+    /// once the agent drains and the last lease has ended.
+    #[must_use]
     pub fn new(
+        client: Client,
         settings: &SnowflakeQueueSettings,
         affinity: Option<&str>,
         read: ReadTask,
         metrics: &Arc<Metrics>,
         shutdown: &Shutdown,
-    ) -> Result<Self, Fault> {
-        let client = Client::new(settings.connection.clone(), shutdown)?;
+    ) -> Self {
         let inner = Arc::new(Inner {
             procedures: Procedures::new(client, settings, affinity),
             read,
@@ -86,7 +88,7 @@ impl SnowflakeQueue {
             let metrics = Arc::clone(metrics);
             shutdown.spawn(depth::watch(Arc::clone(&inner), metrics, affinity.map(str::to_owned), interval));
         }
-        Ok(Self(inner))
+        Self(inner)
     }
 }
 

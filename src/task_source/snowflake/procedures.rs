@@ -94,11 +94,6 @@ impl Procedures {
         &self.place
     }
 
-    /// Ends the session.
-    pub(super) async fn close(&self) {
-        self.client.close().await;
-    }
-
     /// What the server can do; asked once.
     pub(super) async fn abilities(&self) -> Result<Abilities, Fault> {
         self.abilities.get_or_try_init(|| self.find_abilities()).await.copied()
