@@ -107,7 +107,8 @@ impl Agent {
 
         if let Some(settings) = &config.task_sources.snowflake {
             let (tell, told) = mirror();
-            write_history(settings, told, &queue_tasks).map_err(explained)?;
+            let client = snowflake.client(&settings.connection).map_err(|error| explained(error.into()))?;
+            write_history(client, settings, told, &queue_tasks);
             history.tell(tell);
         }
         let metrics = Arc::new(Metrics::default());
@@ -252,11 +253,11 @@ impl Agent {
         if tokio::time::timeout(API_LIMIT, self.api).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
-        // Tasks, the queue in Snowflake and the checks of the API have used them until here.
-        self.snowflake.close().await;
         self.queue.close().await;
         self.history.close().await;
         self.queue_tasks.finished(API_LIMIT).await;
+        // Tasks, the queue in Snowflake, the checks of the API and the history have used them until here.
+        self.snowflake.close().await;
         tracing::info!("the agent has stopped");
         ended && is_good
     }
