@@ -72,9 +72,9 @@ struct CommonArguments {
     /// Log what the agent does in detail
     #[arg(short, long)]
     debug: bool,
-    /// How log lines look
-    #[arg(long, value_enum, default_value_t)]
-    log_format: LogFormat,
+    /// How log lines look [default: text, or what the configuration says]
+    #[arg(long, value_enum)]
+    log_format: Option<LogFormat>,
 }
 
 /// Runs the command of the process's arguments.

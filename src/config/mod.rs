@@ -15,6 +15,7 @@ mod keys;
 mod known;
 mod local_agent;
 pub mod model;
+mod operations;
 mod pgpass;
 pub mod problem;
 mod prove;
@@ -43,6 +44,7 @@ pub use model::{
     SqlServerEncryption, SqlServerLogin, SqlServerSource, SqliteSource, SslMode, TargetConnection,
     TaskSources, TimeMapping, TinyintMapping, TransferSettings, UnavailableConnection, ZeroDates,
 };
+pub use operations::{GuardSettings, HistorySettings, LogSettings};
 pub use problem::{Place, Problem, Problems, Warning};
 pub use secret::Secret;
 

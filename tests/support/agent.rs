@@ -51,6 +51,7 @@ pub(crate) struct Place {
     top: String,
     sections: String,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Place {
@@ -69,6 +70,7 @@ impl Place {
             top: String::new(),
             sections: String::new(),
             arguments: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -113,6 +115,20 @@ impl Place {
     pub(crate) fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self
+    }
+
+    /// A variable of the agent's environment.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Another text of a section for the next reading of the configuration.
+    pub(crate) fn replace_sections(&mut self, sections: &[(&str, &str)]) {
+        self.sections.clear();
+        for (name, lines) in sections {
+            write!(self.sections, "[{name}]\n{lines}\n").expect("a String takes everything");
+        }
     }
 
     /// The section `[connections.<name>]`.
@@ -265,6 +281,7 @@ impl Process {
             .args(["run", "--port", "0", "--config"])
             .arg(place.configuration())
             .args(&place.arguments)
+            .envs(place.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(File::create(place.path().join("stdout")).expect("create a file"))
             .stderr(log.expect("open the log"))
