@@ -84,7 +84,7 @@ impl Agent {
     /// died before are leased at once.
     pub async fn start(config: Config, mode: Mode) -> anyhow::Result<Self> {
         let shutdown = Shutdown::new();
-        let snowflake = Clients::new(&shutdown);
+        let snowflake = Clients::new(&shutdown).of_agent(agent_name(&config));
         let catalog = Arc::new(catalog(&config, &snowflake, &shutdown).await?);
         let memory_planned =
             check_memory(&config, catalog.destinations().map(|(_, _, destination)| destination))?;
@@ -298,6 +298,13 @@ fn written_places(config: &Config) -> Vec<(String, PathBuf)> {
         }
     }
     places
+}
+
+/// What this process is called in Snowflake's query history: as configured, otherwise a name of its own.
+fn agent_name(config: &Config) -> String {
+    let queue = config.task_sources.snowflake.as_ref().and_then(|queue| queue.agent_id.clone());
+    let configured = queue.or_else(|| config.task_sources.api.as_ref().and_then(|api| api.agent_id.clone()));
+    configured.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
 }
 
 /// Every configured connection, by name.

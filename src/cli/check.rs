@@ -165,7 +165,11 @@ async fn check_target(destination: &dyn Destination, writing: bool) -> Result<St
         return Ok("opened".to_owned());
     }
     let task = TaskId::parse("check").expect("a valid id");
-    write_nothing(destination, &Target { task, path: ".data-exchange-check".to_owned(), load: None }).await?;
+    write_nothing(
+        destination,
+        &Target { task, attempt: 1, path: ".data-exchange-check".to_owned(), load: None },
+    )
+    .await?;
     Ok("opened, wrote a file that nobody saw, and removed it".to_owned())
 }
 

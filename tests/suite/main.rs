@@ -42,6 +42,7 @@ mod remote_api;
 mod s3_credentials;
 mod s3_destination;
 mod snowflake_client;
+mod snowflake_errors;
 mod snowflake_load;
 mod snowflake_queue;
 mod snowflake_queue_agents;
