@@ -13,6 +13,8 @@
 //! something that keeps strangers out.
 
 mod authentication;
+mod connections;
+mod console;
 mod control;
 mod events;
 mod extract;
@@ -25,12 +27,14 @@ mod load_request;
 mod metrics;
 mod openapi;
 mod origin;
+mod preview;
 mod problem;
 mod server;
 mod strict_json;
 mod submission;
 mod task_request;
 mod tasks;
+mod throughput;
 mod view;
 
 use std::sync::Arc;
@@ -84,6 +88,9 @@ struct Shared {
     watchers: Arc<Semaphore>,
     /// One permit: a large body is checked at a time.
     large_bodies: Arc<Semaphore>,
+    /// Previews that can run.
+    previews: Arc<Semaphore>,
+    throughput: Arc<throughput::Throughput>,
     openapi: Bytes,
 }
 
@@ -94,14 +101,17 @@ type Api = Arc<Shared>;
 pub fn router(state: ApiState) -> Router {
     let document = openapi().to_json().expect("the document is made of texts and numbers");
     let access = Arc::new(state.access.clone());
+    let throughput = throughput::Throughput::start(&state.pool, &state.shutdown);
     let shared = Shared {
         agent: state,
         connections: health::ConnectionChecks::default(),
         watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
         large_bodies: Arc::new(Semaphore::new(1)),
+        previews: Arc::new(Semaphore::new(preview::MAX_PREVIEWS)),
+        throughput,
         openapi: Bytes::from(document),
     };
-    finished(Router::from(routes()), access).with_state(Arc::new(shared))
+    finished(Router::from(routes()).merge(console::routes()), access).with_state(Arc::new(shared))
 }
 
 /// Puts the fallbacks and the layers around routes; the last layer is the outermost.
@@ -112,6 +122,7 @@ fn finished<S: Clone + Send + Sync + 'static>(routes: Router<S>, access: Arc<Acc
         .layer(middleware::from_fn(origin::guard))
         .layer(middleware::from_fn_with_state(access, authentication::guard))
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(middleware::from_fn(console::headers::add))
         .layer(middleware::from_fn(problem::finish))
 }
 
@@ -121,6 +132,9 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(tasks::show, tasks::cancel))
         .routes(routes!(tasks::retry))
         .routes(routes!(events::watch))
+        .routes(routes!(preview::preview))
+        .routes(routes!(connections::connections))
+        .routes(routes!(throughput::throughput))
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
