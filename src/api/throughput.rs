@@ -44,12 +44,18 @@ pub(super) struct Sample {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({
     "interval_ms": 2000,
+    "workers": 4,
+    "workers_busy": 1,
     "samples": [{"at": "2026-11-20T08:30:02Z", "rows_per_second": 812000.0, "bytes_per_second": 24600000.0,
         "workers_busy": 1}]
 }))]
 pub(super) struct ThroughputView {
     /// Time between two samples, about.
     pub interval_ms: u64,
+    /// Attempts that can run at the same time.
+    pub workers: usize,
+    /// Attempts that run now.
+    pub workers_busy: usize,
     /// The samples, oldest first; at most 900.
     pub samples: Vec<Sample>,
 }
@@ -127,7 +133,13 @@ pub(super) async fn throughput(
     }
     let after = findings.or_problem(after)?;
     let interval_ms = u64::try_from(INTERVAL.as_millis()).unwrap_or(u64::MAX);
-    Ok(Json(ThroughputView { interval_ms, samples: api.throughput.after(after) }))
+    let pool = &api.agent.pool;
+    Ok(Json(ThroughputView {
+        interval_ms,
+        workers: pool.workers().get(),
+        workers_busy: pool.running().count(),
+        samples: api.throughput.after(after),
+    }))
 }
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ pub(crate) struct Place {
     top: String,
     sections: String,
     arguments: Vec<String>,
+    port: String,
 }
 
 impl Place {
@@ -69,6 +70,7 @@ impl Place {
             top: String::new(),
             sections: String::new(),
             arguments: Vec::new(),
+            port: "0".to_owned(),
         }
     }
 
@@ -113,6 +115,11 @@ impl Place {
     pub(crate) fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self
+    }
+
+    /// The port of the next start, in place of a free one.
+    pub(crate) fn set_port(&mut self, port: &str) {
+        port.clone_into(&mut self.port);
     }
 
     /// The section `[connections.<name>]`.
@@ -245,7 +252,7 @@ impl Process {
     fn start(place: &Place) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(log_file(place));
         let agent = program(place.path())
-            .args(["run", "--port", "0", "--config"])
+            .args(["run", "--port", &place.port, "--config"])
             .arg(place.configuration())
             .args(&place.arguments)
             .stdin(Stdio::null())

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -16,7 +16,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 
 use crate::api::Api;
 use crate::api::extract;
@@ -55,8 +54,8 @@ struct Session {
 }
 
 impl Session {
-    fn has_ended(&self) -> bool {
-        self.begun.elapsed() >= LIFETIME || self.used.elapsed() >= IDLE
+    fn has_ended(&self, now: Instant) -> bool {
+        now.duration_since(self.begun) >= LIFETIME || now.duration_since(self.used) >= IDLE
     }
 }
 
@@ -69,26 +68,29 @@ impl fmt::Debug for Sessions {
 impl Sessions {
     /// The key of the session in the cookie of a request.
     pub(in crate::api) fn key(&self, headers: &HeaderMap) -> Option<KeyDigest> {
+        self.key_at(headers, Instant::now())
+    }
+
+    fn key_at(&self, headers: &HeaderMap, now: Instant) -> Option<KeyDigest> {
         let id = digest(cookie(headers)?);
         let mut sessions = self.lock();
         let session = sessions.get_mut(&id)?;
-        if session.has_ended() {
+        if session.has_ended(now) {
             sessions.remove(&id);
             return None;
         }
-        session.used = Instant::now();
+        session.used = now;
         Some(session.key)
     }
 
     /// Begins a session, and returns what the cookie holds.
-    fn begin(&self, key: KeyDigest) -> Result<String, Problem> {
+    fn begin(&self, key: KeyDigest, now: Instant) -> Result<String, Problem> {
         let mut id = [0; ID_BYTES];
         aws_lc_rs::rand::fill(&mut id)
             .map_err(|_| Problem::new(ProblemKind::Internal, "the system gave no random number"))?;
         let id = URL_SAFE_NO_PAD.encode(id);
-        let now = Instant::now();
         let mut sessions = self.lock();
-        sessions.retain(|_, session| !session.has_ended());
+        sessions.retain(|_, session| !session.has_ended(now));
         if sessions.len() >= MAX_SESSIONS {
             let oldest = sessions.iter().min_by_key(|(_, session)| session.used).map(|(id, _)| *id);
             oldest.and_then(|id| sessions.remove(&id));
@@ -195,7 +197,7 @@ pub(super) async fn sign_in(State(api): State<Api>, request: Request) -> Result<
     let Some(known) = access.find_key(&digest) else {
         return Err(Problem::new(ProblemKind::Unauthorized, "the agent does not know this API key"));
     };
-    let id = access.sessions().begin(digest)?;
+    let id = access.sessions().begin(digest, Instant::now())?;
     tracing::info!(api_key = known.name(), "somebody signed in to the console");
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, set_cookie(&headers, Some(&id)))]).into_response())
 }
@@ -224,43 +226,38 @@ mod tests {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_session_ends_when_it_is_unused_and_at_the_end_of_the_day() {
+    #[test]
+    fn a_session_ends_when_it_is_unused_and_at_the_end_of_the_day() {
         let sessions = Sessions::default();
-        let key = KeyDigest::of(b"key");
-        let id = sessions.begin(key).unwrap();
+        let begun = Instant::now();
+        let id = sessions.begin(KeyDigest::of(b"key"), begun).unwrap();
         let headers = request(&[("host", "a:1"), ("cookie", &format!("x=y; data-exchange-agent-1={id}"))]);
-        assert!(sessions.key(&headers).is_some());
-        for _ in 0..13 {
-            tokio::time::advance(IDLE - Duration::from_secs(1)).await;
-            let is_open = sessions.key(&headers).is_some();
-            if !is_open {
-                assert_eq!(sessions.lock().len(), 0, "one that has ended is forgotten");
-                return;
-            }
+        let is_open_after = |time: Duration| sessions.key_at(&headers, begun + time).is_some();
+        let nearly = IDLE - Duration::from_secs(1);
+        let mut time = Duration::ZERO;
+        while time + nearly < LIFETIME {
+            time += nearly;
+            assert!(is_open_after(time), "one that is used stays: {time:?}");
         }
-        panic!("it lives longer than {LIFETIME:?}");
-    }
+        assert!(!is_open_after(LIFETIME));
+        assert_eq!(sessions.lock().len(), 0, "one that has ended is forgotten");
 
-    #[tokio::test(start_paused = true)]
-    async fn an_unused_session_ends() {
-        let sessions = Sessions::default();
-        let id = sessions.begin(KeyDigest::of(b"key")).unwrap();
+        let id = sessions.begin(KeyDigest::of(b"key"), begun).unwrap();
         let headers = request(&[("cookie", &format!("data-exchange-agent-0={id}"))]);
-        tokio::time::advance(IDLE).await;
-        assert!(sessions.key(&headers).is_none());
+        assert!(sessions.key_at(&headers, begun + IDLE).is_none(), "one that is not used ends");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn there_are_never_more_sessions_than_allowed() {
+    #[test]
+    fn there_are_never_more_sessions_than_allowed() {
         let sessions = Sessions::default();
-        let first = sessions.begin(KeyDigest::of(b"key")).unwrap();
+        let mut now = Instant::now();
+        let first = sessions.begin(KeyDigest::of(b"key"), now).unwrap();
         let headers = request(&[("cookie", &format!("data-exchange-agent-0={first}"))]);
         let mut ids = std::collections::HashSet::new();
         for _ in 0..MAX_SESSIONS * 2 {
-            tokio::time::advance(Duration::from_millis(1)).await;
-            assert!(sessions.key(&headers).is_some(), "one that is used stays");
-            ids.insert(sessions.begin(KeyDigest::of(b"key")).unwrap());
+            now += Duration::from_millis(1);
+            assert!(sessions.key_at(&headers, now).is_some(), "one that is used stays");
+            ids.insert(sessions.begin(KeyDigest::of(b"key"), now).unwrap());
         }
         assert_eq!(ids.len(), MAX_SESSIONS * 2, "no number comes twice");
         assert_eq!(sessions.lock().len(), MAX_SESSIONS);

@@ -4,11 +4,13 @@
 //! failure of that test.
 
 mod authentication;
+mod console;
 mod control;
 mod document;
 mod events;
 mod guide;
 mod operation;
+mod preview;
 mod problems;
 mod submit;
 mod tasks;

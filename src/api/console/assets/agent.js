@@ -72,8 +72,8 @@ function connectionsOf(health, known) {
 }
 
 function listOf(title, kind, states, kinds) {
-  const columns = [{ title: "Connection" }, { title: "Kind" }, { title: "State" }];
-  const list = table(`${title} and their state`, columns, { className: "cards" });
+  const columns = [{ title: "Connection" }, { title: "Kind" }, { title: "State", isWide: true }];
+  const list = table(`${title} and their state`, columns, { className: "cards connections" });
   for (const [name, state] of Object.entries(states)) {
     list.body.append(row(columns, [name, kinds[name] || "–", state === "connected" ? good("connected") : bad(state)]));
   }

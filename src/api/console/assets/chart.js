@@ -5,10 +5,15 @@ import { byteRate, bytes, clock, compact, rowRate } from "./format.js";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-/** A chart of rows and bytes a second; `set` takes samples of `/throughput`. */
-export function rateChart(signal) {
+const HEIGHT = 170;
+
+/**
+ * A chart of rows and bytes a second; `set` takes samples as `/throughput` gives them. It shows the last
+ * `seconds`, or all samples.
+ */
+export function rateChart(signal, { title, seconds = null }) {
   const now = h("p", { class: "chart-now" });
-  const canvas = h("div", { class: "chart", role: "img", "aria-label": "Rows and bytes a second" });
+  const canvas = h("div", { class: "chart", role: "img", "aria-label": title });
   const element = h("div", {}, now, canvas);
   let plot;
   let samples = [];
@@ -24,17 +29,17 @@ export function rateChart(signal) {
     const axis = { stroke: color.text, grid: { stroke: color.grid, width: 1 }, ticks: { show: false }, font: "12px system-ui" };
     return {
       width: Math.max(200, canvas.clientWidth),
-      height: 170,
+      height: HEIGHT,
       legend: { show: false },
       cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
       padding: [10, 4, 0, 4],
       scales: {
-        x: { time: true },
+        x: { time: true, range: (_, first, last) => (seconds === null ? [first, Math.max(last, first + 10)] : [last - seconds, last]) },
         rows: { range: (_, __, highest) => [0, Math.max(10, highest * 1.1)] },
         bytes: { range: (_, __, highest) => [0, Math.max(1000, highest * 1.1)] },
       },
       axes: [
-        { ...axis, grid: { show: false }, values: (_, ticks) => ticks.map((tick) => clock(new Date(tick * 1000)).slice(0, 5)) },
+        { ...axis, size: 26, space: 90, grid: { show: false }, values: (_, ticks, __, ___, step) => ticks.map((tick) => clock(new Date(tick * 1000)).slice(0, step < 60 ? 8 : 5)) },
         { ...axis, scale: "rows", size: 56, values: (_, ticks) => ticks.map(compact) },
         { ...axis, scale: "bytes", side: 1, size: 64, grid: { show: false }, values: (_, ticks) => ticks.map(bytes) },
       ],
@@ -71,7 +76,7 @@ export function rateChart(signal) {
     samples.map((sample) => sample.bytes_per_second),
   ];
 
-  const resize = new ResizeObserver(() => plot?.setSize({ width: Math.max(200, canvas.clientWidth), height: 170 }));
+  const resize = new ResizeObserver(() => plot?.setSize({ width: Math.max(200, canvas.clientWidth), height: HEIGHT }));
   resize.observe(canvas);
   dark.addEventListener("change", () => plot && draw(), { signal });
   signal.addEventListener("abort", () => {
@@ -85,11 +90,12 @@ export function rateChart(signal) {
       samples = all;
       if (plot) plot.setData(data());
       else if (canvas.isConnected) draw();
-      const highest = samples.reduce((most, sample) => Math.max(most, sample.rows_per_second), 0);
+      const shown = seconds === null ? samples : samples.slice(-Math.ceil(seconds / 2));
+      const highest = shown.reduce((most, sample) => Math.max(most, sample.rows_per_second), 0);
       const last = samples.at(-1);
       canvas.setAttribute("aria-label", last
-        ? `Rates of the last half hour: now ${rowRate(last.rows_per_second)} and ${byteRate(last.bytes_per_second)}, at most ${rowRate(highest)}`
-        : "Rates of the last half hour: nothing was measured yet");
+        ? `${title}: now ${rowRate(last.rows_per_second)} and ${byteRate(last.bytes_per_second)}, at most ${rowRate(highest)}`
+        : `${title}: nothing was measured yet`);
       if (plot?.cursor.idx === null || plot?.cursor.idx === undefined) describe(null);
     },
   };

@@ -53,8 +53,9 @@ export function fillKeyed(parent, items, keyOf, make, update) {
 }
 
 /**
- * A table with a caption. `columns` are `{title, numeric}`. The roles are written out because a
- * narrow screen shows rows as cards, and some browsers then forget what a table is.
+ * A table with a caption. `columns` are `{title, numeric, isWide}`; a wide one has a line of its own on a
+ * narrow screen. The roles are written out because a narrow screen shows rows as cards, and some browsers
+ * then forget what a table is.
  */
 export function table(caption, columns, { isCaptionHidden = true, className = "" } = {}) {
   const cell = ({ title, numeric }) =>
@@ -72,7 +73,7 @@ export function row(columns, cells) {
   return h("tr", { role: "row" }, cells.map((content, index) =>
     h("td", {
       role: "cell",
-      class: columns[index].numeric ? "number" : undefined,
+      class: [columns[index].numeric && "number", columns[index].isWide && "wide"].filter(Boolean).join(" ") || undefined,
       data: { label: columns[index].title },
     }, content)));
 }

@@ -74,3 +74,12 @@ export const faultKinds = {
   data: "A value does not fit the output",
   bug: "A defect of the agent",
 };
+
+/** What to do where the fault itself does not say. */
+export const adviceFor = {
+  transient: "Look at the connection on the page Agent. Once it is back, retry the task.",
+  throttled: "Run fewer tasks at the same time, or raise the limit of the other side. Then retry the task.",
+  request: "Correct it: “New task like this” opens a form with everything in it, and a preview.",
+  data: "Cast the value in the query, for example to text: “New task like this” opens a form with it.",
+  bug: "Retry the task. When it fails again, report it with the log of the attempt.",
+};

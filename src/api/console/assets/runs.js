@@ -13,7 +13,7 @@ export function showRuns(main, { query, signal }) {
   const task = query.get("task");
   const cursor = query.get("cursor");
   const columns = [
-    { title: "Task" }, { title: "Attempt", numeric: true }, { title: "Status" }, { title: "From and to" }, { title: "Rows", numeric: true },
+    { title: "Task", isWide: true }, { title: "Attempt" }, { title: "Status" }, { title: "From and to" }, { title: "Rows", numeric: true },
     { title: "Size", numeric: true }, { title: "Time", numeric: true }, { title: "Started" }];
   const list = table("Attempts, newest first", columns, { className: "cards" });
   const problem = h("p", { class: "notice notice-bad", hidden: true });

@@ -1,9 +1,10 @@
 // One task: what it does now, why it failed, what it left.
 
 import { call, get, poll, taskPath } from "./api.js";
+import { rateChart } from "./chart.js";
 import { confirm } from "./dialog.js";
 import { announce, empty, fill, fillWhenChanged, h, pairs, row, setText, table, toast } from "./dom.js";
-import { ago, byteRate, bytes, count, duration, faultKinds, rowRate, rows, time } from "./format.js";
+import { adviceFor, ago, byteRate, bytes, count, duration, faultKinds, rowRate, rows, time } from "./format.js";
 import { logList } from "./logs.js";
 import { badge, targetText } from "./tasks.js";
 
@@ -15,7 +16,7 @@ export function showTask(main, context) {
   const { argument: id, signal, can } = context;
   const state = h("span", {});
   const actions = h("div", { class: "actions" });
-  const now = h("div", {});
+  const now = progressCard(signal);
   const trouble = h("div", {});
   const receipt = h("div", {});
   const attempts = h("div", {});
@@ -30,7 +31,7 @@ export function showTask(main, context) {
   fill(main,
     h("p", { class: "back" }, h("a", { href: "#/tasks" }, "Tasks")),
     h("div", { class: "title" }, h("h1", { tabindex: "-1", class: "task-title" }, id), state, actions),
-    trouble, now, receipt, attempts, request, logs.element);
+    trouble, now.element, receipt, attempts, request, logs.element);
 
   const act = async (work) => {
     try {
@@ -70,7 +71,7 @@ export function showTask(main, context) {
     // A button that goes away with the focus on it would send the keyboard back to the top.
     if (hasFocus && document.activeElement?.hidden) (retry.hidden ? copy : retry).focus();
     fillWhenChanged(trouble, [task.attempts.at(-1)?.error, task.status, task.next_attempt_at, task.cancel_requested], () => troubleOf(task));
-    fillWhenChanged(now, task.progress, progressOf);
+    now.show(task.progress);
     fillWhenChanged(receipt, task.receipt, receiptOf);
     fillWhenChanged(attempts, [task.attempts, task.status], () => attemptsOf(task));
     fillWhenChanged(request, task.request, requestOf);
@@ -137,30 +138,51 @@ function troubleOf(task) {
   const error = task.attempts.at(-1)?.error;
   if (!error || task.status === "completed" || task.status === "running") return [];
   const waits = task.status === "queued";
+  const advice = error.hint ?? (waits ? null : adviceFor[error.kind]);
   return h("section", { class: waits ? "notice notice-warning" : "notice notice-bad", "aria-labelledby": "trouble" },
     h("h2", { id: "trouble" }, waits ? "The last attempt failed" : "Why it failed"),
     h("p", { class: "fault" }, error.message),
-    error.hint && h("p", { class: "remedy" }, h("strong", {}, "What to do: "), error.hint),
+    advice && h("p", { class: "remedy" }, h("strong", {}, "What to do: "), advice),
     h("p", { class: "muted" }, `${faultKinds[error.kind] ?? error.kind} · ${time(error.at)}`,
       task.next_attempt_at && ` · next attempt ${ago(task.next_attempt_at)}`));
 }
 
-function progressOf(progress) {
-  if (!progress) return [];
-  const seconds = Math.max(progress.elapsed_ms / 1000, 0.001);
-  return h("section", { class: "card", "aria-labelledby": "progress" },
-    h("h2", { id: "progress" }, "Progress"),
-    h("div", { class: "moving", "aria-hidden": "true" }, h("span", {})),
-    pairs([
-      ["Rows read", count(progress.rows)], ["Rate", rowRate(progress.rows_per_second)],
-      ["Rows encoded", count(progress.rows_encoded)], ["Written", bytes(progress.bytes)],
-      ["Write rate", byteRate(progress.bytes / seconds)], ["Files begun", count(progress.parts)],
-      ["Running for", duration(progress.elapsed_ms)]], "pairs big"));
+/** Live figures, and a chart of what was seen of them since the page was opened. */
+function progressCard(signal) {
+  const figures = h("div", {});
+  const chart = rateChart(signal, { title: "Rates since this page was opened" });
+  const element = h("section", { class: "card", "aria-labelledby": "progress", hidden: true },
+    h("h2", { id: "progress" }, "Progress"), h("div", { class: "moving", "aria-hidden": "true" }, h("span", {})), figures, chart.element);
+  let before = null;
+  let samples = [];
+  return {
+    element,
+    show(progress) {
+      element.hidden = !progress;
+      if (!progress) return;
+      const seconds = Math.max(progress.elapsed_ms / 1000, 0.001);
+      fillWhenChanged(figures, progress, () => pairs([
+        ["Rows read", count(progress.rows)], ["Average rate", rowRate(progress.rows_per_second)],
+        ["Rows encoded", count(progress.rows_encoded)], ["Written", bytes(progress.bytes)],
+        ["Average write rate", byteRate(progress.bytes / seconds)], ["Files begun", count(progress.parts)],
+        ["Running for", duration(progress.elapsed_ms)]], "pairs big"));
+      // Another attempt begins at nothing.
+      if (before && before.elapsed_ms > progress.elapsed_ms) before = null;
+      const elapsed = before ? (progress.elapsed_ms - before.elapsed_ms) / 1000 : 0;
+      if (before && elapsed < 0.5) return;
+      if (before) {
+        const rate = (name) => Math.max(0, progress[name] - before[name]) / elapsed;
+        samples = [...samples, { at: new Date().toISOString(), rows_per_second: rate("rows"), bytes_per_second: rate("bytes") }].slice(-1800);
+        chart.set(samples);
+      }
+      before = progress;
+    },
+  };
 }
 
 function receiptOf(receipt) {
   if (!receipt) return [];
-  const columns = [{ title: "File" }, { title: "Rows", numeric: true }, { title: "Size", numeric: true }, { title: "SHA-256" }];
+  const columns = [{ title: "File", isWide: true }, { title: "Rows", numeric: true }, { title: "Size", numeric: true }, { title: "SHA-256", isWide: true }];
   const files = table("Files of this task", columns, { className: "cards" });
   for (const file of receipt.files) {
     files.body.append(row(columns, [
@@ -181,7 +203,7 @@ function receiptOf(receipt) {
 }
 
 function attemptsOf(task) {
-  const columns = [{ title: "Attempt", numeric: true }, { title: "Status" }, { title: "Started" }, { title: "Time", numeric: true }, { title: "What went wrong" }];
+  const columns = [{ title: "Attempt" }, { title: "Status" }, { title: "Started" }, { title: "Time", numeric: true }, { title: "What went wrong", isWide: true }];
   const list = table("Attempts, oldest first", columns, { className: "cards" });
   for (const attempt of task.attempts) {
     const took = attempt.finished_at ? duration(new Date(attempt.finished_at) - new Date(attempt.started_at)) : "–";

@@ -2,11 +2,13 @@
 
 import { get, poll, taskPath, call } from "./api.js";
 import { rateChart } from "./chart.js";
-import { announce, empty, fill, fillKeyed, fillWhenChanged, h, row, setText, table, toast } from "./dom.js";
+import { empty, fill, fillKeyed, fillWhenChanged, h, row, setText, table, toast } from "./dom.js";
 import { ago, bytes, compact, count, duration, rowRate, rows as rowsText, time } from "./format.js";
 
 const STATES = ["queued", "running", "completed", "failed", "cancelled"];
 const PAGE = 25;
+/** What the chart shows. */
+const CHART_SECONDS = 600;
 
 /** A state as a word with a sign of its own, so that colour alone says nothing. */
 export function badge(state) {
@@ -59,13 +61,13 @@ export function showTasks(main, context) {
   const { query, signal, can } = context;
   const status = STATES.includes(query.get("status")) ? query.get("status") : null;
   const cursor = query.get("cursor");
-  const chart = rateChart(signal);
+  const chart = rateChart(signal, { title: "Rates of the last ten minutes", seconds: CHART_SECONDS });
   const control = handlingSwitch(context, () => look());
   const figures = h("dl", { class: "figures" });
   const filters = h("ul", { class: "filters" });
   const problem = h("p", { class: "notice notice-bad", hidden: true });
   const columns = [
-    { title: "Task" }, { title: "Status" }, { title: "From and to" },
+    { title: "Task", isWide: true }, { title: "Status" }, { title: "From and to" },
     { title: "Rows", numeric: true }, { title: "Size", numeric: true },
     { title: "Time", numeric: true }, { title: "Changed", numeric: true }];
   const list = table(status ? `Tasks that are ${status}, newest first` : "Tasks, newest first", columns, { className: "cards" });
@@ -76,7 +78,7 @@ export function showTasks(main, context) {
     h("div", { class: "title" }, h("h1", { tabindex: "-1" }, "Tasks"), control.element,
       can("submit") && h("a", { class: "button primary", href: "#/new" }, "New task")),
     figures,
-    h("section", { class: "card", "aria-labelledby": "rates" }, h("h2", { id: "rates" }, "Throughput"), chart.element),
+    h("section", { class: "card", "aria-labelledby": "rates" }, h("h2", { id: "rates" }, "Throughput, last ten minutes"), chart.element),
     h("section", { class: "card", "aria-labelledby": "list" },
       h("div", { class: "title" }, h("h2", { id: "list" }, "List"), h("nav", { "aria-label": "Filter by status" }, filters)),
       problem, list.element, nothing, pages));
@@ -118,7 +120,7 @@ export function showTasks(main, context) {
       next && h("a", { class: "button", href: hash(status, next) }, "Older")]);
   };
 
-  let workers;
+  let workers = null;
   const look = poll(signal, 2000, async () => {
     const parameters = new URLSearchParams({ limit: PAGE });
     if (status) parameters.set("status", status);
@@ -140,11 +142,8 @@ export function showTasks(main, context) {
     const answer = await get(`/throughput${after}`, signal);
     samples = [...samples, ...answer.samples].slice(-900);
     chart.set(samples);
-    if (workers && samples.length > 0) workers = { ...workers, busy: samples.at(-1).workers_busy };
+    workers = { busy: answer.workers_busy, total: answer.workers };
   });
-  // Asked for once: it makes the agent look at its connections.
-  get("/health", signal).then((health) => { ({ workers } = health); look(); }, () => {});
-  announce("");
 }
 
 function figure(term, value, kind) {
@@ -153,7 +152,7 @@ function figure(term, value, kind) {
 
 function taskRow(columns) {
   const element = row(columns, [
-    [h("a", { class: "task-id" }), h("span", { class: "sub sql" })],
+    [h("a", { class: "task-id" }), h("span", { class: "sub sql" }), h("span", { class: "sub trouble" })],
     [h("span", { class: "state" }), h("span", { class: "sub note" })],
     [h("span", { class: "from" }), h("span", { class: "sub to" })],
     [h("span", { class: "rows" }), h("span", { class: "sub rate" })],
@@ -169,6 +168,8 @@ function updateRow(element, task) {
   setText(part("sql"), sourceText(task.request));
   fillWhenChanged(part("state"), task.status, badge);
   setText(part("note"), note(task));
+  const error = ["failed", "queued"].includes(task.status) ? task.attempts.at(-1)?.error : null;
+  setText(part("trouble"), error?.message ?? "");
   setText(part("from"), task.request.source_config.database);
   setText(part("to"), targetText(task.request));
   const moved = task.receipt ?? task.progress;
