@@ -1,7 +1,8 @@
 // A real browser for the tests of the console, with an empty profile of its own.
 //
 // Variables: TEST_PLAYWRIGHT is the folder whose node_modules have playwright-core and axe-core,
-// TEST_CHROMIUM the browser.
+// TEST_CHROMIUM the browser. With CONSOLE_ASSETS, the files of the console come from that folder and not
+// from the agent, so that they can be tried without building it.
 
 import assert from "node:assert/strict";
 import fs from "node:fs";
@@ -29,6 +30,10 @@ export async function open(browser, { width = 1280, height = 860, dark = false }
   const context = await browser.newContext({
     viewport: { width, height }, colorScheme: dark ? "dark" : "light", reducedMotion: "reduce", locale: "en-GB", timezoneId: "UTC",
   });
+  if (process.env.CONSOLE_ASSETS) {
+    await context.route(/\/console\/[0-9a-f]{16}\//, (route) =>
+      route.fulfill({ path: path.join(process.env.CONSOLE_ASSETS, ...new URL(route.request().url()).pathname.split("/").slice(3)) }));
+  }
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE);
   page.troubles = [];

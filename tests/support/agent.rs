@@ -51,7 +51,6 @@ pub(crate) struct Place {
     top: String,
     sections: String,
     arguments: Vec<String>,
-    port: String,
 }
 
 impl Place {
@@ -70,7 +69,6 @@ impl Place {
             top: String::new(),
             sections: String::new(),
             arguments: Vec::new(),
-            port: "0".to_owned(),
         }
     }
 
@@ -115,11 +113,6 @@ impl Place {
     pub(crate) fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self
-    }
-
-    /// The port of the next start, in place of a free one.
-    pub(crate) fn set_port(&mut self, port: &str) {
-        port.clone_into(&mut self.port);
     }
 
     /// The section `[connections.<name>]`.
@@ -252,7 +245,7 @@ impl Process {
     fn start(place: &Place) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(log_file(place));
         let agent = program(place.path())
-            .args(["run", "--port", &place.port, "--config"])
+            .args(["run", "--port", "0", "--config"])
             .arg(place.configuration())
             .args(&place.arguments)
             .stdin(Stdio::null())

@@ -94,6 +94,11 @@ export function showTask(main, context) {
 
   let events = null;
   signal.addEventListener("abort", () => events?.close());
+  // A browser has six connections to an agent; pages that nobody looks at leave theirs to others.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) events?.close();
+    else if (last && !ENDED.includes(last.status)) follow();
+  }, { signal });
 
   /** Listens to the task until it ends; where no stream can be had, asks again and again. */
   function follow() {
