@@ -24,6 +24,7 @@ use crate::destination::local::LocalDestination;
 use crate::destination::s3::S3Destination;
 use crate::destination::snowflake_stage::SnowflakeStageDestination;
 use crate::fault::Fault;
+use crate::history::History;
 use crate::shutdown::Shutdown;
 use crate::snowflake::Client;
 use crate::source::Source;
@@ -62,6 +63,7 @@ pub struct Agent {
     mode: Mode,
     address: SocketAddr,
     queue: LocalQueue,
+    history: History,
     queue_tasks: Shutdown,
     shutdown: Shutdown,
     api: JoinHandle<std::io::Result<()>>,
@@ -87,6 +89,10 @@ impl Agent {
         let queue_tasks = Shutdown::new();
         let queue =
             LocalQueue::open(&config.application.data_directory, &queue_tasks).await.map_err(explained)?;
+        // After the queue, whose lock keeps other agents out of the directory.
+        let history = History::open(&config.application.data_directory, config.history, &queue_tasks)
+            .await
+            .map_err(explained)?;
 
         let metrics = Arc::new(Metrics::default());
         let runner = Runner::new(
@@ -94,7 +100,8 @@ impl Agent {
             config.transfer.clone(),
             Arc::clone(&metrics),
             shutdown.clone(),
-        );
+        )
+        .with_history(history.clone());
         let runner = Arc::new(match mode {
             Mode::Service => runner,
             Mode::Once => runner.remembering_failures(),
@@ -110,6 +117,7 @@ impl Agent {
 
         let router = api::router(ApiState {
             queue: queue.clone(),
+            history: history.clone(),
             pool: pool.clone(),
             catalog,
             metrics,
@@ -129,6 +137,7 @@ impl Agent {
             mode,
             address,
             queue,
+            history,
             queue_tasks,
             shutdown,
             api,
@@ -185,6 +194,7 @@ impl Agent {
             tracing::warn!("some requests did not end in time");
         }
         self.queue.close().await;
+        self.history.close().await;
         self.queue_tasks.finished(API_LIMIT).await;
         tracing::info!("the agent has stopped");
         ended && is_good

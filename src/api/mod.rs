@@ -23,6 +23,7 @@ mod flat;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod health;
+mod history;
 mod load_request;
 mod metrics;
 mod openapi;
@@ -52,6 +53,7 @@ pub use self::openapi::openapi;
 pub use self::server::serve;
 pub use self::submission::read_task;
 use crate::catalog::Catalog;
+use crate::history::History;
 use crate::shutdown::Shutdown;
 use crate::task::FileFormat;
 use crate::task_source::local::LocalQueue;
@@ -65,6 +67,8 @@ const MAX_WATCHERS: usize = 256;
 pub struct ApiState {
     /// Where tasks are.
     pub queue: LocalQueue,
+    /// What became of their attempts.
+    pub history: History,
     /// Who runs them.
     pub pool: Pool,
     /// What they can name.
@@ -131,6 +135,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(tasks::submit, tasks::list))
         .routes(routes!(tasks::show, tasks::cancel))
         .routes(routes!(tasks::retry))
+        .routes(routes!(history::logs))
+        .routes(routes!(history::runs))
         .routes(routes!(events::watch))
         .routes(routes!(preview::preview))
         .routes(routes!(connections::connections))

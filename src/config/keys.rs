@@ -1,7 +1,9 @@
 //! Every key that the configuration knows, as the reader uses them and the documentation shows them.
 
+mod operations;
 mod snowflake;
 
+pub(super) use operations::{GUARDS, HISTORY, IDLE_SHUTDOWN, LOG};
 pub(super) use snowflake::{SNOWFLAKE, SNOWFLAKE_CONNECTION, SNOWFLAKE_IGNORED};
 
 /// One key of a section.
@@ -41,6 +43,10 @@ pub(super) const TOP: &[Key] = &[
     key("application", "table", "", "The agent itself."),
     key("server", "table", "", "The REST API."),
     key("transfer", "table", "", "Defaults for tasks that do not say."),
+    key("log", "table", "", "What is logged, and where."),
+    key("history", "table", "", "How much is kept of runs and their log lines."),
+    key("guards", "table", "", "When no new task is started."),
+    key("idle_shutdown", "table", "", "When an agent that has nothing to do ends."),
     key("task_source", "table", "", "Where tasks come from besides `POST /tasks`."),
     key("connections", "table", "", "Sources and targets, by name."),
     key("bulk_utility", "table", "", "Bulk utilities of version 1.2.0."),

@@ -13,6 +13,7 @@ mod environment;
 mod keys;
 mod known;
 pub mod model;
+mod operations;
 mod pgpass;
 pub mod problem;
 mod prove;
@@ -39,6 +40,7 @@ pub use model::{
     SqlServerEncryption, SqlServerLogin, SqlServerSource, SqliteSource, SslMode, TargetConnection,
     TaskSources, TimeMapping, TinyintMapping, TransferSettings, UnavailableConnection, ZeroDates,
 };
+pub use operations::{GuardSettings, HistorySettings, LogSettings};
 pub use problem::{Place, Problem, Problems, Warning};
 pub use secret::Secret;
 

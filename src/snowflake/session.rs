@@ -156,7 +156,7 @@ impl Session {
     pub(super) async fn establish(self: &Arc<Self>, need: Need) -> Result<Arc<Tokens>, Error> {
         let session = Arc::clone(self);
         let asked = Instant::now();
-        let task = self.door.shutdown.spawn(async move { session.replace(need, asked).await });
+        let task = self.door.shutdown.spawn_apart(async move { session.replace(need, asked).await });
         match task.await {
             Ok(result) => result,
             Err(error) => Err(Error::new(FaultKind::Bug, "open a Snowflake session").because(error)),

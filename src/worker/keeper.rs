@@ -30,7 +30,7 @@ pub(super) async fn watch(source: &dyn TaskSource, lease: &Lease, running: &Runn
             Ok(None) => {}
             Ok(Some(reason)) => return reason,
             Err(fault) => {
-                tracing::warn!(task.id = %lease.task.id, error = fault.chain(), "lease could not be extended");
+                tracing::warn!(error = fault.chain(), "lease could not be extended");
             }
         }
         tokio::select! {

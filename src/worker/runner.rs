@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use super::keeper::{self, StopReason};
 use super::running::{Running, RunningTask};
 use crate::catalog::Catalog;
 use crate::config::TransferSettings;
 use crate::fault::{Advice, Fault, FaultKind};
+use crate::history::{History, RunOutcome};
 use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
 use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Report, TaskId};
 use crate::task_source::TaskSource;
-use crate::telemetry::Metrics;
+use crate::telemetry::{AttemptLog, Metrics};
 use crate::transfer::Transfer;
 
 /// How often an outcome that could not be recorded is sent again.
@@ -31,6 +33,7 @@ pub struct Runner {
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
     failed: Option<FailedTasks>,
+    history: Option<History>,
 }
 
 /// Tasks whose last attempt here failed, by task source.
@@ -62,7 +65,14 @@ impl Runner {
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
     ) -> Self {
-        Self { catalog, settings, running: Arc::default(), metrics, shutdown, failed: None }
+        Self { catalog, settings, running: Arc::default(), metrics, shutdown, failed: None, history: None }
+    }
+
+    /// Enters every attempt and what it logs into a history.
+    #[must_use]
+    pub fn with_history(mut self, history: History) -> Self {
+        self.history = Some(history);
+        self
     }
 
     /// Remembers which tasks failed, for an agent that ends when its queues are drained. The memory
@@ -88,15 +98,37 @@ impl Runner {
 
     /// Runs one attempt and records its outcome. Never fails: what goes wrong is the outcome.
     pub async fn run(&self, lease: Lease, source: &dyn TaskSource) {
+        // Every line of the attempt has these, in whichever task or thread it is logged.
+        let span = tracing::info_span!(
+            "attempt", task.id = %lease.task.id, attempt = lease.attempt, task_source = source.name()
+        );
+        self.run_within(&span, lease, source).instrument(span.clone()).await;
+    }
+
+    async fn run_within(&self, span: &Span, lease: Lease, source: &dyn TaskSource) {
+        let log = self.history.as_ref().map(|history| history.begin(source.name(), &lease));
+        if let Some(log) = &log {
+            AttemptLog::attach(span, Arc::clone(log) as _);
+        }
         let guard = self.running.enter(source.name(), &lease.task.id, lease.attempt);
         let begun = Instant::now();
         let attempt = AssertUnwindSafe(self.attempt(&lease, source, &guard.task)).catch_unwind();
         let ended = attempt.await.unwrap_or_else(|_panic| {
             Err(Fault::new(FaultKind::Bug, "run the attempt: it panicked; the log has the place"))
         });
-        let Some(outcome) = decide(&lease, ended) else { return };
+        let Some(outcome) = decide(&lease, ended) else {
+            tracing::warn!("the lease went to somebody else; the attempt has committed nothing");
+            if let Some(log) = log {
+                log.end(RunOutcome::Lost);
+            }
+            return;
+        };
         self.metrics.attempt_ended(&outcome, begun.elapsed());
-        log(&lease, &outcome, begun.elapsed());
+        tell(&outcome, begun.elapsed());
+        // Before the task source knows: whoever sees the task ended finds its run ended too.
+        if let Some(log) = log {
+            log.end(RunOutcome::Ended(&outcome));
+        }
         self.remember(source.name(), &lease.task.id, &outcome);
         finish(&lease, &outcome, source).await;
     }
@@ -118,10 +150,10 @@ impl Runner {
         running: &RunningTask,
     ) -> Result<Ended, Fault> {
         let begun = Instant::now();
+        let spec = &lease.task.spec;
         tracing::info!(
-            task.id = %lease.task.id,
-            attempt = lease.attempt,
-            source.name = lease.task.spec.source.connection,
+            source.name = spec.source.connection,
+            destination.name = spec.destination.connection_name(),
             "attempt begins"
         );
         let mut cut = Box::pin(self.cut(lease, source, running));
@@ -215,10 +247,7 @@ async fn holding(
             // It was asked for just now.
             tokio::time::sleep(keeper::BEAT).await;
             let reason = keeper::watch(source, lease, running).await;
-            tracing::warn!(
-                task.id = %lease.task.id, attempt = lease.attempt, ?reason,
-                "too late to stop the attempt: it is being committed"
-            );
+            tracing::warn!(?reason, "too late to stop the attempt: it is being committed");
             if reason == StopReason::LeaseLost {
                 return std::future::pending().await;
             }
@@ -266,39 +295,37 @@ async fn finish(lease: &Lease, outcome: &Outcome, source: &dyn TaskSource) {
         match source.finish(lease, outcome).await {
             Ok(Finished::Recorded) => return,
             Ok(Finished::LeaseLost) => {
-                tracing::warn!(task.id = %lease.task.id, attempt = lease.attempt, "the lease was lost; the outcome was dropped");
+                tracing::warn!("the lease was lost; the outcome was dropped");
                 return;
             }
             Err(fault) => {
-                tracing::warn!(task.id = %lease.task.id, failure, error = fault.chain(), "outcome could not be recorded");
+                tracing::warn!(failure, error = fault.chain(), "outcome could not be recorded");
                 tokio::time::sleep(Backoff::TASK_SOURCE.wait(failure)).await;
             }
         }
     }
-    tracing::error!(task.id = %lease.task.id, attempt = lease.attempt, "outcome is not on record; the task will come back");
+    tracing::error!("outcome is not on record; the task will come back");
 }
 
-fn log(lease: &Lease, outcome: &Outcome, elapsed: Duration) {
-    let id = &lease.task.id;
-    let attempt = lease.attempt;
+fn tell(outcome: &Outcome, elapsed: Duration) {
     let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     match outcome {
         Outcome::Completed(receipt) => tracing::info!(
-            task.id = %id, attempt, duration_ms, rows = receipt.rows, bytes = receipt.bytes,
-            files = receipt.files.len(), "task completed"
+            duration_ms,
+            rows = receipt.rows,
+            bytes = receipt.bytes,
+            files = receipt.files.len(),
+            "task completed"
         ),
         Outcome::Retry { after, report } => tracing::warn!(
-            task.id = %id, attempt, duration_ms, kind = %report.kind, error = report.message,
-            hint = report.hint, retry_after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            duration_ms, kind = %report.kind, error = report.message, hint = report.hint,
+            retry_after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
             "attempt failed; the task is retried while attempts are left"
         ),
         Outcome::Failed(report) => tracing::error!(
-            task.id = %id, attempt, duration_ms, kind = %report.kind, error = report.message,
-            hint = report.hint, "task failed"
+            duration_ms, kind = %report.kind, error = report.message, hint = report.hint, "task failed"
         ),
-        Outcome::Cancelled => tracing::info!(task.id = %id, attempt, duration_ms, "task cancelled"),
-        Outcome::Released => {
-            tracing::info!(task.id = %id, attempt, duration_ms, "task released: the agent stops")
-        }
+        Outcome::Cancelled => tracing::info!(duration_ms, "task cancelled"),
+        Outcome::Released => tracing::info!(duration_ms, "task released: the agent stops"),
     }
 }

@@ -9,6 +9,7 @@ mod control;
 mod document;
 mod events;
 mod guide;
+mod history;
 mod operation;
 mod preview;
 mod problems;
@@ -30,9 +31,10 @@ use tokio_util::sync::CancellationToken;
 use super::problem::PROBLEM_JSON;
 use super::{Access, ApiState, openapi, router, serve};
 use crate::catalog::{Catalog, SourceInfo};
-use crate::config::TransferSettings;
+use crate::config::{HistorySettings, TransferSettings};
 use crate::destination::{Destination, Target, Upload};
 use crate::fault::{Fault, FaultKind};
+use crate::history::History;
 use crate::shutdown::Shutdown;
 use crate::source::read_only::SqlDialect;
 use crate::source::{Extraction, Query, Source};
@@ -121,12 +123,14 @@ impl Agent {
         let checks = Arc::new(AtomicUsize::new(0));
         let catalog = Arc::new(catalog(&checks));
         let metrics = Arc::new(Metrics::default());
-        let runner = Arc::new(Runner::new(
+        let history = History::open(&data_directory, HistorySettings::default(), &shutdown).await.unwrap();
+        let runner = Runner::new(
             Arc::clone(&catalog),
             TransferSettings::default(),
             Arc::clone(&metrics),
             shutdown.clone(),
-        ));
+        );
+        let runner = Arc::new(runner.with_history(history.clone()));
         let settings = PoolSettings {
             workers: NonZeroUsize::from(NonZeroU16::new(2).unwrap()),
             interval: Duration::from_millis(50),
@@ -138,6 +142,7 @@ impl Agent {
         pool.stop_handling();
         let state = ApiState {
             queue: queue.clone(),
+            history,
             pool: pool.clone(),
             catalog,
             metrics,

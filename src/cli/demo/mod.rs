@@ -21,8 +21,8 @@ use self::client::Client;
 use super::progress::Bar;
 use crate::agent::{Agent, Mode, explained};
 use crate::config::{
-    Application, Config, LocalTarget, Server, SourceConnection, SqliteSource, TargetConnection, TaskSources,
-    TransferSettings,
+    Application, Config, GuardSettings, HistorySettings, LocalTarget, LogSettings, Server, SourceConnection,
+    SqliteSource, TargetConnection, TaskSources, TransferSettings,
 };
 use crate::task::{ProgressSnapshot, Receipt};
 use crate::telemetry::{LogFormat, init_logging};
@@ -181,6 +181,10 @@ fn config(directory: &Path, database: &Path, output: &Path) -> Config {
         },
         task_sources: TaskSources::default(),
         transfer: TransferSettings::default(),
+        log: LogSettings::default(),
+        history: HistorySettings::default(),
+        guards: GuardSettings::default(),
+        idle_shutdown: None,
         sources: [("sample".to_owned(), SourceConnection::Sqlite(SqliteSource { path: database.into() }))]
             .into(),
         targets: [("local".to_owned(), TargetConnection::Local(LocalTarget { root: output.into() }))].into(),

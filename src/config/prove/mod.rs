@@ -5,6 +5,7 @@ mod connections;
 mod gcs;
 mod general;
 mod mysql;
+mod operations;
 mod postgresql;
 mod snowflake;
 mod sqlserver;
@@ -35,6 +36,8 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
     let [application, server, transfer, task_sources, connections, bulk_utility] =
         ["application", "server", "transfer", "task_source", "connections", "bulk_utility"]
             .map(|name| top.value(name));
+    let [log, history, guards, idle_shutdown] =
+        ["log", "history", "guards", "idle_shutdown"].map(|name| top.value(name));
     let mut unavailable = Vec::new();
     let (sources, targets) = connections::prove_connections(report, connections, &mut unavailable);
     let task_sources = task_source::prove_task_source(report, task_sources, selected, &targets);
@@ -43,6 +46,10 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         application: general::prove_application(report, application),
         server: general::prove_server(report, server),
         transfer: general::prove_transfer(report, transfer),
+        log: operations::prove_log(report, log),
+        history: operations::prove_history(report, history),
+        guards: operations::prove_guards(report, guards),
+        idle_shutdown: operations::prove_idle_shutdown(report, idle_shutdown),
         task_sources,
         sources,
         targets,
