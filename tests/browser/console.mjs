@@ -58,6 +58,10 @@ const scenarios = {
     assert.match(await listed.innerText(), /completed[\s\S]*1 k/);
     await page.goto(`${address}/#/tasks?status=failed`);
     await page.getByText("No task is failed").waitFor();
+    await page.getByRole("link", { name: "Runs" }).click();
+    const run = page.getByRole("row", { name: /watched/ });
+    await run.waitFor();
+    assert.match(await run.innerText(), /completed[\s\S]*sales[\s\S]*1 k/);
     await close(page);
   },
 
@@ -101,6 +105,11 @@ const scenarios = {
     assert.match(await why.innerText(), /relation "late" does not exist/);
     assert.match(await why.innerText(), /What to do: .+/);
     await assertAccessible(page, "a failed task");
+    const log = page.getByRole("list", { name: "Log lines, oldest first" });
+    await log.getByText("attempt begins").waitFor();
+    await page.getByLabel("Level").selectOption("error");
+    await page.waitForFunction(() => [...document.querySelectorAll(".log li")].every((line) => line.hidden === (line.dataset.level !== "error")));
+    await page.getByLabel("Level").selectOption("trace");
     ask("table");
     await eventually("the table", async () => (await page.evaluate(async () =>
       (await fetch("/preview", { method: "POST", headers: { "content-type": "application/json" },

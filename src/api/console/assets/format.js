@@ -66,8 +66,8 @@ export function ago(text, now = Date.now()) {
 
 /** What a kind of fault means to the reader. */
 export const faultKinds = {
-  transient: "Passing fault: tried again by itself",
-  throttled: "The other side asked to slow down: tried again by itself",
+  transient: "A fault that can pass by itself",
+  throttled: "The other side asked to slow down",
   credentials: "The credentials were refused",
   permission: "A right is missing",
   request: "The task asks for something that cannot be",

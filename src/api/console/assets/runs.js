@@ -14,7 +14,8 @@ export function showRuns(main, { query, signal }) {
   const cursor = query.get("cursor");
   const columns = [
     { title: "Task", isWide: true }, { title: "Attempt" }, { title: "Status" }, { title: "From and to" }, { title: "Rows", numeric: true },
-    { title: "Size", numeric: true }, { title: "Time", numeric: true }, { title: "Started" }];
+    { title: "Size", numeric: true }, { title: "Time", numeric: true }, { title: "Started" },
+    { title: "What went wrong", isWide: true }];
   const list = table("Attempts, newest first", columns, { className: "cards" });
   const problem = h("p", { class: "notice notice-bad", hidden: true });
   const nothing = h("div", {});
@@ -56,7 +57,8 @@ function runRow(columns, run) {
     : [h("span", { class: "task-id" }, run.task), h("span", { class: "sub" }, run.task_source)];
   const known = (value, form) => (value === null || value === undefined ? "–" : form(value));
   return row(columns, [
-    name, String(run.attempt), [badge(run.status), run.error && h("span", { class: "sub" }, run.error.message)],
+    name, String(run.attempt), badge(run.status),
     [run.source, h("span", { class: "sub" }, run.destination)], known(run.rows, compact), known(run.bytes, bytes),
-    known(run.duration_ms, duration), h("time", { datetime: run.started_at }, time(run.started_at))]);
+    known(run.duration_ms, duration), h("time", { datetime: run.started_at }, time(run.started_at)),
+    h("span", { class: "sub" }, run.error?.message ?? "")]);
 }
