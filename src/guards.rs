@@ -67,6 +67,13 @@ struct Inner {
     free: Mutex<BTreeMap<String, u64>>,
 }
 
+impl Default for Guards {
+    /// Guards that hold nothing.
+    fn default() -> Self {
+        Self::new(Vec::new(), None, GuardSettings { min_free_disk: 0, min_available_memory: 0 })
+    }
+}
+
 /// What a look found, in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Look {

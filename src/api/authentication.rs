@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::Doors;
 use super::console;
 use super::console::session::{Sessions, demand_page};
 use super::origin::CHANGING;
@@ -60,6 +61,12 @@ impl Access {
         &self.sessions
     }
 
+    /// Takes over who is signed in.
+    pub(super) fn with_sessions_of(mut self, other: &Self) -> Self {
+        self.sessions = Arc::clone(&other.sessions);
+        self
+    }
+
     /// The key of the session that a request belongs to, as long as there is that key.
     fn session_key(&self, headers: &HeaderMap) -> Option<KeyDigest> {
         self.sessions.key(headers).filter(|digest| self.find_key(digest).is_some())
@@ -99,7 +106,7 @@ fn needed(method: &Method, path: &str) -> Option<Scope> {
     let only_reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     if console::owns(path) {
         None
-    } else if CHANGING.contains(&path) {
+    } else if CHANGING.contains(&path) || path == "/log_level" && !only_reads {
         Some(Scope::Operate)
     } else if !only_reads {
         Some(Scope::Submit)
@@ -111,8 +118,8 @@ fn needed(method: &Method, path: &str) -> Option<Scope> {
 }
 
 /// Lets a request through, or says what it lacks.
-pub(super) async fn guard(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
-    match judge(&access, &request) {
+pub(super) async fn guard(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
+    match judge(&doors.now(), &request) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -254,6 +261,8 @@ mod tests {
             (Method::DELETE, "/tasks/1", Some(Scope::Submit)),
             (Method::GET, "/stop", Some(Scope::Operate)),
             (Method::POST, "/handle_tasks", Some(Scope::Operate)),
+            (Method::GET, "/log_level", Some(Scope::Read)),
+            (Method::PUT, "/log_level", Some(Scope::Operate)),
         ] {
             assert_eq!(needed(&method, path), expected, "{method} {path}");
         }

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use sqlx::sqlite::SqlitePool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::mirror::Told;
 use super::record::{LinePage, RunFilter, RunPage, RunRecord, RunState};
 use super::writer::{Entry, Writer, recover};
 use super::{database, read};
@@ -41,6 +42,8 @@ struct Inner {
     readers: SqlitePool,
     settings: watch::Sender<HistorySettings>,
     last_run: AtomicI64,
+    /// Told everything as well, until the history is closed.
+    mirror: Mutex<Option<mpsc::Sender<Told>>>,
     dropped: Arc<AtomicU64>,
     closing: CancellationToken,
     ended: CancellationToken,
@@ -106,7 +109,21 @@ impl History {
         });
         let readers = database::readers(&file);
         let last_run = AtomicI64::new(last_run);
-        Ok(Self(Arc::new(Inner { entries, readers, settings, last_run, dropped, closing, ended })))
+        Ok(Self(Arc::new(Inner {
+            entries,
+            readers,
+            settings,
+            last_run,
+            mirror: Mutex::default(),
+            dropped,
+            closing,
+            ended,
+        })))
+    }
+
+    /// Tells somebody else everything from now on, until this history is closed.
+    pub fn tell(&self, mirror: mpsc::Sender<Told>) {
+        *self.0.mirror.lock().unwrap_or_else(PoisonError::into_inner) = Some(mirror);
     }
 
     /// Enters an attempt that begins.
@@ -128,7 +145,7 @@ impl History {
             files: None,
             report: None,
         };
-        self.keep(Entry::Run(Box::new(begun.clone())));
+        self.keep_run(begun.clone());
         Arc::new(RunLog { history: self.clone(), begun, lines: AtomicUsize::new(0) })
     }
 
@@ -169,7 +186,22 @@ impl History {
         // The writer goes last: the last connection folds the log back into the database file.
         self.0.readers.close().await;
         self.0.closing.cancel();
+        *self.0.mirror.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.0.ended.cancelled().await;
+    }
+
+    fn keep_run(&self, run: RunRecord) {
+        self.mirror(|| Told::Run(Box::new(run.clone())));
+        self.keep(Entry::Run(Box::new(run)));
+    }
+
+    fn mirror(&self, told: impl FnOnce() -> Told) {
+        let mirror = self.0.mirror.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mirror) = mirror.as_ref()
+            && mirror.try_send(told()).is_err()
+        {
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn keep(&self, entry: Entry) {
@@ -214,7 +246,7 @@ impl RunLog {
             RunOutcome::Ended(Outcome::Released) => run.state = RunState::Released,
             RunOutcome::Lost => run.state = RunState::Lost,
         }
-        self.history.keep(Entry::Run(Box::new(run)));
+        self.history.keep_run(run);
     }
 }
 
@@ -225,6 +257,8 @@ impl LineSink for RunLog {
         if is_too_much || inner.entries.capacity() <= RESERVED {
             inner.dropped.fetch_add(1, Ordering::Relaxed);
         } else {
+            let told = || Told::Line { run: Box::new(self.begun.clone()), line: Box::new(line.clone()) };
+            self.history.mirror(told);
             self.history.keep(Entry::Line(self.begun.sequence, Box::new(line)));
         }
     }

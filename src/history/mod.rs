@@ -10,11 +10,13 @@
 
 mod database;
 mod keeper;
+mod mirror;
 mod read;
 mod record;
 mod writer;
 
 pub use keeper::{History, RunLog, RunOutcome};
+pub use mirror::{Told, mirror};
 pub use record::{LinePage, LineRecord, RunFilter, RunPage, RunRecord, RunState};
 
 #[cfg(test)]

@@ -9,4 +9,4 @@ pub use log::{
     Change, CurrentLevel, LevelError, LogControl, LogFormat, LogGuard, LogLevel, LogOptions,
     RotationSettings, init_logging, start_logging,
 };
-pub use metrics::{Gauges, Metrics};
+pub use metrics::{Gauges, LeaseRefresh, Metrics};

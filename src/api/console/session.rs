@@ -162,7 +162,7 @@ pub(super) struct SessionView<'a> {
 
 /// Shows who is signed in.
 pub(super) async fn show(State(api): State<Api>, headers: HeaderMap) -> Response {
-    let access = &api.agent.access;
+    let access = api.agent.doors.now();
     let digest = access.sessions().key(&headers);
     let key = digest.and_then(|digest| access.find_key(&digest));
     let scopes = match (access.has_keys(), key) {
@@ -192,7 +192,7 @@ pub(super) async fn sign_in(State(api): State<Api>, request: Request) -> Result<
     let Some(key) = findings.or_problem(key)? else {
         return Err(Problem::new(ProblemKind::Unauthorized, "the agent does not know this API key"));
     };
-    let access = &api.agent.access;
+    let access = api.agent.doors.now();
     let digest = KeyDigest::of(key.expose().as_bytes());
     let Some(known) = access.find_key(&digest) else {
         return Err(Problem::new(ProblemKind::Unauthorized, "the agent does not know this API key"));
@@ -205,7 +205,7 @@ pub(super) async fn sign_in(State(api): State<Api>, request: Request) -> Result<
 /// Ends the session of the request, if there is one.
 pub(super) async fn sign_out(State(api): State<Api>, headers: HeaderMap) -> Result<Response, Problem> {
     demand_page(&headers)?;
-    api.agent.access.sessions().end(&headers);
+    api.agent.doors.now().sessions().end(&headers);
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, set_cookie(&headers, None))]).into_response())
 }
 

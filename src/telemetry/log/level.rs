@@ -13,7 +13,7 @@ const LIBRARIES: LevelFilter = LevelFilter::WARN;
 /// Longest text.
 const MAX_LENGTH: usize = 512;
 /// The parts of the agent that have lines of their own.
-const PARTS: [&str; 24] = [
+const PARTS: [&str; 26] = [
     "agent",
     "api",
     "bulk",
@@ -25,7 +25,9 @@ const PARTS: [&str; 24] = [
     "fault",
     "guards",
     "history",
+    "idle",
     "pipeline",
+    "reload",
     "retry",
     "schema",
     "secrets",
