@@ -4,6 +4,7 @@
 //! failure of that test.
 
 mod authentication;
+mod console;
 mod control;
 mod document;
 mod events;
@@ -12,6 +13,7 @@ mod history;
 mod log_level;
 mod monitoring;
 mod operation;
+mod preview;
 mod problems;
 mod submit;
 mod tasks;
