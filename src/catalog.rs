@@ -193,8 +193,7 @@ impl Catalog {
     /// Everything in `spec` that does not fit the configuration; empty when it fits.
     #[must_use]
     pub fn misfits(&self, spec: &TaskSpec) -> Vec<Misfit> {
-        let mut misfits = Vec::new();
-        misfits.extend(self.source_of(&spec.source).err());
+        let mut misfits = Vec::from_iter(self.source_misfit(&spec.source));
         let name = self.destination_name(&spec.destination);
         match self.destinations.get(name) {
             None => {
@@ -226,6 +225,12 @@ impl Catalog {
             });
         }
         misfits
+    }
+
+    /// What does not fit in the source alone.
+    #[must_use]
+    pub fn source_misfit(&self, spec: &SourceSpec) -> Option<Misfit> {
+        self.source_of(spec).err()
     }
 
     /// The target connection that a task means. The Snowflake sections of version 1.2.0 are named

@@ -9,6 +9,7 @@ use indicatif::{HumanBytes, HumanCount};
 use tokio_util::sync::CancellationToken;
 
 use super::CommonArguments;
+use super::output::say;
 use super::progress::Bar;
 use crate::agent::{self, explained};
 use crate::catalog::{AUTO, Catalog, SourceInfo};
@@ -17,6 +18,7 @@ use crate::config::{
 };
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
+use crate::snowflake::Clients;
 use crate::source::Source;
 use crate::task::{
     Compression, DestinationSpec, FileFormat, MethodReceipt, Progress, Read, Receipt, SourceSpec, Task, TaskId, TaskSpec,
@@ -83,7 +85,7 @@ pub(super) async fn run(arguments: ExtractArguments) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    init_logging(arguments.common.log_format, config.application.debug_mode);
+    init_logging(arguments.common.log_format.unwrap_or_default(), config.application.debug_mode);
     let ends = find_source(&arguments.source, &config)
         .and_then(|source| Ok((source, find_target(&arguments.to, &config)?)));
     let (source, target) = match ends {
@@ -183,7 +185,8 @@ async fn extract(
     let begun = Instant::now();
     let shutdown = Shutdown::new();
     let (source, method) = read_by(source, task, config, &shutdown)?;
-    let destination = agent::destination(target, &shutdown).await?;
+    let snowflake = Clients::new(&shutdown);
+    let destination = agent::destination(target, &snowflake, &shutdown).await?;
     let progress = Arc::new(Progress::default());
     let stop = CancellationToken::new();
     let bar = (!quiet).then(|| Bar::new(None));
@@ -218,6 +221,7 @@ async fn extract(
     if let Some(bar) = &bar {
         bar.clear();
     }
+    snowflake.close().await;
     // Requests to cancel what an error left running on the server.
     shutdown.finished(Duration::from_secs(5)).await;
     result
@@ -245,13 +249,13 @@ fn read_by(
 
 fn print(receipt: &Receipt, json: bool) {
     if json {
-        println!("{}", serde_json::to_string(receipt).expect("a receipt is made of texts and numbers"));
+        say!("{}", serde_json::to_string(receipt).expect("a receipt is made of texts and numbers"));
         return;
     }
     for file in &receipt.files {
-        println!("{}  {} rows  {}", file.location, HumanCount(file.rows), HumanBytes(file.bytes));
+        say!("{}  {} rows  {}", file.location, HumanCount(file.rows), HumanBytes(file.bytes));
     }
-    println!("{}", summary(receipt));
+    say!("{}", summary(receipt));
 }
 
 /// Files, rows, size and rate in one line.

@@ -57,12 +57,24 @@ pub struct Written {
 }
 
 impl Transfer {
-    /// Plans a task and opens both of its ends. Nothing is read or stored yet; dropping the
-    /// transfer closes what was opened.
+    /// Opens the one attempt of a task that is tried once.
     pub async fn open(
         source: &dyn Source,
         destination: &dyn Destination,
         task: &Task,
+        settings: &TransferSettings,
+        progress: &Arc<Progress>,
+    ) -> Result<Self, Fault> {
+        Self::open_attempt(source, destination, task, 1, settings, progress).await
+    }
+
+    /// Plans an attempt of a task and opens both of its ends. Nothing is read or stored yet; dropping
+    /// the transfer closes what was opened.
+    pub async fn open_attempt(
+        source: &dyn Source,
+        destination: &dyn Destination,
+        task: &Task,
+        attempt: u32,
         settings: &TransferSettings,
         progress: &Arc<Progress>,
     ) -> Result<Self, Fault> {
@@ -79,7 +91,7 @@ impl Transfer {
             schema: extraction.schema().clone(),
             layout: plan.layout(),
         });
-        let target = Target { task: task.id.clone(), path: spec.destination.path.clone(), load };
+        let target = Target { task: task.id.clone(), attempt, path: spec.destination.path.clone(), load };
         let upload = destination.begin(&target).await?;
         Ok(Self {
             extraction: Arc::from(extraction),
@@ -203,7 +215,11 @@ impl Transfer {
         let mut rows = 0;
         if let Some(slice) = slice {
             let mut stream = self.extraction.open(slice, self.plan.batch).await?;
-            while let Some(batch) = stream.next().await? {
+            loop {
+                let asked = Instant::now();
+                let next = stream.next().await?;
+                self.progress.add_source_wait(asked.elapsed());
+                let Some(batch) = next else { break };
                 let count = batch.num_rows() as u64;
                 rows += count;
                 self.progress.add_rows_read(count);
@@ -231,11 +247,15 @@ impl Transfer {
                 FromSlice::Item(Piece::Chunk(chunk)) => {
                     let writer = writer.as_mut().expect("a part is opened before its first chunk");
                     self.progress.add_bytes_written(chunk.len() as u64);
+                    let asked = Instant::now();
                     writer.write(chunk).await?;
+                    self.progress.add_destination_wait(asked.elapsed());
                 }
                 FromSlice::Item(Piece::Close { rows }) => {
                     let writer = writer.take().expect("a part is opened before it is closed");
+                    let asked = Instant::now();
                     parts.push(writer.finish(rows).await?);
+                    self.progress.add_destination_wait(asked.elapsed());
                     self.progress.add_rows_encoded(rows);
                 }
                 FromSlice::End => return Ok(parts),

@@ -6,6 +6,7 @@ mod connections;
 mod gcs;
 mod general;
 mod mysql;
+mod operations;
 mod postgresql;
 mod snowflake;
 mod sqlserver;
@@ -21,6 +22,7 @@ use super::section::Section;
 
 pub(super) use azure_blob::prove_azure_blob;
 pub(super) use gcs::prove_gcs;
+pub(super) use general::scopes;
 pub(super) use mysql::prove_mysql;
 pub(super) use postgresql::prove_postgresql;
 pub(super) use snowflake::prove_snowflake;
@@ -36,6 +38,8 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
     let [application, server, transfer, task_sources, connections, bulk_utility] =
         ["application", "server", "transfer", "task_source", "connections", "bulk_utility"]
             .map(|name| top.value(name));
+    let [log, history, guards, idle_shutdown] =
+        ["log", "history", "guards", "idle_shutdown"].map(|name| top.value(name));
     let mut unavailable = Vec::new();
     let bulk_utilities = bulk_utility::prove_bulk_utilities(report, bulk_utility);
     let (sources, source_methods, targets) =
@@ -45,6 +49,10 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         application: general::prove_application(report, application),
         server: general::prove_server(report, server),
         transfer: general::prove_transfer(report, transfer),
+        log: operations::prove_log(report, log),
+        history: operations::prove_history(report, history),
+        guards: operations::prove_guards(report, guards),
+        idle_shutdown: operations::prove_idle_shutdown(report, idle_shutdown),
         task_sources,
         sources,
         source_methods,
