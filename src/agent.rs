@@ -16,18 +16,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Access, ApiState};
 use crate::catalog::{Catalog, SourceInfo};
-use crate::config::{Config, SourceConnection, TargetConnection, TransferSettings};
+use crate::config::{Config, OdbcSource, SourceConnection, TargetConnection, TransferSettings};
 use crate::destination::Destination;
 use crate::destination::azure_blob::AzureBlobDestination;
 use crate::destination::gcs::GcsDestination;
 use crate::destination::local::LocalDestination;
 use crate::destination::s3::S3Destination;
 use crate::destination::snowflake_stage::SnowflakeStageDestination;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 use crate::snowflake::Client;
 use crate::source::Source;
 use crate::source::mysql::Mysql;
+#[cfg(feature = "odbc")]
+use crate::source::odbc::Odbc;
 use crate::source::postgres::Postgres;
 use crate::source::read_only::SqlDialect;
 use crate::source::sqlite::SqliteDatabase;
@@ -217,7 +219,30 @@ pub fn source(connection: SourceConnection, shutdown: &Shutdown) -> Result<Arc<d
         SourceConnection::Mysql(config) => Arc::new(Mysql::new(config, shutdown.clone())?),
         SourceConnection::Sqlite(config) => Arc::new(SqliteDatabase::new(&config)),
         SourceConnection::SqlServer(config) => Arc::new(SqlServer::new(config, shutdown.clone())?),
+        SourceConnection::Odbc(config) => odbc(config)?,
     })
+}
+
+/// The same database through ODBC: for the kinds of ODBC what [`source`] is, for the others by their
+/// `odbc_connection_string`. A task that asks for the method `odbc` is read by it.
+pub fn odbc_source(connection: &SourceConnection) -> Result<Arc<dyn Source>, Fault> {
+    let config = connection.odbc().ok_or_else(|| {
+        Fault::new(FaultKind::Request, "read through ODBC: the connection has no connection string for it")
+            .remedy("Set odbc_connection_string for the connection.")
+    })?;
+    odbc(config)
+}
+
+#[cfg(feature = "odbc")]
+#[expect(clippy::unnecessary_wraps, reason = "a build without ODBC has nothing but the fault")]
+fn odbc(config: OdbcSource) -> Result<Arc<dyn Source>, Fault> {
+    Ok(Arc::new(Odbc::new(config)))
+}
+
+#[cfg(not(feature = "odbc"))]
+fn odbc(_config: OdbcSource) -> Result<Arc<dyn Source>, Fault> {
+    Err(Fault::new(FaultKind::Request, "read through ODBC: this build has no ODBC")
+        .remedy("Build the agent with --features odbc (needs unixODBC)."))
 }
 
 /// What tasks can ask of a source connection before it is connected to.
@@ -230,6 +255,9 @@ fn info(connection: &SourceConnection) -> SourceInfo {
             SourceInfo { database: config.database.clone(), dialect: Some(SqlDialect::MySql) }
         }
         SourceConnection::Sqlite(_) => SourceInfo { database: None, dialect: Some(SqlDialect::Sqlite) },
+        SourceConnection::Odbc(config) => {
+            SourceInfo { database: None, dialect: config.dialect.map(SqlDialect::from) }
+        }
         SourceConnection::SqlServer(config) => {
             SourceInfo { database: Some(config.database.clone()), dialect: Some(SqlDialect::SqlServer) }
         }

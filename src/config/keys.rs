@@ -1,7 +1,9 @@
 //! Every key that the configuration knows, as the reader uses them and the documentation shows them.
 
+mod odbc;
 mod snowflake;
 
+pub(super) use odbc::{DB2, ODBC, ODBC_SHARED, ORACLE, REDSHIFT, TERADATA};
 pub(super) use snowflake::{SNOWFLAKE, SNOWFLAKE_CONNECTION, SNOWFLAKE_IGNORED};
 
 /// One key of a section.
@@ -186,6 +188,14 @@ pub(super) const BULK_UTILITY: &[Key] =
 
 const KIND: Key = key("kind", "string", "the name of the section", "What is behind the connection.");
 
+/// For connections that have an adapter of their own.
+const ODBC_CONNECTION_STRING: Key = key(
+    "odbc_connection_string",
+    "secret",
+    "",
+    "Connection string for tasks that ask to read the same database through ODBC.",
+);
+
 pub(super) const POSTGRESQL: &[Key] = &[
     KIND,
     key(
@@ -217,6 +227,7 @@ pub(super) const POSTGRESQL: &[Key] = &[
         "\"error\"",
         "What NaN and infinities of numeric, date and timestamp become where the output has none.",
     ),
+    ODBC_CONNECTION_STRING,
     key("options", "table", "", "Driver options, as listed below; they may stand beside the other keys too."),
 ];
 
@@ -370,6 +381,7 @@ pub(super) const MYSQL: &[Key] = &[
         "\"integer\"",
         "What `tinyint(1)` columns, also called `bool`, become.",
     ),
+    ODBC_CONNECTION_STRING,
     key("options", "table", "", "Driver options, as listed below; they may stand beside the other keys too."),
 ];
 
@@ -470,6 +482,7 @@ pub(super) const SQLSERVER: &[Key] = &[
         "\"text\"",
         "What `geometry` and `geography` become: well-known text or well-known binary.",
     ),
+    ODBC_CONNECTION_STRING,
     key("options", "table", "", "Driver options, as listed below; they may stand beside the other keys too."),
 ];
 
@@ -692,6 +705,8 @@ pub(super) const SECRETS: &[&str] = &[
     "access_token",
     "client_secret",
     "connection_string",
+    "odbc_connection_string",
+    "logdata",
     "account_key",
     "sas_token",
     "sslpassword",

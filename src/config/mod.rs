@@ -8,11 +8,13 @@ mod address;
 mod api_key;
 #[cfg(test)]
 mod cloud_tests;
+mod connection_string;
 mod discover;
 mod environment;
 mod keys;
 mod known;
 pub mod model;
+mod odbc;
 mod pgpass;
 pub mod problem;
 mod prove;
@@ -30,6 +32,7 @@ use std::path::{Path, PathBuf};
 
 pub use address::{source_from_url, target_from_url};
 pub use api_key::{ApiKey, KeyDigest, Scope};
+pub use connection_string::{ConnectionString, Malformed};
 pub use environment::Environment;
 pub use model::{
     Application, AzureBlobTarget, AzureCredentials, AzureIdentity, Config, Consistency, GcsTarget,
@@ -39,6 +42,7 @@ pub use model::{
     SqlServerEncryption, SqlServerLogin, SqlServerSource, SqliteSource, SslMode, TargetConnection,
     TaskSources, TimeMapping, TinyintMapping, TransferSettings, UnavailableConnection, ZeroDates,
 };
+pub use odbc::{OdbcConsistency, OdbcDialect, OdbcLongValues, OdbcSource, OdbcText};
 pub use problem::{Place, Problem, Problems, Warning};
 pub use secret::Secret;
 

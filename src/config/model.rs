@@ -6,7 +6,8 @@ use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ApiKey, Secret};
+use super::odbc::OdbcSource;
+use super::{ApiKey, ConnectionString, Secret};
 use crate::snowflake::connection::Connection;
 use crate::snowflake::load::TableName;
 use crate::task::{Compression, DestinationKind, FileFormat};
@@ -161,6 +162,8 @@ pub enum SourceConnection {
     Sqlite(SqliteSource),
     /// `kind = "sqlserver"`.
     SqlServer(SqlServerSource),
+    /// `kind = "odbc"`, `"teradata"`, `"oracle"`, `"db2"` or `"redshift"`.
+    Odbc(OdbcSource),
 }
 
 /// `kind = "postgresql"`.
@@ -193,6 +196,8 @@ pub struct PostgresSource {
     pub numeric: NumericPolicy,
     /// What NaN and infinities become where the output has none.
     pub special_values: SpecialValues,
+    /// For reading the same database through ODBC.
+    pub odbc_connection: Option<ConnectionString>,
 }
 
 /// libpq's `sslmode`.
@@ -273,6 +278,8 @@ pub struct MysqlSource {
     pub time: TimeMapping,
     /// What `tinyint(1)` becomes.
     pub tinyint1: TinyintMapping,
+    /// For reading the same database through ODBC.
+    pub odbc_connection: Option<ConnectionString>,
 }
 
 /// How several slices get one picture of the data.
@@ -367,6 +374,8 @@ pub struct SqlServerSource {
     pub seventh_digit: SeventhDigit,
     /// What `geometry` and `geography` become.
     pub spatial: SpatialPolicy,
+    /// For reading the same database through ODBC.
+    pub odbc_connection: Option<ConnectionString>,
 }
 
 impl SqlServerSource {

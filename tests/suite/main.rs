@@ -23,6 +23,10 @@ mod mysql_property;
 mod mysql_slices;
 mod mysql_source;
 mod mysql_types;
+#[cfg(feature = "odbc")]
+mod odbc_source;
+#[cfg(feature = "odbc")]
+mod odbc_types;
 mod postgres_faults;
 mod postgres_login;
 mod postgres_matrix;

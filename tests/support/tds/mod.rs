@@ -172,6 +172,7 @@ impl TdsServer {
             datetimeoffset: OffsetPolicy::Utc,
             seventh_digit: SeventhDigit::Cut,
             spatial: SpatialPolicy::Text,
+            odbc_connection: None,
         }
     }
 }
