@@ -1,22 +1,24 @@
 //! Every key that the configuration knows, as the reader uses them and the documentation shows them.
 
 mod odbc;
+mod operations;
 mod snowflake;
 
 pub(super) use odbc::{DB2, ODBC, ODBC_SHARED, ORACLE, REDSHIFT, TERADATA};
+pub(super) use operations::{GUARDS, HISTORY, IDLE_SHUTDOWN, LOG};
 pub(super) use snowflake::{SNOWFLAKE, SNOWFLAKE_CONNECTION, SNOWFLAKE_IGNORED};
 
 /// One key of a section.
 #[derive(Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "tests hold example and documentation to it"))]
 pub(super) struct Key {
     pub name: &'static str,
     /// Other spellings of driver options, besides case and underscores.
     pub also: &'static [&'static str],
-    /// Type and range, for people.
+    /// Type and range, for people; says `secret` of what nobody may see.
     pub kind: &'static str,
     /// As it would be written; empty when there is none.
     pub default: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests hold example and documentation to it"))]
     pub meaning: &'static str,
 }
 
@@ -43,6 +45,10 @@ pub(super) const TOP: &[Key] = &[
     key("application", "table", "", "The agent itself."),
     key("server", "table", "", "The REST API."),
     key("transfer", "table", "", "Defaults for tasks that do not say."),
+    key("log", "table", "", "What is logged, and where."),
+    key("history", "table", "", "How much is kept of runs and their log lines."),
+    key("guards", "table", "", "When no new task is started."),
+    key("idle_shutdown", "table", "", "When an agent that has nothing to do ends."),
     key("task_source", "table", "", "Where tasks come from besides `POST /tasks`."),
     key("connections", "table", "", "Sources and targets, by name."),
     key("bulk_utility", "table", "", "Bulk utilities of version 1.2.0."),
@@ -175,6 +181,13 @@ pub(super) const TASK_SOURCE_SNOWFLAKE: &[Key] = &[
         "string, not blank",
         "",
         "Name of this agent in the queue, of no other agent at the same time; a new UUID at each start when absent.",
+    ),
+    key(
+        "depth_interval",
+        "duration, 10s to 1d",
+        "",
+        "How often `QUEUE_DEPTH` is called for the metric `shared_queue_depth`, one statement each time; never when \
+         absent.",
     ),
 ];
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::odbc::OdbcSource;
-use super::{ApiKey, ConnectionString, Secret};
+use super::{ApiKey, ConnectionString, GuardSettings, HistorySettings, LogSettings, Secret};
 use crate::snowflake::connection::Connection;
 use crate::snowflake::load::TableName;
 use crate::task::{Compression, DestinationKind, FileFormat};
@@ -21,6 +21,14 @@ pub struct Config {
     pub server: Server,
     /// `[transfer]`.
     pub transfer: TransferSettings,
+    /// `[log]`.
+    pub log: LogSettings,
+    /// `[history]`.
+    pub history: HistorySettings,
+    /// `[guards]`.
+    pub guards: GuardSettings,
+    /// `[idle_shutdown]`: the agent ends when there was nothing to do for so long.
+    pub idle_shutdown: Option<Duration>,
     /// `[task_source]`: what runs beside the local queue.
     pub task_sources: TaskSources,
     /// `[connections.source.<name>]`.
@@ -149,6 +157,8 @@ pub struct SnowflakeQueueSettings {
     pub schema: String,
     /// Name of this agent; a new one at each start when `None`.
     pub agent_id: Option<String>,
+    /// How often the depth of the queue is asked for; never when `None`.
+    pub depth_interval: Option<Duration>,
 }
 
 /// A source, by kind.

@@ -178,6 +178,10 @@ fn nothing_at_all_is_the_defaults() {
                 allowed_hosts: Vec::new(),
             },
             transfer: TransferSettings::default(),
+            log: LogSettings::default(),
+            history: HistorySettings::default(),
+            guards: GuardSettings::default(),
+            idle_shutdown: None,
             task_sources: TaskSources::default(),
             sources: [].into(),
             targets: [].into(),
@@ -452,7 +456,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "colour = 1",
             "configuration.toml:1: colour is not a known key. Known here: selected_task_source, \
-          application, server, transfer, task_source, connections, bulk_utility.",
+          application, server, transfer, log, history, guards, idle_shutdown, task_source, connections, bulk_utility.",
         ),
         ("[aplication]", "configuration.toml:1: aplication is not a known key. Did you mean application?"),
         (
@@ -473,7 +477,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "\"a[9999999999]\" = 1",
             "configuration.toml:1: \"a[9999999999]\" is not a known key. Known here: \
-          selected_task_source, application, server, transfer, task_source, connections, bulk_utility.",
+          selected_task_source, application, server, transfer, log, history, guards, idle_shutdown, task_source, connections, bulk_utility.",
         ),
         (
             "[application]\n\"x.y\" = 1",
@@ -1252,6 +1256,10 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("server", keys::SERVER, ""),
         ("server.api_keys.orchestrator", keys::API_KEY, "key = \"0123456789abcdef\"\n"),
         ("transfer", keys::TRANSFER, ""),
+        ("log", keys::LOG, ""),
+        ("history", keys::HISTORY, ""),
+        ("guards", keys::GUARDS, ""),
+        ("idle_shutdown", keys::IDLE_SHUTDOWN, ""),
         ("task_source", keys::TASK_SOURCE, ""),
         ("task_source.api", keys::TASK_SOURCE_API, ""),
         ("task_source.snowflake_stored_procedure", keys::TASK_SOURCE_SNOWFLAKE, ""),
@@ -1323,6 +1331,20 @@ fn the_example_shows_every_key_with_its_default() {
 
 fn is_toml_default(key: &Key) -> bool {
     !key.default.is_empty() && key.default != REQUIRED && key.name != "kind"
+}
+
+#[test]
+fn the_examples_of_the_operations_guide_are_valid() {
+    let guide = include_str!("../../docs/OPERATIONS.md");
+    let environment = Environment::of([("AGENT_API_KEY", "0123456789abcdef"), ("SALES_PASSWORD", "hunter2")])
+        .with_home("/home/agent");
+    let blocks: Vec<&str> =
+        guide.split("\n```toml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect();
+    assert!(blocks.len() > 2);
+    for block in blocks {
+        let proven = parse_in(block, &environment).map(drop);
+        assert_eq!(proven.map_err(|problems| problems.to_string()), Ok(()), "{block}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod gcs;
 mod general;
 mod mysql;
 mod odbc;
+mod operations;
 mod postgresql;
 mod snowflake;
 mod sqlserver;
@@ -21,6 +22,7 @@ use super::section::Section;
 
 pub(super) use azure_blob::prove_azure_blob;
 pub(super) use gcs::prove_gcs;
+pub(super) use general::scopes;
 pub(super) use mysql::prove_mysql;
 pub(super) use odbc::{prove_connection_string, prove_odbc};
 pub(super) use postgresql::prove_postgresql;
@@ -37,6 +39,8 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
     let [application, server, transfer, task_sources, connections, bulk_utility] =
         ["application", "server", "transfer", "task_source", "connections", "bulk_utility"]
             .map(|name| top.value(name));
+    let [log, history, guards, idle_shutdown] =
+        ["log", "history", "guards", "idle_shutdown"].map(|name| top.value(name));
     let mut unavailable = Vec::new();
     let (sources, targets) = connections::prove_connections(report, connections, &mut unavailable);
     let task_sources = task_source::prove_task_source(report, task_sources, selected, &targets);
@@ -45,6 +49,10 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         application: general::prove_application(report, application),
         server: general::prove_server(report, server),
         transfer: general::prove_transfer(report, transfer),
+        log: operations::prove_log(report, log),
+        history: operations::prove_history(report, history),
+        guards: operations::prove_guards(report, guards),
+        idle_shutdown: operations::prove_idle_shutdown(report, idle_shutdown),
         task_sources,
         sources,
         targets,
