@@ -116,8 +116,10 @@ impl Batch {
     fn add(&mut self, told: &Told) {
         match told {
             Told::Run(run) => {
-                let error = run.report.as_ref().map(|report| json!({"kind": report.kind, "message": report.message,
-                    "hint": report.hint}));
+                let error = run.report.as_ref().map(|report| {
+                    json!({"kind": report.kind, "message": report.message,
+                    "hint": report.hint})
+                });
                 let entry = json!({
                     "task_source": run.task_source,
                     "task": run.task,
