@@ -31,7 +31,7 @@ use crate::history::{History, mirror};
 use crate::idle::idle;
 use crate::reload::Reload;
 use crate::shutdown::Shutdown;
-use crate::snowflake::Client;
+use crate::snowflake::Clients;
 use crate::source::Source;
 use crate::source::mysql::Mysql;
 use crate::source::postgres::Postgres;
@@ -70,6 +70,7 @@ pub struct Agent {
     queue: LocalQueue,
     history: History,
     queue_tasks: Shutdown,
+    snowflake: Clients,
     shutdown: Shutdown,
     api: JoinHandle<std::io::Result<()>>,
     close_api: CancellationToken,
@@ -83,7 +84,8 @@ impl Agent {
     /// died before are leased at once.
     pub async fn start(config: Config, mode: Mode) -> anyhow::Result<Self> {
         let shutdown = Shutdown::new();
-        let catalog = Arc::new(catalog(&config, &shutdown).await?);
+        let snowflake = Clients::new(&shutdown).of_agent(agent_name(&config));
+        let catalog = Arc::new(catalog(&config, &snowflake, &shutdown).await?);
         let memory_planned =
             check_memory(&config, catalog.destinations().map(|(_, _, destination)| destination))?;
         let memory_limit = config.application.memory_limit.map(NonZeroU64::get);
@@ -105,7 +107,8 @@ impl Agent {
 
         if let Some(settings) = &config.task_sources.snowflake {
             let (tell, told) = mirror();
-            write_history(settings, told, &queue_tasks).map_err(explained)?;
+            let client = snowflake.client(&settings.connection).map_err(|error| explained(error.into()))?;
+            write_history(client, settings, told, &queue_tasks);
             history.tell(tell);
         }
         let metrics = Arc::new(Metrics::default());
@@ -129,7 +132,7 @@ impl Agent {
             guards: guards.clone(),
         };
         let mut task_sources: Vec<Arc<dyn TaskSource>> = vec![Arc::new(queue.clone())];
-        task_sources.extend(remote_task_sources(&config, &catalog, &shutdown)?);
+        task_sources.extend(remote_task_sources(&config, &catalog, &snowflake, &metrics, &shutdown)?);
         let pool = Pool::start(settings, task_sources.clone(), &runner, &shutdown);
 
         let doors = Doors::from(Access::new(&config.server));
@@ -148,6 +151,7 @@ impl Agent {
             default_format: config.transfer.format,
             max_body_bytes: config.server.max_body_bytes,
             doors: doors.clone(),
+            max_watchers: api::MAX_WATCHERS,
         });
         let close_api = CancellationToken::new();
         let api =
@@ -174,6 +178,7 @@ impl Agent {
             queue,
             history,
             queue_tasks,
+            snowflake,
             shutdown,
             api,
             close_api,
@@ -251,6 +256,8 @@ impl Agent {
         self.queue.close().await;
         self.history.close().await;
         self.queue_tasks.finished(API_LIMIT).await;
+        // Tasks, the queue in Snowflake, the checks of the API and the history have used them until here.
+        self.snowflake.close().await;
         tracing::info!("the agent has stopped");
         ended && is_good
     }
@@ -293,8 +300,15 @@ fn written_places(config: &Config) -> Vec<(String, PathBuf)> {
     places
 }
 
+/// What this process is called in Snowflake's query history: as configured, otherwise a name of its own.
+fn agent_name(config: &Config) -> String {
+    let queue = config.task_sources.snowflake.as_ref().and_then(|queue| queue.agent_id.clone());
+    let configured = queue.or_else(|| config.task_sources.api.as_ref().and_then(|api| api.agent_id.clone()));
+    configured.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
+}
+
 /// Every configured connection, by name.
-async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
+async fn catalog(config: &Config, snowflake: &Clients, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
     let mut catalog = Catalog::new();
     for (name, connection) in &config.sources {
         let source = source(connection.clone(), shutdown).map_err(explained);
@@ -302,7 +316,7 @@ async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog
         catalog.add_source(name, info(connection), source);
     }
     for (name, connection) in &config.targets {
-        let destination = destination(connection, shutdown).await.map_err(explained);
+        let destination = destination(connection, snowflake, shutdown).await.map_err(explained);
         let destination = destination.with_context(|| format!("connections.target.{name}"))?;
         catalog.add_destination(name, connection.kind(), destination);
     }
@@ -341,6 +355,7 @@ fn info(connection: &SourceConnection) -> SourceInfo {
 /// The adapter of a target connection: the registry of destinations.
 pub async fn destination(
     connection: &TargetConnection,
+    snowflake: &Clients,
     shutdown: &Shutdown,
 ) -> Result<Arc<dyn Destination>, Fault> {
     Ok(match connection {
@@ -349,7 +364,7 @@ pub async fn destination(
         TargetConnection::Gcs(config) => Arc::new(GcsDestination::new(config, shutdown)?),
         TargetConnection::AzureBlob(config) => Arc::new(AzureBlobDestination::new(config, shutdown)?),
         TargetConnection::Snowflake(config) => {
-            let client = Client::new(config.connection.clone(), shutdown)?;
+            let client = snowflake.client(&config.connection)?;
             let control_table = config.load_control_table.clone();
             Arc::new(SnowflakeStageDestination::new(client, shutdown)?.with_control_table(control_table))
         }
@@ -360,6 +375,8 @@ pub async fn destination(
 fn remote_task_sources(
     config: &Config,
     catalog: &Arc<Catalog>,
+    snowflake: &Clients,
+    metrics: &Arc<Metrics>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Vec<Arc<dyn TaskSource>>> {
     let read: ReadTask = {
@@ -373,8 +390,9 @@ fn remote_task_sources(
         sources.push(Arc::new(source.context("task_source.api")?));
     }
     if let Some(settings) = &config.task_sources.snowflake {
-        let source = SnowflakeQueue::new(settings, affinity, read, shutdown).map_err(explained);
-        sources.push(Arc::new(source.context("task_source.snowflake_stored_procedure")?));
+        let client = snowflake.client(&settings.connection).map_err(|error| explained(error.into()));
+        let client = client.context("task_source.snowflake_stored_procedure")?;
+        sources.push(Arc::new(SnowflakeQueue::new(client, settings, affinity, read, metrics, shutdown)));
     }
     Ok(sources)
 }

@@ -7,7 +7,7 @@ use crate::destination::Destination;
 use crate::fault::{Fault, FaultKind};
 use crate::source::Source;
 use crate::source::read_only::SqlDialect;
-use crate::task::{Compression, DestinationKind, DestinationSpec, FileFormat, TaskSpec};
+use crate::task::{Compression, DestinationKind, DestinationSpec, FileFormat, SourceSpec, TaskSpec};
 
 /// Every source and destination that tasks can name.
 #[derive(Default)]
@@ -107,12 +107,7 @@ impl Catalog {
     /// Everything in `spec` that does not fit the configuration; empty when it fits.
     #[must_use]
     pub fn misfits(&self, spec: &TaskSpec) -> Vec<Misfit> {
-        let mut misfits = Vec::new();
-        let name = &spec.source.connection;
-        if !self.sources.contains_key(name) {
-            let detail = self.unknown("source", name, self.sources.keys());
-            misfits.push(Misfit { pointer: "/source_config/database", detail });
-        }
+        let mut misfits = Vec::from_iter(self.source_misfit(&spec.source));
         let name = self.destination_name(&spec.destination);
         match self.destinations.get(name) {
             None => {
@@ -144,6 +139,17 @@ impl Catalog {
             });
         }
         misfits
+    }
+
+    /// What does not fit in the source alone.
+    #[must_use]
+    pub fn source_misfit(&self, spec: &SourceSpec) -> Option<Misfit> {
+        let name = &spec.connection;
+        let is_known = self.sources.contains_key(name);
+        (!is_known).then(|| Misfit {
+            pointer: "/source_config/database",
+            detail: self.unknown("source", name, self.sources.keys()),
+        })
     }
 
     /// The target connection that a task means. The Snowflake sections of version 1.2.0 are named

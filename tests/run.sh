@@ -5,6 +5,7 @@
 #   tests/run.sh                        everything
 #   tests/run.sh --without-matrix       one PostgreSQL version only
 #   tests/run.sh --only-prepare         install and find, run nothing
+#   tests/run.sh --soak 5               and then the soak of tests/soak for five minutes
 #   tests/run.sh -- --test suite s3     everything after -- goes to `cargo test`
 #
 # docs/TESTING.md has the variables that this script reads and exports.
@@ -12,14 +13,16 @@ set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' tests/run.sh; }
+usage() { sed -n '2,10s/^# \{0,1\}//p' tests/run.sh; }
 
 matrix=yes
 only_prepare=no
+soak_minutes=""
 while (($# > 0)); do
     case $1 in
         --without-matrix) matrix=no ;;
         --only-prepare) only_prepare=yes ;;
+        --soak) soak_minutes=${2:?--soak needs a number of minutes} && shift ;;
         -h | --help) usage && exit 0 ;;
         --) shift && break ;;
         *) printf 'tests/run.sh: unknown argument %s\n\n' "$1" >&2 && usage >&2 && exit 2 ;;
@@ -276,6 +279,30 @@ print("moto", moto.__version__, "pyarrow", pyarrow.__version__, "duckdb", duckdb
       "fakesnow", metadata.version("fakesnow"))'
 }
 
+# ---- schemathesis: requests made up from the OpenAPI document -------------------------------------
+
+prepare_schemathesis() {
+    say "schemathesis"
+    local environment=$cache/schemathesis-venv stamp wanted
+    if ! have python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        lacks "python3 with its venv module, for schemathesis: the API is not held against its own document"
+        return
+    fi
+    stamp=$environment/requirements.installed
+    wanted=$(python3 --version && cat tests/contract/requirements.txt)
+    if [[ ! -e $stamp || $(<"$stamp") != "$wanted" ]]; then
+        rm -rf "$environment"
+        if ! { python3 -m venv "$environment" &&
+            "$environment/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/contract/requirements.txt; }; then
+            lacks "Python packages of tests/contract/requirements.txt (is the package index reachable?): the API is not held against its own document"
+            return
+        fi
+        printf '%s\n' "$wanted" >"$stamp"
+    fi
+    export TEST_SCHEMATHESIS=$environment/bin/schemathesis
+    "$TEST_SCHEMATHESIS" --version
+}
+
 # ---- Azurite: an emulator of Azure Blob Storage ---------------------------------------------------
 
 azurite_version=3.37.0
@@ -301,6 +328,41 @@ prepare_azurite() {
     fi
     export TEST_AZURITE=$program
     printf 'Azurite %s\n' "$azurite_version"
+}
+
+# ---- A browser: Debian's Chromium, steered by playwright-core ------------------------------------
+
+playwright_version=1.65.1
+axe_version=4.14.1
+
+prepare_browser() {
+    say "Browser"
+    local folder=$cache/browser-$playwright_version-$axe_version program
+    if ! have npm || ! have node; then
+        lacks "npm and node, which fetch and run playwright-core: tests of the console in a browser"
+        return
+    fi
+    if [[ -z ${TEST_CHROMIUM:-} ]]; then
+        if ! have chromium && ! install_packages chromium fonts-dejavu-core; then
+            lacks "Chromium (install the package 'chromium', or set TEST_CHROMIUM to the program): tests of the console in a browser"
+            return
+        fi
+        program=$(command -v chromium)
+        export TEST_CHROMIUM=$program
+    fi
+    if [[ ! -e $folder/.complete ]]; then
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        npm install --prefix "$folder" --ignore-scripts --no-save --no-audit --no-fund --loglevel=error \
+            "playwright-core@$playwright_version" "axe-core@$axe_version" >"$cache/npm.log" 2>&1 && touch "$folder/.complete"
+    fi
+    if [[ ! -e $folder/.complete ]]; then
+        tail -n 3 "$cache/npm.log" >&2 || true
+        lacks "playwright-core@$playwright_version and axe-core@$axe_version of npm: tests of the console in a browser"
+        return
+    fi
+    export TEST_PLAYWRIGHT=$folder
+    "$TEST_CHROMIUM" --version
 }
 
 # ---- Rust ---------------------------------------------------------------------------------------
@@ -341,14 +403,16 @@ settle_postgres
 prepare_mariadb
 prepare_mysql
 prepare_python
+prepare_schemathesis
 prepare_azurite
+prepare_browser
 
 # In CI a server that is missing fails its tests; for people it skips them, and the summary says so.
 if [[ ${CI:-} == true ]]; then export REQUIRE_SERVERS=1; fi
 
 if [[ $only_prepare == yes ]]; then
     summary
-    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_AZURITE; do
+    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_SCHEMATHESIS TEST_AZURITE TEST_CHROMIUM TEST_PLAYWRIGHT; do
         if [[ -n ${!variable:-} ]]; then printf 'export %s=%q\n' "$variable" "${!variable}"; fi
     done
     exit 0
@@ -357,6 +421,16 @@ fi
 say "cargo test"
 status=0
 cargo test --locked "$@" || status=$?
+
+if [[ -n $soak_minutes ]] && ((status == 0)); then
+    say "soak, $soak_minutes minutes"
+    if [[ -z ${TEST_PYTHON:-} || -z ${TEST_POSTGRES_BIN:-} ]]; then
+        lacks "the Python environment or PostgreSQL: the soak"
+        if [[ -n ${REQUIRE_SERVERS:-} ]]; then status=1; fi
+    else
+        "$TEST_PYTHON" tests/soak/run.py --minutes "$soak_minutes" || status=$?
+    fi
+fi
 summary
 if ((status != 0)); then say "Tests failed (exit status $status)"; fi
 exit "$status"

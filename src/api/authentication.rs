@@ -6,6 +6,7 @@
 //! by GET from other machines.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
@@ -13,6 +14,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Doors;
+use super::console;
+use super::console::session::{Sessions, demand_page};
 use super::origin::CHANGING;
 use super::problem::{Problem, ProblemKind};
 use crate::config::{ApiKey, KeyDigest, Scope, Server};
@@ -28,6 +31,8 @@ pub struct Access {
     keys: Vec<ApiKey>,
     /// Names by which the agent is called, besides addresses and `localhost`; `None` when any will do.
     hosts: Option<Vec<String>>,
+    /// Browsers that signed in with a key.
+    sessions: Arc<Sessions>,
 }
 
 impl Access {
@@ -36,7 +41,35 @@ impl Access {
     pub fn new(server: &Server) -> Self {
         let any_host =
             server.allowed_hosts.is_empty() && (server.allow_unauthenticated || !server.api_keys.is_empty());
-        Self { keys: server.api_keys.clone(), hosts: (!any_host).then(|| server.allowed_hosts.clone()) }
+        let hosts = (!any_host).then(|| server.allowed_hosts.clone());
+        Self { keys: server.api_keys.clone(), hosts, sessions: Arc::default() }
+    }
+
+    /// True when callers need a key.
+    pub(super) fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// The key with this hash.
+    pub(super) fn find_key(&self, digest: &KeyDigest) -> Option<&ApiKey> {
+        // Every key is compared, so that the time tells nothing about their order.
+        self.keys.iter().fold(None, |found, key| if key.is(digest) { Some(key) } else { found })
+    }
+
+    /// The sessions of browsers.
+    pub(super) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Takes over who is signed in.
+    pub(super) fn with_sessions_of(mut self, other: &Self) -> Self {
+        self.sessions = Arc::clone(&other.sessions);
+        self
+    }
+
+    /// The key of the session that a request belongs to, as long as there is that key.
+    fn session_key(&self, headers: &HeaderMap) -> Option<KeyDigest> {
+        self.sessions.key(headers).filter(|digest| self.find_key(digest).is_some())
     }
 
     fn knows_host(&self, headers: &HeaderMap) -> bool {
@@ -71,7 +104,9 @@ pub(super) enum Caller {
 /// What a request needs; `None` where strangers are answered as well.
 fn needed(method: &Method, path: &str) -> Option<Scope> {
     let only_reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if CHANGING.contains(&path) || path == "/log_level" && !only_reads {
+    if console::owns(path) {
+        None
+    } else if CHANGING.contains(&path) || path == "/log_level" && !only_reads {
         Some(Scope::Operate)
     } else if !only_reads {
         Some(Scope::Submit)
@@ -117,22 +152,26 @@ fn judge(access: &Access, request: &Request) -> Result<Caller, Problem> {
         }
         return Ok(Caller::Known);
     }
-    let Some(presented) = presented(request.headers()) else {
-        return match needed(method, path) {
-            None => Ok(Caller::Stranger),
-            Some(_) => Err(Problem::new(
-                ProblemKind::Unauthorized,
-                "send an API key: `Authorization: Bearer <key>` or `X-API-Key: <key>`",
-            )),
-        };
+    let needed = needed(method, path);
+    let digest = match (presented(request.headers()), access.session_key(request.headers())) {
+        (Some(key), _) => KeyDigest::of(key),
+        (None, Some(digest)) => {
+            if matches!(needed, Some(Scope::Submit | Scope::Operate)) {
+                demand_page(request.headers())?;
+            }
+            digest
+        }
+        (None, None) if needed.is_none() => return Ok(Caller::Stranger),
+        (None, None) => {
+            let detail = "send an API key: `Authorization: Bearer <key>` or `X-API-Key: <key>`";
+            return Err(Problem::new(ProblemKind::Unauthorized, detail));
+        }
     };
-    let digest = KeyDigest::of(presented);
-    // Every key is compared, so that the time tells nothing about their order.
-    let found = access.keys.iter().fold(None, |found, key| if key.is(&digest) { Some(key) } else { found });
+    let found = access.find_key(&digest);
     let Some(key) = found else {
         return Err(Problem::new(ProblemKind::Unauthorized, "the agent does not know this API key"));
     };
-    match needed(method, path) {
+    match needed {
         Some(scope) if !key.allows(scope) => {
             let held = key.scopes().iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
             let detail = format!(
@@ -187,7 +226,7 @@ mod tests {
 
     #[test]
     fn only_names_that_cannot_be_rebound_are_known_hosts() {
-        let access = Access { keys: Vec::new(), hosts: Some(vec!["agent.example.com".to_owned()]) };
+        let access = Access { keys: Vec::new(), hosts: Some(vec!["agent.example.com".to_owned()]), ..Access::default() };
         for known in [
             "127.0.0.1:5001",
             "127.0.0.1",
@@ -210,6 +249,9 @@ mod tests {
     #[test]
     fn what_a_request_needs() {
         for (method, path, expected) in [
+            (Method::GET, "/", None),
+            (Method::POST, "/console/session", None),
+            (Method::GET, "/consoles", Some(Scope::Read)),
             (Method::GET, "/live", None),
             (Method::GET, "/health", None),
             (Method::GET, "/tasks", Some(Scope::Read)),

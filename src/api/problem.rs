@@ -84,6 +84,7 @@ pub(super) enum ProblemKind {
     BodyTooLarge,
     MediaType,
     Validation,
+    PreviewFailed,
     Internal,
     Unavailable,
 }
@@ -91,7 +92,7 @@ pub(super) enum ProblemKind {
 impl ProblemKind {
     /// Every kind.
     #[cfg(test)]
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::MalformedJson,
         Self::Unauthorized,
         Self::Forbidden,
@@ -106,6 +107,7 @@ impl ProblemKind {
         Self::BodyTooLarge,
         Self::MediaType,
         Self::Validation,
+        Self::PreviewFailed,
         Self::Internal,
         Self::Unavailable,
     ];
@@ -126,6 +128,7 @@ impl ProblemKind {
             Self::BodyTooLarge => "urn:data-exchange-agent:problem:body-too-large",
             Self::MediaType => "urn:data-exchange-agent:problem:media-type",
             Self::Validation => "urn:data-exchange-agent:problem:validation",
+            Self::PreviewFailed => "urn:data-exchange-agent:problem:preview-failed",
             Self::Internal => "urn:data-exchange-agent:problem:internal",
             Self::Unavailable => "urn:data-exchange-agent:problem:unavailable",
         }
@@ -147,6 +150,7 @@ impl ProblemKind {
             Self::BodyTooLarge => "The body is too large",
             Self::MediaType => "The body has the wrong content type",
             Self::Validation => "The request has wrong fields",
+            Self::PreviewFailed => "The rows could not be read",
             Self::Internal => "The agent has a defect",
             Self::Unavailable => "The agent cannot serve the request now",
         }
@@ -164,7 +168,7 @@ impl ProblemKind {
             Self::IdConflict | Self::TaskState => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Validation => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Validation | Self::PreviewFailed => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }

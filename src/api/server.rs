@@ -31,7 +31,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Connections at the same time. Below the usual limit of 1024 files for a process, of which
 /// databases, stores and the queue need some.
-const MAX_CONNECTIONS: usize = 512;
+const MAX_CONNECTIONS: usize = 800;
 /// Pause after a connection could not be accepted, for example because there are no files left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

@@ -12,7 +12,7 @@ use super::problem::Problem;
 use super::task_request::TaskRequest;
 use crate::catalog::Catalog;
 use crate::source::read_only;
-use crate::task::{FileFormat, Read, Task, TaskSpec};
+use crate::task::{FileFormat, Read, SourceSpec, Task, TaskSpec};
 
 /// Tasks of one array.
 const MAX_TASKS: usize = 1000;
@@ -108,9 +108,21 @@ fn check_fit(spec: &TaskSpec, catalog: &Catalog, mut report: impl FnMut(&str, St
     for misfit in catalog.misfits(spec) {
         report(misfit.pointer, misfit.detail);
     }
-    let info = catalog.source_info(&spec.source.connection);
+    check_read(&spec.source, catalog, report);
+}
+
+/// The same for a source alone.
+pub(super) fn check_source(spec: &SourceSpec, catalog: &Catalog, mut report: impl FnMut(&str, String)) {
+    if let Some(misfit) = catalog.source_misfit(spec) {
+        report(misfit.pointer, misfit.detail);
+    }
+    check_read(spec, catalog, report);
+}
+
+fn check_read(spec: &SourceSpec, catalog: &Catalog, mut report: impl FnMut(&str, String)) {
+    let info = catalog.source_info(&spec.connection);
     let Some(dialect) = info.and_then(|info| info.dialect) else { return };
-    let (pointer, checked) = match &spec.source.read {
+    let (pointer, checked) = match &spec.read {
         Read::Query(sql) => ("/source_config/query", read_only::check(sql, dialect).map(drop)),
         Read::Table(name) => ("/source_config/table", read_only::parse_table_name(name, dialect).map(drop)),
     };

@@ -191,19 +191,8 @@ impl TaskRequest {
     /// The task, with a new id when the request has none.
     pub(super) fn into_task(self, default_format: FileFormat) -> Task {
         let Self { task_type: TaskType::DataExtraction, id, source_config, destination_config, .. } = self;
-        let read = match (source_config.query, source_config.table) {
-            (Some(query), _) => Read::Query(query),
-            (None, table) => Read::Table(table.expect("a source has a query or a table, checked by `read`")),
-        };
         let spec = TaskSpec {
-            source: SourceSpec {
-                connection: source_config.database,
-                read,
-                columns: source_config.columns,
-                slices: source_config.slices,
-                slice_column: source_config.slice_column,
-                batch_size: source_config.batch_size,
-            },
+            source: source_config.into_spec(),
             destination: DestinationSpec {
                 kind: destination_config.kind,
                 connection: destination_config.connection,
@@ -262,7 +251,24 @@ impl From<&Task> for TaskRequest {
 }
 
 impl SourceRequest {
-    fn read(value: &Value, pointer: &str, findings: &mut Findings) -> Option<Self> {
+    /// What to read.
+    pub(super) fn into_spec(self) -> SourceSpec {
+        let read = match (self.query, self.table) {
+            (Some(query), _) => Read::Query(query),
+            (None, table) => Read::Table(table.expect("a source has a query or a table, checked by `read`")),
+        };
+        SourceSpec {
+            connection: self.database,
+            read,
+            columns: self.columns,
+            slices: self.slices,
+            slice_column: self.slice_column,
+            batch_size: self.batch_size,
+        }
+    }
+
+    /// Reads a source. It is good only when `findings` has nothing new.
+    pub(super) fn read(value: &Value, pointer: &str, findings: &mut Findings) -> Option<Self> {
         let object = Object::open(value, pointer, &SOURCE_FIELDS, findings)?;
         let what = "the name of a source connection";
         let database = object.required("database", what, findings, connection);

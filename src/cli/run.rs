@@ -1,5 +1,6 @@
 //! `run`: the agent as a service.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -62,7 +63,8 @@ pub(super) async fn run(arguments: RunArguments) -> ExitCode {
         }
     };
     // Printed also where logs go elsewhere: with port 0 nobody could know it otherwise.
-    println!("listening on http://{}", agent.address());
+    // A reader that has gone away is no reason for a service to stop.
+    let _nobody_reads = writeln!(std::io::stdout().lock(), "listening on http://{}", agent.address());
     let ready = format!("Listening on {}", agent.address());
     supervisor.ready(&ready);
     let shutdown = agent.shutdown().clone();

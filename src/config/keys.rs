@@ -8,15 +8,15 @@ pub(super) use snowflake::{SNOWFLAKE, SNOWFLAKE_CONNECTION, SNOWFLAKE_IGNORED};
 
 /// One key of a section.
 #[derive(Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "tests hold example and documentation to it"))]
 pub(super) struct Key {
     pub name: &'static str,
     /// Other spellings of driver options, besides case and underscores.
     pub also: &'static [&'static str],
-    /// Type and range, for people.
+    /// Type and range, for people; says `secret` of what nobody may see.
     pub kind: &'static str,
     /// As it would be written; empty when there is none.
     pub default: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests hold example and documentation to it"))]
     pub meaning: &'static str,
 }
 
@@ -179,6 +179,13 @@ pub(super) const TASK_SOURCE_SNOWFLAKE: &[Key] = &[
         "string, not blank",
         "",
         "Name of this agent in the queue, of no other agent at the same time; a new UUID at each start when absent.",
+    ),
+    key(
+        "depth_interval",
+        "duration, 10s to 1d",
+        "",
+        "How often `QUEUE_DEPTH` is called for the metric `shared_queue_depth`, one statement each time; never when \
+         absent.",
     ),
 ];
 

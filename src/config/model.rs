@@ -156,6 +156,8 @@ pub struct SnowflakeQueueSettings {
     pub schema: String,
     /// Name of this agent; a new one at each start when `None`.
     pub agent_id: Option<String>,
+    /// How often the depth of the queue is asked for; never when `None`.
+    pub depth_interval: Option<Duration>,
 }
 
 /// A source, by kind.

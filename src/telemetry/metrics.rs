@@ -27,6 +27,11 @@ struct OutcomeLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AffinityLabel {
+    affinity: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CauseLabel {
     cause: String,
 }
@@ -105,6 +110,7 @@ struct Figures {
     lease_refreshes: Family<ResultLabel, Counter>,
     tasks: Family<StateLabel, Gauge>,
     queue_depth: Gauge,
+    shared_queue_depth: Family<AffinityLabel, Gauge>,
     oldest: Gauge<f64, AtomicU64>,
     workers: Gauge,
     workers_busy: Gauge,
@@ -241,6 +247,11 @@ impl Metrics {
             "Tasks that wait in the local queue",
             self.figures.queue_depth.clone(),
         );
+        registry.register(
+            "shared_queue_depth",
+            "Tasks that wait in the queue in Snowflake, by affinity",
+            self.figures.shared_queue_depth.clone(),
+        );
         registry.register_with_unit(
             "queue_oldest_age",
             "Time since the longest waiting task of the local queue was accepted, 0 when none waits",
@@ -338,6 +349,15 @@ impl Metrics {
     /// Counts a lease that was to be kept.
     pub fn lease_refreshed(&self, result: LeaseRefresh) {
         self.figures.lease_refreshes.get_or_create(&ResultLabel { result: result.as_str() }).inc();
+    }
+
+    /// How many tasks wait in a queue that agents share; `None` while that is not known.
+    pub fn shared_queue_depth(&self, affinity: &str, depth: Option<u64>) {
+        let label = AffinityLabel { affinity: affinity.to_owned() };
+        match depth {
+            Some(depth) => _ = self.figures.shared_queue_depth.get_or_create(&label).set(signed(depth)),
+            None => _ = self.figures.shared_queue_depth.remove(&label),
+        }
     }
 
     /// The text of all metrics.

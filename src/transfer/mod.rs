@@ -55,12 +55,24 @@ pub struct Written {
 }
 
 impl Transfer {
-    /// Plans a task and opens both of its ends. Nothing is read or stored yet; dropping the
-    /// transfer closes what was opened.
+    /// Opens the one attempt of a task that is tried once.
     pub async fn open(
         source: &dyn Source,
         destination: &dyn Destination,
         task: &Task,
+        settings: &TransferSettings,
+        progress: &Arc<Progress>,
+    ) -> Result<Self, Fault> {
+        Self::open_attempt(source, destination, task, 1, settings, progress).await
+    }
+
+    /// Plans an attempt of a task and opens both of its ends. Nothing is read or stored yet; dropping
+    /// the transfer closes what was opened.
+    pub async fn open_attempt(
+        source: &dyn Source,
+        destination: &dyn Destination,
+        task: &Task,
+        attempt: u32,
         settings: &TransferSettings,
         progress: &Arc<Progress>,
     ) -> Result<Self, Fault> {
@@ -77,7 +89,7 @@ impl Transfer {
             schema: extraction.schema().clone(),
             layout: plan.layout(),
         });
-        let target = Target { task: task.id.clone(), path: spec.destination.path.clone(), load };
+        let target = Target { task: task.id.clone(), attempt, path: spec.destination.path.clone(), load };
         let upload = destination.begin(&target).await?;
         Ok(Self {
             extraction: Arc::from(extraction),

@@ -17,7 +17,7 @@ use crate::fault::{Advice, Fault, FaultKind};
 use crate::history::{History, RunOutcome};
 use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
-use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Report, TaskId};
+use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Report, Task, TaskId};
 use crate::task_source::TaskSource;
 use crate::telemetry::{AttemptLog, Metrics};
 use crate::transfer::Transfer;
@@ -38,6 +38,14 @@ pub struct Runner {
 
 /// Tasks whose last attempt here failed, by task source.
 type FailedTasks = Mutex<HashSet<(&'static str, TaskId)>>;
+
+/// What an attempt finds when it begins.
+enum Opened {
+    /// Something to do.
+    Transfer(Transfer),
+    /// Everything is done already.
+    Done(Receipt),
+}
 
 /// How an attempt ended that did not fail.
 enum Ended {
@@ -132,7 +140,7 @@ impl Runner {
             log.end(RunOutcome::Ended(&outcome));
         }
         self.remember(source.name(), &lease.task.id, &outcome);
-        finish(&lease, &outcome, source).await;
+        finish(&lease, &outcome, source, &self.shutdown, Backoff::TASK_SOURCE).await;
     }
 
     fn remember(&self, source: &'static str, id: &TaskId, outcome: &Outcome) {
@@ -161,9 +169,16 @@ impl Runner {
         let mut cut = Box::pin(self.cut(lease, source, running));
 
         // Nothing is stored yet, so dropping the half-opened ends of the transfer is enough.
-        let transfer = tokio::select! {
-            transfer = self.open(lease, &running.progress) => transfer?,
+        let opened = tokio::select! {
+            opened = self.open(lease, &running.progress) => opened?,
             cut = &mut cut => return Ok(Ended::Cut(cut)),
+        };
+        let transfer = match opened {
+            Opened::Transfer(transfer) => transfer,
+            Opened::Done(receipt) => {
+                let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                return Ok(Ended::Completed(Receipt { duration_ms, ..receipt }));
+            }
         };
         let stop = CancellationToken::new();
         let written = {
@@ -210,10 +225,19 @@ impl Runner {
         }
     }
 
-    async fn open(&self, lease: &Lease, progress: &Arc<Progress>) -> Result<Transfer, Fault> {
-        let spec = &lease.task.spec;
+    async fn open(&self, lease: &Lease, progress: &Arc<Progress>) -> Result<Opened, Fault> {
+        let Lease { task: task @ Task { id, spec }, attempt, .. } = lease;
         let (source, destination) = self.catalog.resolve(spec)?;
-        Transfer::open(source.as_ref(), destination.as_ref(), &lease.task, &self.settings, progress).await
+        if let Some(receipt) = destination.recorded(id, *attempt, &spec.destination).await? {
+            tracing::info!(
+                task.id = %id, attempt, rows = receipt.rows,
+                "an earlier attempt has done everything; only its outcome was lost"
+            );
+            return Ok(Opened::Done(receipt));
+        }
+        let (source, destination) = (source.as_ref(), destination.as_ref());
+        let transfer = Transfer::open_attempt(source, destination, task, *attempt, &self.settings, progress);
+        transfer.await.map(Opened::Transfer)
     }
 
     /// Resolves when the attempt must end early.
@@ -292,19 +316,37 @@ fn decide(lease: &Lease, ended: Result<Ended, Fault>) -> Option<Outcome> {
 }
 
 /// Records the outcome. A task source that does not answer is asked again for a while: an answer
-/// that was lost must be repeated, and never be replaced by another outcome.
-async fn finish(lease: &Lease, outcome: &Outcome, source: &dyn TaskSource) {
-    for failure in 1..=FINISH_TRIES {
-        match source.finish(lease, outcome).await {
+/// that was lost must be repeated, and never be replaced by another outcome. Where leases do not run
+/// out, it is asked for as long as the agent lives: a disk that is full for an hour would otherwise leave
+/// the task running for ever, without anybody who runs it.
+async fn finish(
+    lease: &Lease,
+    outcome: &Outcome,
+    source: &dyn TaskSource,
+    shutdown: &Shutdown,
+    backoff: Backoff,
+) {
+    let mut failures = 0_u32;
+    loop {
+        let fault = match source.finish(lease, outcome).await {
             Ok(Finished::Recorded) => return,
             Ok(Finished::LeaseLost) => {
                 tracing::warn!("the lease was lost; the outcome was dropped");
                 return;
             }
-            Err(fault) => {
-                tracing::warn!(failure, error = fault.chain(), "outcome could not be recorded");
-                tokio::time::sleep(Backoff::TASK_SOURCE.wait(failure)).await;
-            }
+            Err(fault) => fault,
+        };
+        failures = failures.saturating_add(1);
+        tracing::warn!(failures, error = fault.chain(), "outcome could not be recorded");
+        if failures >= FINISH_TRIES && (source.leases_run_out() || shutdown.is_draining()) {
+            break;
+        }
+        let wait = backoff.wait(failures);
+        if failures < FINISH_TRIES {
+            tokio::time::sleep(wait).await;
+        } else {
+            // Woken by a stop, it is tried once more.
+            let _woken = tokio::time::timeout(wait, shutdown.draining()).await;
         }
     }
     tracing::error!("outcome is not on record; the task will come back");
@@ -330,5 +372,104 @@ fn tell(outcome: &Outcome, elapsed: Duration) {
         ),
         Outcome::Cancelled => tracing::info!(duration_ms, "task cancelled"),
         Outcome::Released => tracing::info!(duration_ms, "task released: the agent stops"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::task::{
+        DestinationKind, DestinationSpec, Extension, FileFormat, LeaseId, Read, SourceSpec, Task, TaskSpec,
+    };
+
+    const AT_ONCE: Backoff = Backoff { first: Duration::from_micros(1), longest: Duration::from_micros(1) };
+
+    /// Fails to record an outcome this many times.
+    struct Failing {
+        leases_run_out: bool,
+        failures: u32,
+        asked: AtomicU32,
+    }
+
+    #[async_trait]
+    impl TaskSource for Failing {
+        fn name(&self) -> &'static str {
+            "failing"
+        }
+
+        async fn lease(&self, _limit: NonZeroUsize) -> Result<Vec<Lease>, Fault> {
+            Ok(Vec::new())
+        }
+
+        async fn wait_for_work(&self) {}
+
+        async fn extend(&self, _leases: &[LeaseId]) -> Result<Vec<Extension>, Fault> {
+            Ok(Vec::new())
+        }
+
+        fn leases_run_out(&self) -> bool {
+            self.leases_run_out
+        }
+
+        async fn finish(&self, _lease: &Lease, _outcome: &Outcome) -> Result<Finished, Fault> {
+            let asked = self.asked.fetch_add(1, Ordering::SeqCst);
+            if asked < self.failures {
+                return Err(Fault::new(FaultKind::Transient, "write to the queue: the disk is full"));
+            }
+            Ok(Finished::Recorded)
+        }
+    }
+
+    fn lease() -> Lease {
+        let spec = TaskSpec {
+            source: SourceSpec {
+                connection: "sales".into(),
+                read: Read::Table("orders".into()),
+                columns: None,
+                slices: None,
+                slice_column: None,
+                batch_size: None,
+            },
+            destination: DestinationSpec {
+                kind: DestinationKind::Local,
+                connection: None,
+                path: String::new(),
+                format: FileFormat::Parquet,
+                compression: None,
+                max_file_size: None,
+                load: None,
+            },
+            max_attempts: 1,
+            timeout: None,
+            priority: 0,
+        };
+        let task = Task { id: TaskId::generate(), spec };
+        Lease { id: LeaseId("1".into()), task, attempt: 1, failures_before: 0 }
+    }
+
+    async fn tries(leases_run_out: bool, failures: u32, shutdown: &Shutdown) -> u32 {
+        let source = Failing { leases_run_out, failures, asked: AtomicU32::new(0) };
+        finish(&lease(), &Outcome::Cancelled, &source, shutdown, AT_ONCE).await;
+        source.asked.into_inner()
+    }
+
+    #[tokio::test]
+    async fn an_outcome_is_repeated_until_a_queue_whose_leases_do_not_run_out_has_it() {
+        let shutdown = Shutdown::new();
+        assert_eq!(tries(false, 100, &shutdown).await, 101);
+        assert_eq!(tries(true, 100, &shutdown).await, FINISH_TRIES, "the lease runs out instead");
+        assert_eq!(tries(true, 3, &shutdown).await, 4);
+    }
+
+    #[tokio::test]
+    async fn a_stop_does_not_wait_for_an_outcome_that_cannot_be_recorded() {
+        let shutdown = Shutdown::new();
+        shutdown.begin_drain();
+        assert_eq!(tries(false, u32::MAX, &shutdown).await, FINISH_TRIES);
     }
 }

@@ -27,7 +27,15 @@ pub(crate) async fn place(server: &QueueServer, lines: &str) -> Place {
 
 /// The same without its connection file.
 async fn place_without_server(lines: &str) -> Place {
-    let place = Place::new();
+    numbers(Place::new())
+        .await
+        .top("selected_task_source = \"snowflake_stored_procedure\"")
+        .application("task_fetch_interval = 1")
+        .section("task_source.snowflake_stored_procedure", &format!("connection_name = \"queue\"\n{lines}"))
+}
+
+/// With the source `numbers`: a table of that name with three rows.
+pub(crate) async fn numbers(place: Place) -> Place {
     let file = place.path().join("source.sqlite");
     let mut database: SqliteConnection =
         SqliteConnectOptions::new().filename(&file).create_if_missing(true).connect().await.unwrap();
@@ -36,11 +44,7 @@ async fn place_without_server(lines: &str) -> Place {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut database).await.unwrap();
     sqlx::Connection::close(database).await.unwrap();
     let source = format!("kind = \"sqlite\"\npath = {:?}\n", file.display().to_string());
-    place
-        .top("selected_task_source = \"snowflake_stored_procedure\"")
-        .application("task_fetch_interval = 1")
-        .section("task_source.snowflake_stored_procedure", &format!("connection_name = \"queue\"\n{lines}"))
-        .connection("source.numbers", &source)
+    place.connection("source.numbers", &source)
 }
 
 /// A payload of version 1.2.0.
@@ -366,6 +370,40 @@ async fn once_gives_up_a_queue_that_refuses_it() {
 }
 
 #[tokio::test]
+async fn the_depth_of_the_queue_is_shown_when_it_is_asked_for() {
+    const METRIC: &str = "data_exchange_agent_shared_queue_depth{affinity=\"blue\"}";
+
+    let server = QueueServer::start(Version::Ours).await;
+    server.trouble("PULL_TASKS", [Trouble::Held]);
+    for id in 0..5 {
+        server.queue.enqueue(&id.to_string(), &three_rows());
+    }
+    server.queue.change("4", |row| row.affinity = Some("green".to_owned()));
+    let place = place(&server, "depth_interval = \"10s\"\n").await.application("affinity = \"blue\"");
+    let mut agent = place.start().await;
+    let shows = async |depth: usize| {
+        let line = format!("{METRIC} {depth}\n");
+        agent.ask("/metrics").await.text.contains(&line).then_some(())
+    };
+    eventually("the depth", async || shows(4).await).await;
+    server.let_go();
+    eventually("a later depth", async || shows(0).await).await;
+    assert_eq!(server.queue.count(State::Completed), 4);
+    agent.signal("TERM");
+    assert!(agent.exit().await.success(), "{}", agent.log());
+}
+
+#[tokio::test]
+async fn a_queue_that_cannot_tell_its_depth_works_all_the_same() {
+    let server = QueueServer::start(Version::Old).await;
+    server.queue.enqueue("1", &three_rows());
+    let agent = place(&server, "depth_interval = \"10s\"\n").await.start().await;
+    row_when(&server, "1", State::Completed, &agent).await;
+    eventually("the warning", async || agent.log().contains("depth of the queue").then_some(())).await;
+    assert!(!agent.ask("/metrics").await.text.contains("shared_queue_depth{"));
+}
+
+#[tokio::test]
 async fn a_session_that_expires_does_not_disturb_the_queue() {
     let double = SnowflakeDouble::start().await;
     double.expire_after_uses(2);
@@ -480,6 +518,7 @@ fn call(queue: &Queue, name: &str, agent: &str) -> Answer {
         "COMPLETE_TASK" => &[agent, "t"],
         "FAIL_TASK" | "REJECT_TASK" => &["t", agent, "why"],
         "RELEASE_TASK" => &["t", agent],
+        "QUEUE_DEPTH" => &["blue"],
         "EXPIRE_LEASES" => &[],
         "RETRY_TASK" => &["t"],
         other => panic!("no procedure: {other}"),

@@ -19,7 +19,7 @@ async fn agent_with_keys() -> Agent {
     Agent::start_with(Access::new(&Server { api_keys: keys, ..server() })).await
 }
 
-fn server() -> Server {
+pub(super) fn server() -> Server {
     Server {
         host: [127, 0, 0, 1].into(),
         port: 0,

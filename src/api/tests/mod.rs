@@ -4,6 +4,7 @@
 //! failure of that test.
 
 mod authentication;
+mod console;
 mod control;
 mod document;
 mod events;
@@ -12,6 +13,7 @@ mod history;
 mod log_level;
 mod monitoring;
 mod operation;
+mod preview;
 mod problems;
 mod submit;
 mod tasks;
@@ -50,6 +52,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// In a cause of a fault: must never be seen by a caller.
 const SERVER_TEXT: &str = "password=hunter2";
 const MAX_BODY_BYTES: usize = 1 << 20;
+/// Few, because both ends of each are in this process.
+const MAX_WATCHERS: usize = 16;
 
 /// A database in which every query waits for ever, so that its tasks run until they are cancelled.
 struct Endless {
@@ -157,6 +161,7 @@ impl Agent {
             default_format: FileFormat::Parquet,
             max_body_bytes: MAX_BODY_BYTES,
             doors: access.into(),
+            max_watchers: MAX_WATCHERS,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());

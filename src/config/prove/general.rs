@@ -129,7 +129,7 @@ fn prove_api_keys(server: &mut Section<'_, '_>) -> Vec<ApiKey> {
 /// Characters of the shortest API key.
 const SHORTEST_KEY: usize = 16;
 
-fn scopes(text: &str) -> Option<Vec<Scope>> {
+pub(in crate::config) fn scopes(text: &str) -> Option<Vec<Scope>> {
     let scope = |word: String| Scope::ALL.into_iter().find(|scope| scope.as_str() == word);
     let scopes: Vec<Scope> = words(text).into_iter().map(scope).collect::<Option<_>>()?;
     (!scopes.is_empty()).then_some(scopes)

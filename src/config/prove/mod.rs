@@ -21,6 +21,7 @@ use super::section::Section;
 
 pub(super) use azure_blob::prove_azure_blob;
 pub(super) use gcs::prove_gcs;
+pub(super) use general::scopes;
 pub(super) use mysql::prove_mysql;
 pub(super) use postgresql::prove_postgresql;
 pub(super) use snowflake::prove_snowflake;

@@ -216,6 +216,11 @@ impl TaskSource for LocalQueue {
             .map_err(|error| database::fault(error, "look after the leases of the queue"))
     }
 
+    fn leases_run_out(&self) -> bool {
+        // Only the end of the agent gives a running task back.
+        false
+    }
+
     async fn finish(&self, lease: &Lease, outcome: &Outcome) -> Result<Finished, Fault> {
         let action = "record the outcome of an attempt";
         let Some(key) = LeaseKey::parse(&lease.id) else { return Ok(Finished::LeaseLost) };

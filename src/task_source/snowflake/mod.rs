@@ -14,6 +14,7 @@
 //! - A payload that nobody can understand is failed at once, with everything that is wrong with it.
 //! - At the stop everything unfinished is given back, where the server has `RELEASE_TASK`.
 
+mod depth;
 mod history;
 mod holdings;
 mod keeper;
@@ -37,6 +38,7 @@ use crate::retry::Backoff;
 use crate::shutdown::{Shutdown, spawn_blocking};
 use crate::snowflake::Client;
 use crate::task::{Extension, Finished, Lease, LeaseId, Outcome, Task, TaskId};
+use crate::telemetry::Metrics;
 
 /// Between two questions right before a commit that got no answer.
 const CONFIRM: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(10) };
@@ -49,6 +51,8 @@ struct Inner {
     procedures: Procedures,
     read: ReadTask,
     configured_id: Option<String>,
+    /// The name of this process, when none is configured; used once, because a name can be left.
+    first_name: Mutex<Option<String>>,
     /// The name under which tasks are pulled; settled at the first pull.
     agent: Mutex<Option<String>>,
     holdings: Mutex<Holdings>,
@@ -61,25 +65,33 @@ impl SnowflakeQueue {
     /// The name of this task source.
     pub const NAME: &'static str = "snowflake_stored_procedure";
 
-    /// A queue. No I/O yet; the session is closed when the agent drains and the last lease has ended.
+    /// A queue. No I/O yet. The client is not closed, others may use it; nothing is asked of it any more
+    /// once the agent drains and the last lease has ended.
+    #[must_use]
     pub fn new(
+        client: Client,
         settings: &SnowflakeQueueSettings,
         affinity: Option<&str>,
         read: ReadTask,
+        metrics: &Arc<Metrics>,
         shutdown: &Shutdown,
-    ) -> Result<Self, Fault> {
-        let client = Client::new(settings.connection.clone(), shutdown)?;
+    ) -> Self {
         let inner = Arc::new(Inner {
-            procedures: Procedures::new(client, settings, affinity),
             read,
             configured_id: settings.agent_id.clone(),
+            first_name: Mutex::new(client.agent().map(str::to_owned)),
+            procedures: Procedures::new(client, settings, affinity),
             agent: Mutex::default(),
             holdings: Mutex::default(),
             changed: Notify::new(),
             shutdown: shutdown.clone(),
         });
         shutdown.spawn(keeper::keep(Arc::clone(&inner)));
-        Ok(Self(inner))
+        if let Some(interval) = settings.depth_interval {
+            let metrics = Arc::clone(metrics);
+            shutdown.spawn(depth::watch(Arc::clone(&inner), metrics, affinity.map(str::to_owned), interval));
+        }
+        Self(inner)
     }
 }
 
@@ -96,7 +108,11 @@ impl Inner {
                 (Some(id), true) => id.clone(),
                 // REFRESH_LEASES keeps everything of a name, also what an earlier process left.
                 (Some(id), false) => format!("{id}-{}", Uuid::new_v4()),
-                (None, _) => Uuid::new_v4().to_string(),
+                (None, _) => {
+                    let first =
+                        self.first_name.lock().expect("nothing panics while it holds this lock").take();
+                    first.unwrap_or_else(|| Uuid::new_v4().to_string())
+                }
             };
             tracing::info!(
                 agent_id = name,
@@ -153,7 +169,7 @@ impl Inner {
                     continue;
                 }
                 let Pulled { id, attempt, .. } = pulled;
-                let lease = holdings.enter(id, &agent, asked_at);
+                let lease = holdings.enter(id, attempt, &agent, asked_at);
                 match task {
                     Ok(task) => {
                         holdings.spare.push_back(Lease { id: lease, task, attempt, failures_before: 0 });
@@ -188,7 +204,7 @@ impl Inner {
     /// Tells the server how a lease ended, and keeps that until it has arrived.
     async fn settle(&self, lease: &LeaseId, report: &Report) -> Result<Finished, Fault> {
         let Some(holding) = self.holdings().get(lease).cloned() else { return Ok(Finished::LeaseLost) };
-        let answer = self.procedures.report(&holding.agent, &holding.task, report).await;
+        let answer = self.procedures.report(&holding, report).await;
         let mut holdings = self.holdings();
         let finished = match answer {
             Ok(is_recorded) => {
