@@ -230,7 +230,7 @@ impl Procedures {
             .call("RECORD_HISTORY", 2)
             .bind(agent)
             .bind(Binding::json(history))
-            .query_tag(&tag(agent, None));
+            .query_tag(&tag(agent));
         self.ask("RECORD_HISTORY", &statement).await.map(|_answer| true)
     }
 
