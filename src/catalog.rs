@@ -98,7 +98,9 @@ impl Catalog {
         let chosen = self.methods.get(connection).and_then(|methods| methods.chosen.as_ref());
         let (name, reason) = match (&spec.method, chosen) {
             (Some(asked), _) => (asked.clone(), "the task asks for it".to_owned()),
-            (None, Some(chosen)) => (chosen.clone(), format!("the connection `{connection}` is configured so")),
+            (None, Some(chosen)) => {
+                (chosen.clone(), format!("the connection `{connection}` is configured so"))
+            }
             (None, None) => (NATIVE.to_owned(), "it is the default".to_owned()),
         };
         MethodReceipt { name, reason }
@@ -120,13 +122,17 @@ impl Catalog {
             Some(Ok(source)) => return Ok(source),
             Some(Err(reason)) => format!("source connection `{name}` cannot be read by `{method}`: {reason}"),
             None => {
-                let others = known.into_iter().flatten().filter(|(_, source)| source.is_ok()).map(|(name, _)| name);
+                let others =
+                    known.into_iter().flatten().filter(|(_, source)| source.is_ok()).map(|(name, _)| name);
                 let names: Vec<String> = [AUTO, NATIVE]
                     .into_iter()
                     .chain(others.map(String::as_str))
                     .map(|name| format!("`{name}`"))
                     .collect();
-                format!("there is no method `{method}`; source connection `{name}` knows {}", names.join(", "))
+                format!(
+                    "there is no method `{method}`; source connection `{name}` knows {}",
+                    names.join(", ")
+                )
             }
         };
         Err(Misfit { pointer: "/source_config/method", detail })

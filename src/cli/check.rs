@@ -151,10 +151,13 @@ async fn check_everything(
 /// The programs of the utilities that the configuration names.
 fn check_utilities(config: &Config) -> Vec<Finding> {
     let is_wanted = |utility: &dyn BulkUtility| {
-        utility.settings().has_section || config.source_methods.values().any(|method| method == utility.name())
+        utility.settings().has_section
+            || config.source_methods.values().any(|method| method == utility.name())
     };
     let mut findings = Vec::new();
-    for utility in bulk::utilities(&config.bulk_utilities).iter().filter(|utility| is_wanted(utility.as_ref())) {
+    for utility in
+        bulk::utilities(&config.bulk_utilities).iter().filter(|utility| is_wanted(utility.as_ref()))
+    {
         let begun = Instant::now();
         let found = bulk::find_program(utility.as_ref()).map(|program| format!("runs {}", program.display()));
         findings.push(Finding::new(format!("utility {}", utility.name()), begun, found));

@@ -37,8 +37,8 @@ use std::path::{Path, PathBuf};
 pub use address::{source_from_url, target_from_url};
 pub use api_key::{ApiKey, KeyDigest, Scope};
 pub use bulk_utility::{
-    BcpDialect, BcpSettings, BulkUtilityKind, BulkUtilitySettings, CommandFormat, CommandSettings, PasswordBy,
-    TptSettings,
+    BcpDialect, BcpSettings, BulkUtilityKind, BulkUtilitySettings, CommandFormat, CommandSettings,
+    PasswordBy, TptSettings,
 };
 pub use connection_string::{ConnectionString, Malformed};
 pub use effective::{Effective, effective};

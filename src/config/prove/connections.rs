@@ -117,7 +117,11 @@ fn prove_local(report: &mut Report<'_>, path: &str, value: Value) -> Option<Loca
 }
 
 /// The connections or utilities below a section, in order of their names.
-pub(super) fn named(report: &mut Report<'_>, path: &str, value: Option<Value>) -> Vec<(String, String, Value)> {
+pub(super) fn named(
+    report: &mut Report<'_>,
+    path: &str,
+    value: Option<Value>,
+) -> Vec<(String, String, Value)> {
     let table = value.and_then(|value| report.table(path, value)).unwrap_or_default();
     let mut connections: Vec<_> =
         table.into_iter().map(|(name, value)| (join(path, &name), name, value)).collect();

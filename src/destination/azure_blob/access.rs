@@ -32,7 +32,9 @@ impl AzureAccess {
                 Self::Key(Box::new(SharedKey::new(account_name, account_key.expose())?))
             }
             AzureCredentials::SharedAccessSignature(signature) => Self::Signature(signature.clone()),
-            AzureCredentials::Default(settings) => Self::Token(Tokens::new(Identity::new(settings, shutdown.clone())?)),
+            AzureCredentials::Default(settings) => {
+                Self::Token(Tokens::new(Identity::new(settings, shutdown.clone())?))
+            }
         })
     }
 }

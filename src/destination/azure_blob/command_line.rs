@@ -32,11 +32,17 @@ pub(super) async fn token(tenant: Option<&str>, shutdown: &Shutdown) -> Result<T
     const HINT: &str = "no credential is in the environment, and no metadata service answers";
     let mut program = Program::new("az", "az".into(), TIMEOUT, REMEDY);
     let arguments = ["account", "get-access-token", "--output", "json", "--resource", RESOURCE];
-    program.arguments = arguments.into_iter().chain(tenant.into_iter().flat_map(|id| ["--tenant", id])).map(str::to_owned).collect();
+    program.arguments = arguments
+        .into_iter()
+        .chain(tenant.into_iter().flat_map(|id| ["--tenant", id]))
+        .map(str::to_owned)
+        .collect();
     let action = "get a token of the Azure command line";
     let (written, exit) = program.output(shutdown, MOST_BYTES).await.map_err(|fault| match fault.kind() {
         FaultKind::Transient => fault.while_doing(action),
-        _ => Fault::new(FaultKind::Credentials, action).because(format!("{HINT}: {}", fault.chain())).remedy(REMEDY),
+        _ => Fault::new(FaultKind::Credentials, action)
+            .because(format!("{HINT}: {}", fault.chain()))
+            .remedy(REMEDY),
     })?;
     let refused = |cause: String| Fault::new(FaultKind::Credentials, action).because(cause).remedy(REMEDY);
     if !exit.is_success() {
