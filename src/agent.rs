@@ -17,7 +17,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Access, ApiState, Doors};
-use crate::catalog::{Catalog, SourceInfo};
+use crate::bulk::{self, BulkSource};
+use crate::catalog::{Catalog, ODBC, SourceInfo};
 use crate::config::{Config, SourceConnection, TargetConnection, TransferSettings};
 use crate::destination::Destination;
 use crate::destination::azure_blob::AzureBlobDestination;
@@ -25,7 +26,7 @@ use crate::destination::gcs::GcsDestination;
 use crate::destination::local::LocalDestination;
 use crate::destination::s3::S3Destination;
 use crate::destination::snowflake_stage::SnowflakeStageDestination;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::guards::Guards;
 use crate::history::{History, mirror};
 use crate::idle::idle;
@@ -313,6 +314,12 @@ async fn catalog(config: &Config, snowflake: &Clients, shutdown: &Shutdown) -> a
     for (name, connection) in &config.sources {
         let source = source(connection.clone(), shutdown).map_err(explained);
         let source = source.with_context(|| format!("connections.source.{name}"))?;
+        for (method, way) in methods(connection, &source, config, shutdown) {
+            catalog.add_method(name, method, way.map_err(|fault| explained(fault).to_string()));
+        }
+        if let Some(method) = config.source_methods.get(name) {
+            catalog.choose_method(name, method);
+        }
         catalog.add_source(name, info(connection), source);
     }
     for (name, connection) in &config.targets {
@@ -334,6 +341,26 @@ pub fn source(connection: SourceConnection, shutdown: &Shutdown) -> Result<Arc<d
         SourceConnection::Sqlite(config) => Arc::new(SqliteDatabase::new(&config)),
         SourceConnection::SqlServer(config) => Arc::new(SqlServer::new(config, shutdown.clone())?),
     })
+}
+
+/// The other ways to read a source connection: by each bulk utility, and through ODBC.
+pub fn methods(
+    connection: &SourceConnection,
+    native: &Arc<dyn Source>,
+    config: &Config,
+    shutdown: &Shutdown,
+) -> Vec<(String, Result<Arc<dyn Source>, Fault>)> {
+    let odbc = Fault::new(FaultKind::Request, "this build has no ODBC").remedy("Set `method` to `native`.");
+    let mut methods: Vec<(String, Result<Arc<dyn Source>, Fault>)> = vec![(ODBC.to_owned(), Err(odbc))];
+    for utility in bulk::utilities(&config.bulk_utilities) {
+        let name = utility.name().to_owned();
+        let way = utility.supports(connection).map(|()| {
+            let (native, connection) = (Arc::clone(native), connection.clone());
+            Arc::new(BulkSource::new(native, utility, connection, shutdown.clone())) as Arc<dyn Source>
+        });
+        methods.push((name, way));
+    }
+    methods
 }
 
 /// What tasks can ask of a source connection before it is connected to.

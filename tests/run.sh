@@ -247,6 +247,22 @@ SCRIPT
     "$root/bin/mysqld" --version && touch "$root/.complete"
 }
 
+# ---- Bulk utilities -------------------------------------------------------------------------------
+
+prepare_utilities() {
+    say "Bulk utilities"
+    local pair program package
+    for pair in freebcp:freetds-bin psql:postgresql-client mariadb:mariadb-client; do
+        program=${pair%%:*}
+        package=${pair#*:}
+        if have "$program" || install_packages "$package"; then
+            command -v "$program"
+        else
+            lacks "$program (install the package '$package'): tests of that bulk utility"
+        fi
+    done
+}
+
 # ---- Python: moto's S3 server and the foreign readers --------------------------------------------
 # ---- Python: servers that speak as S3 and Snowflake do, and the foreign readers -------------------
 
@@ -402,6 +418,7 @@ prepare_matrix
 settle_postgres
 prepare_mariadb
 prepare_mysql
+prepare_utilities
 prepare_python
 prepare_schemathesis
 prepare_azurite

@@ -1,8 +1,10 @@
 //! Every key that the configuration knows, as the reader uses them and the documentation shows them.
 
+mod bulk_utility;
 mod operations;
 mod snowflake;
 
+pub(super) use bulk_utility::{BCP, COMMAND, MYSQL as MYSQL_CLIENT, PSQL, TPT};
 pub(super) use operations::{GUARDS, HISTORY, IDLE_SHUTDOWN, LOG};
 pub(super) use snowflake::{SNOWFLAKE, SNOWFLAKE_CONNECTION, SNOWFLAKE_IGNORED};
 
@@ -49,7 +51,7 @@ pub(super) const TOP: &[Key] = &[
     key("idle_shutdown", "table", "", "When an agent that has nothing to do ends."),
     key("task_source", "table", "", "Where tasks come from besides `POST /tasks`."),
     key("connections", "table", "", "Sources and targets, by name."),
-    key("bulk_utility", "table", "", "Bulk utilities of version 1.2.0."),
+    key("bulk_utility", "table", "", "Programs that export rows, by name."),
 ];
 
 pub(super) const APPLICATION: &[Key] = &[
@@ -194,13 +196,18 @@ pub(super) const CONNECTIONS: &[Key] = &[
     key("target", "table of connections", "", "Stores to write to."),
 ];
 
-pub(super) const BULK_UTILITY: &[Key] =
-    &[key("bcp", "table", "", "Of version 1.2.0; this version cannot run it, with a warning.")];
-
 const KIND: Key = key("kind", "string", "the name of the section", "What is behind the connection.");
+
+const METHOD: Key = key(
+    "method",
+    "`\"auto\"`, `\"native\"`, `\"odbc\"`, or the name of a bulk utility",
+    "\"auto\"",
+    "How rows are read for tasks that do not say. `auto` is `native`: the agent reads by itself.",
+);
 
 pub(super) const POSTGRESQL: &[Key] = &[
     KIND,
+    METHOD,
     key(
         "host",
         "string",
@@ -340,6 +347,7 @@ pub(super) const POSTGRESQL_IGNORED: &[&str] = &[
 
 pub(super) const MYSQL: &[Key] = &[
     KIND,
+    METHOD,
     key("host", "string", "\"localhost\"", "Host name, address, or path of a Unix socket (begins with `/`)."),
     key("port", "integer, 1 to 65535", "3306", "Port."),
     key(
@@ -421,6 +429,7 @@ pub(super) const SQLITE: &[Key] =
 
 pub(super) const SQLSERVER: &[Key] = &[
     KIND,
+    METHOD,
     key("host", "string", "\"localhost\"", "Host name or address; `host\\instance` names an instance too."),
     key("port", "integer, 1 to 65535", "1433", "Port."),
     key("database", "string", REQUIRED, "Database."),

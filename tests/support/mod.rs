@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod azurite;
 pub(crate) mod blob_container;
+pub(crate) mod bulk;
 pub(crate) mod browser;
 pub(crate) mod cloud_front;
 pub(crate) mod emulator_relay;
