@@ -14,7 +14,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Access, ApiState};
+use crate::api::{self, Access, ApiState, ConnectionLimits, Tls};
+use crate::bounds::TaskBounds;
 use crate::catalog::{Catalog, SourceInfo};
 use crate::config::{Config, SourceConnection, TargetConnection, TransferSettings};
 use crate::destination::Destination;
@@ -61,6 +62,7 @@ pub struct Agent {
     task_sources: Vec<Arc<dyn TaskSource>>,
     mode: Mode,
     address: SocketAddr,
+    is_secure: bool,
     queue: LocalQueue,
     queue_tasks: Shutdown,
     shutdown: Shutdown,
@@ -74,6 +76,7 @@ impl Agent {
     /// died before are leased at once.
     pub async fn start(config: Config, mode: Mode) -> anyhow::Result<Self> {
         let shutdown = Shutdown::new();
+        let tls = config.server.tls.as_ref().map(Tls::load).transpose().map_err(explained)?.map(Arc::new);
         let catalog = Arc::new(catalog(&config, &shutdown).await?);
         check_memory(&config, catalog.destinations().map(|(_, _, destination)| destination))?;
 
@@ -119,8 +122,10 @@ impl Agent {
             access: Access::new(&config.server),
         });
         let close_api = CancellationToken::new();
-        let api =
-            crate::shutdown::spawn_server(api::serve(listener, router, close_api.clone().cancelled_owned()));
+        let is_secure = tls.is_some();
+        let limits = ConnectionLimits::new(config.server.max_connections);
+        let server = api::Server::new(listener, limits).with_tls(tls);
+        let api = crate::shutdown::spawn_server(server.serve(router, close_api.clone().cancelled_owned()));
         tracing::info!(%address, workers = config.application.workers, "the agent is ready");
         Ok(Self {
             pool,
@@ -128,6 +133,7 @@ impl Agent {
             task_sources,
             mode,
             address,
+            is_secure,
             queue,
             queue_tasks,
             shutdown,
@@ -141,6 +147,12 @@ impl Agent {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The same as a URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.is_secure { "https" } else { "http" }, self.address)
     }
 
     /// The stop signals of this agent.
@@ -194,6 +206,7 @@ impl Agent {
 /// Every configured connection, by name.
 async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
     let mut catalog = Catalog::new();
+    catalog.set_bounds(config.bounds.clone());
     for (name, connection) in &config.sources {
         let source = source(connection.clone(), shutdown).map_err(explained);
         let source = source.with_context(|| format!("connections.source.{name}"))?;
@@ -260,18 +273,19 @@ fn remote_task_sources(
     catalog: &Arc<Catalog>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Vec<Arc<dyn TaskSource>>> {
-    let read: ReadTask = {
-        let (catalog, format) = (Arc::clone(catalog), config.transfer.format);
-        Arc::new(move |value| api::read_task(value, &catalog, format))
+    let read = |bounds: &TaskBounds| -> ReadTask {
+        let (catalog, format, bounds) = (Arc::clone(catalog), config.transfer.format, bounds.clone());
+        Arc::new(move |value| api::read_task(value, &catalog, format, &bounds))
     };
     let affinity = config.application.affinity.as_deref();
     let mut sources: Vec<Arc<dyn TaskSource>> = Vec::new();
     if let Some(settings) = &config.task_sources.api {
-        let source = RemoteApi::new(settings, affinity, Arc::clone(&read)).map_err(explained);
+        let source = RemoteApi::new(settings, affinity, read(&settings.bounds)).map_err(explained);
         sources.push(Arc::new(source.context("task_source.api")?));
     }
     if let Some(settings) = &config.task_sources.snowflake {
-        let source = SnowflakeQueue::new(settings, affinity, read, shutdown).map_err(explained);
+        let source =
+            SnowflakeQueue::new(settings, affinity, read(&settings.bounds), shutdown).map_err(explained);
         sources.push(Arc::new(source.context("task_source.snowflake_stored_procedure")?));
     }
     Ok(sources)

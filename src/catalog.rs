@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::bounds::{Breach, TaskBounds};
 use crate::destination::Destination;
 use crate::fault::{Fault, FaultKind};
 use crate::source::Source;
@@ -15,6 +16,7 @@ pub struct Catalog {
     sources: BTreeMap<String, (SourceInfo, Arc<dyn Source>)>,
     destinations: BTreeMap<String, (DestinationKind, Arc<dyn Destination>)>,
     unavailable: BTreeMap<String, String>,
+    bounds: TaskBounds,
 }
 
 /// What the configuration says about a source connection, as far as a task can ask for it.
@@ -61,6 +63,11 @@ impl Catalog {
         self.destinations.insert(name.into(), (kind, destination));
     }
 
+    /// Sets what tasks may do, wherever they come from.
+    pub fn set_bounds(&mut self, bounds: TaskBounds) {
+        self.bounds = bounds;
+    }
+
     /// Remembers a connection that is configured and cannot be served, with the reason.
     pub fn add_unavailable(&mut self, section: impl Into<String>, reason: impl Into<String>) {
         self.unavailable.insert(section.into(), reason.into());
@@ -89,6 +96,12 @@ impl Catalog {
 
     /// The source and the destination of a task.
     pub fn resolve(&self, spec: &TaskSpec) -> Result<Ends, Fault> {
+        let breaches = self.breaches(spec, &TaskBounds::default());
+        if !breaches.is_empty() {
+            let details: Vec<String> = breaches.into_iter().map(|breach| breach.detail).collect();
+            return Err(Fault::new(FaultKind::Permission, details.join("; "))
+                .remedy("Correct the task, or widen `[bounds]` and restart the agent."));
+        }
         let source = self.sources.get(&spec.source.connection);
         let destination = self.destinations.get(self.destination_name(&spec.destination));
         match (source, destination) {
@@ -96,21 +109,41 @@ impl Catalog {
                 Ok((Arc::clone(source), Arc::clone(destination)))
             }
             _ => {
-                let details: Vec<String> =
-                    self.misfits(spec).into_iter().map(|misfit| misfit.detail).collect();
+                let details: Vec<String> = self
+                    .misfits(spec, &TaskBounds::default())
+                    .into_iter()
+                    .map(|misfit| misfit.detail)
+                    .collect();
                 Err(Fault::new(FaultKind::Request, details.join("; "))
                     .remedy("Configure the connection and restart the agent, or correct the task."))
             }
         }
     }
 
-    /// Everything in `spec` that does not fit the configuration; empty when it fits.
+    /// Everything in `spec` that leads out of the bounds of all tasks, or of `own`, those of whoever hands
+    /// it in. What would be allowed is told as far as it may be known there.
     #[must_use]
-    pub fn misfits(&self, spec: &TaskSpec) -> Vec<Misfit> {
+    pub fn breaches(&self, spec: &TaskSpec, own: &TaskBounds) -> Vec<Breach> {
+        let destination = self.destination_name(&spec.destination);
+        let mut breaches = own.breaches(spec, destination, true);
+        for breach in self.bounds.breaches(spec, destination, own.is_unbounded()) {
+            if breaches.iter().all(|other| other.pointer != breach.pointer) {
+                breaches.push(breach);
+            }
+        }
+        breaches
+    }
+
+    /// Everything in `spec` that does not fit the configuration; empty when it fits. Names that are out of
+    /// the bounds are not told.
+    #[must_use]
+    pub fn misfits(&self, spec: &TaskSpec, own: &TaskBounds) -> Vec<Misfit> {
         let mut misfits = Vec::new();
         let name = &spec.source.connection;
         if !self.sources.contains_key(name) {
-            let detail = self.unknown("source", name, self.sources.keys());
+            let known = self.sources.keys();
+            let known = known.filter(|name| own.allows_source(name) && self.bounds.allows_source(name));
+            let detail = self.unknown("source", name, known);
             misfits.push(Misfit { pointer: "/source_config/database", detail });
         }
         let name = self.destination_name(&spec.destination);
@@ -118,7 +151,10 @@ impl Catalog {
             None => {
                 let same_kind =
                     self.destinations.iter().filter(|(_, (kind, _))| *kind == spec.destination.kind);
-                let detail = self.unknown("target", name, same_kind.map(|(name, _)| name));
+                let known = same_kind.map(|(name, _)| name);
+                let known =
+                    known.filter(|name| own.allows_destination(name) && self.bounds.allows_destination(name));
+                let detail = self.unknown("target", name, known);
                 let pointer = match spec.destination.connection {
                     Some(_) => "/destination_config/connection",
                     None => "/destination_config/type",

@@ -7,6 +7,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
@@ -15,6 +16,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::origin::CHANGING;
 use super::problem::{Problem, ProblemKind};
+use super::rate::{Asker, RateLimit};
+use crate::bounds::TaskBounds;
 use crate::config::{ApiKey, KeyDigest, Scope, Server};
 
 /// Where a key may stand, besides `Authorization: Bearer`.
@@ -28,6 +31,10 @@ pub struct Access {
     keys: Vec<ApiKey>,
     /// Names by which the agent is called, besides addresses and `localhost`; `None` when any will do.
     hosts: Option<Vec<String>>,
+    /// No limit when `None`.
+    rate: Option<Arc<RateLimit>>,
+    /// Of callers without a key, where there are none.
+    unbounded: Arc<TaskBounds>,
 }
 
 impl Access {
@@ -36,7 +43,36 @@ impl Access {
     pub fn new(server: &Server) -> Self {
         let any_host =
             server.allowed_hosts.is_empty() && (server.allow_unauthenticated || !server.api_keys.is_empty());
-        Self { keys: server.api_keys.clone(), hosts: (!any_host).then(|| server.allowed_hosts.clone()) }
+        Self {
+            keys: server.api_keys.clone(),
+            hosts: (!any_host).then(|| server.allowed_hosts.clone()),
+            rate: server.requests_per_minute.map(|limit| Arc::new(RateLimit::new(limit))),
+            unbounded: Arc::default(),
+        }
+    }
+
+    /// Who a request says that it comes from: a configured key, an unknown one, or nobody.
+    fn holder(&self, headers: &HeaderMap) -> Holder {
+        let Some(presented) = presented(headers) else { return Holder::Nobody };
+        let digest = KeyDigest::of(presented);
+        // Every key is compared, so that the time tells nothing about their order.
+        let found = self
+            .keys
+            .iter()
+            .enumerate()
+            .fold(None, |found, (number, key)| if key.is(&digest) { Some(number) } else { found });
+        found.map_or(Holder::Unknown, Holder::Key)
+    }
+
+    /// Counts a request of this caller.
+    fn count(&self, holder: Holder, request: &Request) -> Result<(), Problem> {
+        let Some(rate) = &self.rate else { return Ok(()) };
+        let asker = match (holder, request.extensions().get::<Peer>()) {
+            (Holder::Key(number), _) => Asker::Key(number),
+            (Holder::Unknown | Holder::Nobody, Some(Peer(address))) => Asker::peer(address.ip()),
+            (Holder::Unknown | Holder::Nobody, None) => Asker::Others,
+        };
+        rate.take(asker, Instant::now()).map_err(Problem::too_many_requests)
     }
 
     fn knows_host(&self, headers: &HeaderMap) -> bool {
@@ -54,6 +90,21 @@ impl Access {
             || hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 }
+
+/// Who a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    /// A configured key, by its number.
+    Key(usize),
+    /// A key that is not configured.
+    Unknown,
+    /// No key was shown.
+    Nobody,
+}
+
+/// What the tasks of the caller may do; in the extensions of every request that gets to a handler.
+#[derive(Clone, Debug)]
+pub(super) struct Bounds(pub(super) Arc<TaskBounds>);
 
 /// Where a connection comes from; in the extensions of every request.
 #[derive(Clone, Copy, Debug)]
@@ -85,8 +136,9 @@ fn needed(method: &Method, path: &str) -> Option<Scope> {
 /// Lets a request through, or says what it lacks.
 pub(super) async fn guard(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
     match judge(&access, &request) {
-        Ok(caller) => {
+        Ok((caller, bounds)) => {
             request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(Bounds(bounds));
             next.run(request).await
         }
         Err(problem) => {
@@ -101,7 +153,9 @@ pub(super) async fn guard(State(access): State<Arc<Access>>, mut request: Reques
     }
 }
 
-fn judge(access: &Access, request: &Request) -> Result<Caller, Problem> {
+fn judge(access: &Access, request: &Request) -> Result<(Caller, Arc<TaskBounds>), Problem> {
+    let holder = access.holder(request.headers());
+    access.count(holder, request)?;
     if !access.knows_host(request.headers()) {
         let detail = "the request calls the agent by a name that it does not know; use its address or \
                       `localhost`, or list the name in server.allowed_hosts";
@@ -115,22 +169,24 @@ fn judge(access: &Access, request: &Request) -> Result<Caller, Problem> {
             let detail = "from another machine this is done by POST only, because any page can make a browser send GET";
             return Err(Problem::new(ProblemKind::Forbidden, detail));
         }
-        return Ok(Caller::Known);
+        return Ok((Caller::Known, Arc::clone(&access.unbounded)));
     }
-    let Some(presented) = presented(request.headers()) else {
-        return match needed(method, path) {
-            None => Ok(Caller::Stranger),
-            Some(_) => Err(Problem::new(
-                ProblemKind::Unauthorized,
-                "send an API key: `Authorization: Bearer <key>` or `X-API-Key: <key>`",
-            )),
-        };
-    };
-    let digest = KeyDigest::of(presented);
-    // Every key is compared, so that the time tells nothing about their order.
-    let found = access.keys.iter().fold(None, |found, key| if key.is(&digest) { Some(key) } else { found });
-    let Some(key) = found else {
-        return Err(Problem::new(ProblemKind::Unauthorized, "the agent does not know this API key"));
+    let key = match holder {
+        Holder::Key(number) => &access.keys[number],
+        // A probe goes on when its key is no longer known.
+        Holder::Unknown if OPEN.contains(&path) => {
+            return Ok((Caller::Stranger, Arc::clone(&access.unbounded)));
+        }
+        Holder::Unknown => {
+            return Err(Problem::new(ProblemKind::Unauthorized, "the agent does not know this API key"));
+        }
+        Holder::Nobody if needed(method, path).is_none() => {
+            return Ok((Caller::Stranger, Arc::clone(&access.unbounded)));
+        }
+        Holder::Nobody => {
+            let detail = "send an API key: `Authorization: Bearer <key>` or `X-API-Key: <key>`";
+            return Err(Problem::new(ProblemKind::Unauthorized, detail));
+        }
     };
     match needed(method, path) {
         Some(scope) if !key.allows(scope) => {
@@ -144,9 +200,9 @@ fn judge(access: &Access, request: &Request) -> Result<Caller, Problem> {
         }
         Some(Scope::Submit | Scope::Operate) => {
             tracing::debug!(api_key = key.name(), %method, path, "a change was asked for");
-            Ok(Caller::Known)
+            Ok((Caller::Known, Arc::clone(key.bounds())))
         }
-        Some(Scope::Read) | None => Ok(Caller::Known),
+        Some(Scope::Read) | None => Ok((Caller::Known, Arc::clone(key.bounds()))),
     }
 }
 
@@ -187,7 +243,8 @@ mod tests {
 
     #[test]
     fn only_names_that_cannot_be_rebound_are_known_hosts() {
-        let access = Access { keys: Vec::new(), hosts: Some(vec!["agent.example.com".to_owned()]) };
+        let hosts = Some(vec!["agent.example.com".to_owned()]);
+        let access = Access { hosts, ..Access::default() };
         for known in [
             "127.0.0.1:5001",
             "127.0.0.1",

@@ -26,11 +26,14 @@ mod metrics;
 mod openapi;
 mod origin;
 mod problem;
+mod rate;
 mod server;
+mod slow_reader;
 mod strict_json;
 mod submission;
 mod task_request;
 mod tasks;
+mod tls;
 mod view;
 
 use std::sync::Arc;
@@ -45,8 +48,9 @@ use utoipa_axum::routes;
 
 pub use self::authentication::Access;
 pub use self::openapi::openapi;
-pub use self::server::serve;
+pub use self::server::{ConnectionLimits, Server};
 pub use self::submission::read_task;
+pub use self::tls::Tls;
 use crate::catalog::Catalog;
 use crate::shutdown::Shutdown;
 use crate::task::FileFormat;

@@ -51,7 +51,7 @@ pub(super) async fn run(arguments: RunArguments) -> ExitCode {
         Err(error) => return super::cannot_start(&format!("{error:#}")),
     };
     // Printed also where logs go elsewhere: with port 0 nobody could know it otherwise.
-    println!("listening on http://{}", agent.address());
+    println!("listening on {}", agent.url());
     let signals = watch_signals(agent.shutdown().clone());
     let stopped = agent.until_stopped();
     tokio::pin!(signals, stopped);

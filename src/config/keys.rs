@@ -1,7 +1,10 @@
 //! Every key that the configuration knows, as the reader uses them and the documentation shows them.
 
+mod security;
 mod snowflake;
 
+pub(super) use security::{BOUNDS, SERVER_TLS};
+use security::{DESTINATIONS, LOAD_TABLES, PATH_PREFIXES, SOURCES};
 pub(super) use snowflake::{SNOWFLAKE, SNOWFLAKE_CONNECTION, SNOWFLAKE_IGNORED};
 
 /// One key of a section.
@@ -42,6 +45,7 @@ pub(super) const TOP: &[Key] = &[
     key("server", "table", "", "The REST API."),
     key("transfer", "table", "", "Defaults for tasks that do not say."),
     key("task_source", "table", "", "Where tasks come from besides `POST /tasks`."),
+    key("bounds", "table", "", "What tasks may do, wherever they come from."),
     key("connections", "table", "", "Sources and targets, by name."),
     key("bulk_utility", "table", "", "Bulk utilities of version 1.2.0."),
 ];
@@ -77,6 +81,18 @@ pub(super) const SERVER: &[Key] = &[
     key("port", "integer, 0 to 65535", "5001", "Port to listen on; 0 takes a free one."),
     key("max_body_bytes", "size, 1 KiB to 1 GiB", "\"1 MiB\"", "Largest request body."),
     key(
+        "max_connections",
+        "integer, 1 to 100000",
+        "512",
+        "Connections at the same time; further ones wait. Each needs a file of the process.",
+    ),
+    key(
+        "requests_per_minute",
+        "integer, 0 to 1000000000",
+        "60000",
+        "Requests of one API key, or of one address without a key; 0 is no limit. A sixth of it may come at once.",
+    ),
+    key(
         "allow_unauthenticated",
         "boolean",
         "false",
@@ -89,6 +105,7 @@ pub(super) const SERVER: &[Key] = &[
         "Host names by which callers may reach an agent without API keys, besides addresses and `localhost`.",
     ),
     key("api_keys", "table", "", "API keys, by name."),
+    key("tls", "table", "", "Certificate and private key, for HTTPS in place of HTTP."),
 ];
 
 pub(super) const API_KEY: &[Key] = &[
@@ -99,6 +116,10 @@ pub(super) const API_KEY: &[Key] = &[
         "\"read, submit, operate\"",
         "What its holder may do: see; submit, cancel and retry tasks; start and stop the handling of tasks.",
     ),
+    SOURCES,
+    DESTINATIONS,
+    PATH_PREFIXES,
+    LOAD_TABLES,
 ];
 
 pub(super) const TRANSFER: &[Key] = &[
@@ -156,6 +177,10 @@ pub(super) const TASK_SOURCE_API: &[Key] = &[
     ),
     key("connect_timeout", "duration, 1s to 10min", "10", "Longest time to connect."),
     key("read_timeout", "duration, 1s to 1h", "30", "Longest time for an answer."),
+    SOURCES,
+    DESTINATIONS,
+    PATH_PREFIXES,
+    LOAD_TABLES,
 ];
 
 pub(super) const TASK_SOURCE_SNOWFLAKE: &[Key] = &[
@@ -174,6 +199,10 @@ pub(super) const TASK_SOURCE_SNOWFLAKE: &[Key] = &[
         "",
         "Name of this agent in the queue, of no other agent at the same time; a new UUID at each start when absent.",
     ),
+    SOURCES,
+    DESTINATIONS,
+    PATH_PREFIXES,
+    LOAD_TABLES,
 ];
 
 pub(super) const CONNECTIONS: &[Key] = &[

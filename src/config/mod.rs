@@ -32,12 +32,13 @@ pub use address::{source_from_url, target_from_url};
 pub use api_key::{ApiKey, KeyDigest, Scope};
 pub use environment::Environment;
 pub use model::{
-    Application, AzureBlobTarget, AzureCredentials, AzureIdentity, Config, Consistency, GcsTarget,
-    GoogleCredentials, LocalTarget, ManagedIdentity, MysqlSource, NumericPolicy, OffsetPolicy,
-    PostgresSource, RemoteApiSettings, S3Encryption, S3Target, Server, SeventhDigit, SnowflakeQueueSettings,
-    SnowflakeTarget, SourceConnection, SpatialPolicy, SpecialValues, SqlServerConsistency,
-    SqlServerEncryption, SqlServerLogin, SqlServerSource, SqliteSource, SslMode, TargetConnection,
-    TaskSources, TimeMapping, TinyintMapping, TransferSettings, UnavailableConnection, ZeroDates,
+    Application, AzureBlobTarget, AzureCredentials, AzureIdentity, ClientCertificates, Config, Consistency,
+    GcsTarget, GoogleCredentials, LocalTarget, ManagedIdentity, MysqlSource, NumericPolicy, OffsetPolicy,
+    PostgresSource, RemoteApiSettings, S3Encryption, S3Target, Server, ServerTls, SeventhDigit,
+    SnowflakeQueueSettings, SnowflakeTarget, SourceConnection, SpatialPolicy, SpecialValues,
+    SqlServerConsistency, SqlServerEncryption, SqlServerLogin, SqlServerSource, SqliteSource, SslMode,
+    TargetConnection, TaskSources, TimeMapping, TinyintMapping, TransferSettings, UnavailableConnection,
+    ZeroDates,
 };
 pub use problem::{Place, Problem, Problems, Warning};
 pub use secret::Secret;

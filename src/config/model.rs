@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{ApiKey, Secret};
+use crate::bounds::TaskBounds;
 use crate::snowflake::connection::Connection;
 use crate::snowflake::load::TableName;
 use crate::task::{Compression, DestinationKind, FileFormat};
@@ -22,6 +23,8 @@ pub struct Config {
     pub transfer: TransferSettings,
     /// `[task_source]`: what runs beside the local queue.
     pub task_sources: TaskSources,
+    /// `[bounds]`: what tasks may do, wherever they come from.
+    pub bounds: TaskBounds,
     /// `[connections.source.<name>]`.
     pub sources: BTreeMap<String, SourceConnection>,
     /// `[connections.target.<name>]`.
@@ -58,6 +61,12 @@ pub struct Server {
     pub port: u16,
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
+    /// Connections at the same time.
+    pub max_connections: NonZeroUsize,
+    /// Requests of one caller; no limit when `None`.
+    pub requests_per_minute: Option<NonZeroU32>,
+    /// HTTPS; HTTP when `None`.
+    pub tls: Option<ServerTls>,
     /// Who may do what. Invariant: `host` is a loopback address, or there is a key, or
     /// `allow_unauthenticated` is true.
     pub api_keys: Vec<ApiKey>,
@@ -65,6 +74,26 @@ pub struct Server {
     pub allow_unauthenticated: bool,
     /// Host names by which callers may reach the agent, besides addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
+}
+
+/// `[server.tls]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// PEM file of the certificate, with its chain.
+    pub certificate: PathBuf,
+    /// PEM file of its private key.
+    pub private_key: PathBuf,
+    /// What is asked of clients; nothing when `None`.
+    pub clients: Option<ClientCertificates>,
+}
+
+/// Certificates of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// PEM file of the authorities that sign them.
+    pub authorities: PathBuf,
+    /// Whether a client without one is turned away.
+    pub required: bool,
 }
 
 /// `[transfer]`: defaults for tasks that do not say.
@@ -123,7 +152,7 @@ pub struct TaskSources {
 }
 
 /// `[task_source.api]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RemoteApiSettings {
     /// `http` or `https`, without user, query and fragment; no slash at its end.
     pub base_url: String,
@@ -135,6 +164,8 @@ pub struct RemoteApiSettings {
     pub connect_timeout: Duration,
     /// Longest time for an answer.
     pub read_timeout: Duration,
+    /// What its tasks may do.
+    pub bounds: TaskBounds,
 }
 
 /// `[task_source.snowflake_stored_procedure]`.
@@ -148,6 +179,8 @@ pub struct SnowflakeQueueSettings {
     pub schema: String,
     /// Name of this agent; a new one at each start when `None`.
     pub agent_id: Option<String>,
+    /// What its tasks may do.
+    pub bounds: TaskBounds,
 }
 
 /// A source, by kind.

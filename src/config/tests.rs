@@ -3,7 +3,7 @@
 mod snowflake;
 
 use std::collections::BTreeSet;
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use super::keys::{self, Key, REQUIRED};
 use super::testing::Directory;
 use super::*;
+use crate::bounds::TaskBounds;
 use crate::snowflake::authentication::Authentication;
 use crate::task::{Compression, FileFormat};
 
@@ -172,12 +173,16 @@ fn nothing_at_all_is_the_defaults() {
                 host: [127, 0, 0, 1].into(),
                 port: 5001,
                 max_body_bytes: 1 << 20,
+                max_connections: NonZeroUsize::new(512).unwrap(),
+                requests_per_minute: NonZeroU32::new(60_000),
+                tls: None,
                 api_keys: Vec::new(),
                 allow_unauthenticated: false,
                 allowed_hosts: Vec::new(),
             },
             transfer: TransferSettings::default(),
             task_sources: TaskSources::default(),
+            bounds: TaskBounds::default(),
             sources: [].into(),
             targets: [].into(),
             unavailable: Vec::new(),
@@ -451,7 +456,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "colour = 1",
             "configuration.toml:1: colour is not a known key. Known here: selected_task_source, \
-          application, server, transfer, task_source, connections, bulk_utility.",
+          application, server, transfer, task_source, bounds, connections, bulk_utility.",
         ),
         ("[aplication]", "configuration.toml:1: aplication is not a known key. Did you mean application?"),
         (
@@ -472,7 +477,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "\"a[9999999999]\" = 1",
             "configuration.toml:1: \"a[9999999999]\" is not a known key. Known here: \
-          selected_task_source, application, server, transfer, task_source, connections, bulk_utility.",
+          selected_task_source, application, server, transfer, task_source, bounds, connections, bulk_utility.",
         ),
         (
             "[application]\n\"x.y\" = 1",
@@ -1242,6 +1247,12 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("application", keys::APPLICATION, ""),
         ("server", keys::SERVER, ""),
         ("server.api_keys.orchestrator", keys::API_KEY, "key = \"0123456789abcdef\"\n"),
+        (
+            "server.tls",
+            keys::SERVER_TLS,
+            "certificate = \"c\"\nprivate_key = \"k\"\nclient_certificates = \"a\"\n",
+        ),
+        ("bounds", keys::BOUNDS, ""),
         ("transfer", keys::TRANSFER, ""),
         ("task_source", keys::TASK_SOURCE, ""),
         ("task_source.api", keys::TASK_SOURCE_API, ""),

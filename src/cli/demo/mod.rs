@@ -20,6 +20,7 @@ use indicatif::{HumanBytes, HumanCount};
 use self::client::Client;
 use super::progress::Bar;
 use crate::agent::{Agent, Mode, explained};
+use crate::bounds::TaskBounds;
 use crate::config::{
     Application, Config, LocalTarget, Server, SourceConnection, SqliteSource, TargetConnection, TaskSources,
     TransferSettings,
@@ -175,11 +176,15 @@ fn config(directory: &Path, database: &Path, output: &Path) -> Config {
             host: std::net::Ipv4Addr::LOCALHOST.into(),
             port: 0,
             max_body_bytes: 1 << 20,
+            max_connections: NonZeroUsize::new(512).expect("not zero"),
+            requests_per_minute: None,
+            tls: None,
             api_keys: Vec::new(),
             allow_unauthenticated: false,
             allowed_hosts: Vec::new(),
         },
         task_sources: TaskSources::default(),
+        bounds: TaskBounds::default(),
         transfer: TransferSettings::default(),
         sources: [("sample".to_owned(), SourceConnection::Sqlite(SqliteSource { path: database.into() }))]
             .into(),

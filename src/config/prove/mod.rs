@@ -1,11 +1,13 @@
 //! From the raw tree to the proven configuration, one file a section.
 
 mod azure_blob;
+mod bounds;
 mod connections;
 mod gcs;
 mod general;
 mod mysql;
 mod postgresql;
+mod server;
 mod snowflake;
 mod sqlserver;
 mod stores;
@@ -32,8 +34,8 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
     let mut top =
         Section::open(report, "", Some(::config::Value::new(None, tree)), Known::exactly(keys::TOP));
     let selected = task_source::prove_selected_task_source(&mut top);
-    let [application, server, transfer, task_sources, connections, bulk_utility] =
-        ["application", "server", "transfer", "task_source", "connections", "bulk_utility"]
+    let [application, server, transfer, task_sources, bounds, connections, bulk_utility] =
+        ["application", "server", "transfer", "task_source", "bounds", "connections", "bulk_utility"]
             .map(|name| top.value(name));
     let mut unavailable = Vec::new();
     let (sources, targets) = connections::prove_connections(report, connections, &mut unavailable);
@@ -41,9 +43,10 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
     connections::prove_bulk_utility(report, bulk_utility, &mut unavailable);
     Config {
         application: general::prove_application(report, application),
-        server: general::prove_server(report, server),
+        server: server::prove_server(report, server),
         transfer: general::prove_transfer(report, transfer),
         task_sources,
+        bounds: bounds::prove_bounds(report, bounds),
         sources,
         targets,
         unavailable,
