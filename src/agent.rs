@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,7 @@ use crate::destination::local::LocalDestination;
 use crate::destination::s3::S3Destination;
 use crate::destination::snowflake_stage::SnowflakeStageDestination;
 use crate::fault::Fault;
+use crate::renewal::{RenewableDestination, RenewableSource};
 use crate::shutdown::Shutdown;
 use crate::snowflake::Client;
 use crate::source::Source;
@@ -210,17 +212,59 @@ async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog
     for (name, connection) in &config.sources {
         let source = source(connection.clone(), shutdown).map_err(explained);
         let source = source.with_context(|| format!("connections.source.{name}"))?;
-        catalog.add_source(name, info(connection), source);
+        catalog.add_source(
+            name,
+            info(connection),
+            renewable_source(config, name, connection, source, shutdown),
+        );
     }
     for (name, connection) in &config.targets {
         let destination = destination(connection, shutdown).await.map_err(explained);
         let destination = destination.with_context(|| format!("connections.target.{name}"))?;
-        catalog.add_destination(name, connection.kind(), destination);
+        let renewable = renewable_destination(config, name, connection, destination, shutdown);
+        catalog.add_destination(name, connection.kind(), renewable);
     }
     for connection in &config.unavailable {
         catalog.add_unavailable(&connection.section, &connection.reason);
     }
     Ok(catalog)
+}
+
+/// A source that gets new secrets when a login is refused.
+fn renewable_source(
+    config: &Config,
+    name: &str,
+    connection: &SourceConnection,
+    adapter: Arc<dyn Source>,
+    shutdown: &Shutdown,
+) -> Arc<dyn Source> {
+    let (renewal, wanted) = (config.renewal.clone(), name.to_owned());
+    let shutdown = shutdown.clone();
+    let read = move || renewal.source(&wanted);
+    let build = move |connection| -> BoxFuture<'static, Result<Arc<dyn Source>, Fault>> {
+        let built = source(connection, &shutdown);
+        Box::pin(std::future::ready(built))
+    };
+    Arc::new(RenewableSource::new(format!("source {name}"), connection.clone(), adapter, read, build))
+}
+
+/// A destination that gets new secrets when a login is refused.
+fn renewable_destination(
+    config: &Config,
+    name: &str,
+    connection: &TargetConnection,
+    adapter: Arc<dyn Destination>,
+    shutdown: &Shutdown,
+) -> Arc<dyn Destination> {
+    let (renewal, wanted) = (config.renewal.clone(), name.to_owned());
+    let shutdown = shutdown.clone();
+    let read = move || renewal.target(&wanted);
+    let build =
+        move |connection: TargetConnection| -> BoxFuture<'static, Result<Arc<dyn Destination>, Fault>> {
+            let shutdown = shutdown.clone();
+            Box::pin(async move { destination(&connection, &shutdown).await })
+        };
+    Arc::new(RenewableDestination::new(format!("target {name}"), connection.clone(), adapter, read, build))
 }
 
 /// The adapter of a source connection: the registry of sources.

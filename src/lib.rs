@@ -14,6 +14,7 @@ pub mod destination;
 pub mod fault;
 mod nearest;
 mod quantity;
+pub mod renewal;
 pub mod retry;
 pub mod schema;
 pub mod shutdown;

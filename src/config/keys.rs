@@ -3,7 +3,7 @@
 mod security;
 mod snowflake;
 
-pub(super) use security::{BOUNDS, SERVER_TLS};
+pub(super) use security::{BOUNDS, SECRET_STORES, SECRETS_AWS, SECRETS_AZURE, SECRETS_VAULT, SERVER_TLS};
 use security::{DESTINATIONS, LOAD_TABLES, PATH_PREFIXES, SOURCES};
 pub(super) use snowflake::{SNOWFLAKE, SNOWFLAKE_CONNECTION, SNOWFLAKE_IGNORED};
 
@@ -46,6 +46,7 @@ pub(super) const TOP: &[Key] = &[
     key("transfer", "table", "", "Defaults for tasks that do not say."),
     key("task_source", "table", "", "Where tasks come from besides `POST /tasks`."),
     key("bounds", "table", "", "What tasks may do, wherever they come from."),
+    key("secrets", "table", "", "Stores of secrets that references lead to."),
     key("connections", "table", "", "Sources and targets, by name."),
     key("bulk_utility", "table", "", "Bulk utilities of version 1.2.0."),
 ];
@@ -726,6 +727,7 @@ pub(super) const SECRETS: &[&str] = &[
     "sslpassword",
     "passcode",
     "token",
+    "secret_id",
     "private_key",
     "private_key_raw",
     "private_key_file_pwd",

@@ -18,8 +18,10 @@ pub mod problem;
 mod prove;
 mod raw;
 mod reference;
+mod renewal;
 mod report;
 pub mod secret;
+mod secret_store;
 mod section;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -34,13 +36,14 @@ pub use environment::Environment;
 pub use model::{
     Application, AzureBlobTarget, AzureCredentials, AzureIdentity, ClientCertificates, Config, Consistency,
     GcsTarget, GoogleCredentials, LocalTarget, ManagedIdentity, MysqlSource, NumericPolicy, OffsetPolicy,
-    PostgresSource, RemoteApiSettings, S3Encryption, S3Target, Server, ServerTls, SeventhDigit,
-    SnowflakeQueueSettings, SnowflakeTarget, SourceConnection, SpatialPolicy, SpecialValues,
+    PostgresSource, RemoteApiSettings, S3Encryption, S3Target, SecretSettings, Server, ServerTls,
+    SeventhDigit, SnowflakeQueueSettings, SnowflakeTarget, SourceConnection, SpatialPolicy, SpecialValues,
     SqlServerConsistency, SqlServerEncryption, SqlServerLogin, SqlServerSource, SqliteSource, SslMode,
     TargetConnection, TaskSources, TimeMapping, TinyintMapping, TransferSettings, UnavailableConnection,
     ZeroDates,
 };
 pub use problem::{Place, Problem, Problems, Warning};
+pub use renewal::Renewal;
 pub use secret::Secret;
 
 use report::Report;
@@ -110,7 +113,10 @@ fn assemble(
         report.warn_of_literal_secrets();
     }
     match report.finish() {
-        (problems, warnings) if problems.0.is_empty() => Ok((config, warnings)),
+        (problems, warnings) if problems.0.is_empty() => {
+            let renewal = Renewal::new(layer, overrides, environment);
+            Ok((Config { renewal, ..config }, warnings))
+        }
         (problems, _) => Err(problems),
     }
 }

@@ -183,9 +183,11 @@ fn nothing_at_all_is_the_defaults() {
             transfer: TransferSettings::default(),
             task_sources: TaskSources::default(),
             bounds: TaskBounds::default(),
+            secrets: SecretSettings::default(),
             sources: [].into(),
             targets: [].into(),
             unavailable: Vec::new(),
+            renewal: Renewal::default(),
         }
     );
 }
@@ -456,7 +458,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "colour = 1",
             "configuration.toml:1: colour is not a known key. Known here: selected_task_source, \
-          application, server, transfer, task_source, bounds, connections, bulk_utility.",
+          application, server, transfer, task_source, bounds, secrets, connections, bulk_utility.",
         ),
         ("[aplication]", "configuration.toml:1: aplication is not a known key. Did you mean application?"),
         (
@@ -477,7 +479,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "\"a[9999999999]\" = 1",
             "configuration.toml:1: \"a[9999999999]\" is not a known key. Known here: \
-          selected_task_source, application, server, transfer, task_source, bounds, connections, bulk_utility.",
+          selected_task_source, application, server, transfer, task_source, bounds, secrets, connections, bulk_utility.",
         ),
         (
             "[application]\n\"x.y\" = 1",
@@ -1206,6 +1208,8 @@ fn example_environment() -> Environment {
         ("AZURE_ACCOUNT_KEY", "a2V5"),
         ("AZURE_SAS_TOKEN", "sig=x"),
         ("AGENT_API_KEY", "0123456789abcdef"),
+        ("VAULT_TOKEN", "a"),
+        ("VAULT_SECRET_ID", "a"),
         ("SALES_PASSWORD", "a"),
         ("SHOP_PASSWORD", "a"),
         ("CRM_PASSWORD", "a"),
@@ -1253,6 +1257,10 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
             "certificate = \"c\"\nprivate_key = \"k\"\nclient_certificates = \"a\"\n",
         ),
         ("bounds", keys::BOUNDS, ""),
+        ("secrets", keys::SECRET_STORES, ""),
+        ("secrets.vault", keys::SECRETS_VAULT, "address = \"https://vault\"\ntoken = \"t\"\n"),
+        ("secrets.aws", keys::SECRETS_AWS, ""),
+        ("secrets.azure", keys::SECRETS_AZURE, ""),
         ("transfer", keys::TRANSFER, ""),
         ("task_source", keys::TASK_SOURCE, ""),
         ("task_source.api", keys::TASK_SOURCE_API, ""),

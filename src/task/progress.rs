@@ -48,6 +48,13 @@ impl Progress {
         self.parts.fetch_add(1, Relaxed);
     }
 
+    /// Sets the figures back, for an attempt that is made once more.
+    pub fn begin_again(&self) {
+        for figure in [&self.rows_read, &self.rows_encoded, &self.bytes_written, &self.parts] {
+            figure.store(0, Relaxed);
+        }
+    }
+
     /// The figures now.
     #[must_use]
     pub fn snapshot(&self) -> ProgressSnapshot {

@@ -22,8 +22,8 @@ use super::progress::Bar;
 use crate::agent::{Agent, Mode, explained};
 use crate::bounds::TaskBounds;
 use crate::config::{
-    Application, Config, LocalTarget, Server, SourceConnection, SqliteSource, TargetConnection, TaskSources,
-    TransferSettings,
+    Application, Config, LocalTarget, Renewal, SecretSettings, Server, SourceConnection, SqliteSource,
+    TargetConnection, TaskSources, TransferSettings,
 };
 use crate::task::{ProgressSnapshot, Receipt};
 use crate::telemetry::{LogFormat, init_logging};
@@ -185,10 +185,12 @@ fn config(directory: &Path, database: &Path, output: &Path) -> Config {
         },
         task_sources: TaskSources::default(),
         bounds: TaskBounds::default(),
+        secrets: SecretSettings::default(),
         transfer: TransferSettings::default(),
         sources: [("sample".to_owned(), SourceConnection::Sqlite(SqliteSource { path: database.into() }))]
             .into(),
         targets: [("local".to_owned(), TargetConnection::Local(LocalTarget { root: output.into() }))].into(),
         unavailable: Vec::new(),
+        renewal: Renewal::default(),
     }
 }

@@ -48,3 +48,57 @@ pub(super) const LOAD_TABLES: Key = key(
 
 /// For all tasks, wherever they come from.
 pub(in crate::config) const BOUNDS: &[Key] = &[SOURCES, DESTINATIONS, PATH_PREFIXES, LOAD_TABLES];
+
+pub(in crate::config) const SECRET_STORES: &[Key] = &[
+    key("allow_command_secrets", "boolean", "false", "Whether `${cmd:...}` may run programs."),
+    key("vault", "table", "", "HashiCorp Vault or OpenBao, for `${vault:path#field}`."),
+    key("aws", "table", "", "AWS Secrets Manager, for `${aws-secret:id#field}`."),
+    key("azure", "table", "", "Azure Key Vault, for `${azure-secret:vault/name}`."),
+];
+
+pub(in crate::config) const SECRETS_VAULT: &[Key] = &[
+    key("address", "URL, http or https", REQUIRED, "Where the server is."),
+    key("mount", "string, not blank", "\"secret\"", "Where the engine KV of version 2 is mounted."),
+    key("namespace", "string, not blank", "", "Namespace, where the server has such."),
+    key("certificate_authority", "path", "", "PEM file of authorities to trust besides those of the system."),
+    key(
+        "authentication",
+        "`\"token\"`, `\"approle\"`, `\"kubernetes\"`",
+        "\"token\"",
+        "How the agent logs in.",
+    ),
+    key(
+        "authentication_mount",
+        "string, not blank",
+        "",
+        "Where that method is mounted; by its name when absent.",
+    ),
+    key("token", "secret", "", "For `token`."),
+    key("role_id", "string, not blank", "", "For `approle`."),
+    key("secret_id", "secret", "", "For `approle`; a role can do without."),
+    key("role", "string, not blank", "", "For `kubernetes`."),
+    key(
+        "token_file",
+        "path",
+        "\"/var/run/secrets/kubernetes.io/serviceaccount/token\"",
+        "For `kubernetes`: the token of the service account.",
+    ),
+];
+
+pub(in crate::config) const SECRETS_AWS: &[Key] = &[
+    key(
+        "region_name",
+        "string, not blank",
+        "",
+        "Region; that of an ARN, profile or environment when absent.",
+    ),
+    key("profile_name", "string, not blank", "", "Profile of the shared AWS configuration files."),
+    key("endpoint_url", "URL, http or https", "", "Another endpoint than Amazon's."),
+];
+
+pub(in crate::config) const SECRETS_AZURE: &[Key] = &[key(
+    "endpoint_url",
+    "URL, http or https",
+    "\"https://{vault}.vault.azure.net\"",
+    "Endpoint, with `{vault}` in place of the name of the vault.",
+)];

@@ -157,7 +157,7 @@ fn kind_of(
         report.problem(&key, message, None);
         return None;
     };
-    match reference::resolve(written, report.environment) {
+    match reference::resolve(written, report.environment, &report.stores) {
         Ok(kind) if is_served(&kind.text) => Some(kind.text),
         Ok(kind) => {
             let shown =

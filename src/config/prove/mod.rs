@@ -7,12 +7,14 @@ mod gcs;
 mod general;
 mod mysql;
 mod postgresql;
+mod secrets;
 mod server;
 mod snowflake;
 mod sqlserver;
 mod stores;
 mod task_source;
 
+use super::Renewal;
 use super::keys;
 use super::known::Known;
 use super::model::Config;
@@ -34,9 +36,18 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
     let mut top =
         Section::open(report, "", Some(::config::Value::new(None, tree)), Known::exactly(keys::TOP));
     let selected = task_source::prove_selected_task_source(&mut top);
-    let [application, server, transfer, task_sources, bounds, connections, bulk_utility] =
-        ["application", "server", "transfer", "task_source", "bounds", "connections", "bulk_utility"]
-            .map(|name| top.value(name));
+    let [application, server, transfer, task_sources, bounds, secrets, connections, bulk_utility] = [
+        "application",
+        "server",
+        "transfer",
+        "task_source",
+        "bounds",
+        "secrets",
+        "connections",
+        "bulk_utility",
+    ]
+    .map(|name| top.value(name));
+    let secrets = secrets::prove_secrets(report, secrets);
     let mut unavailable = Vec::new();
     let (sources, targets) = connections::prove_connections(report, connections, &mut unavailable);
     let task_sources = task_source::prove_task_source(report, task_sources, selected, &targets);
@@ -47,8 +58,10 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         transfer: general::prove_transfer(report, transfer),
         task_sources,
         bounds: bounds::prove_bounds(report, bounds),
+        secrets,
         sources,
         targets,
         unavailable,
+        renewal: Renewal::default(),
     }
 }

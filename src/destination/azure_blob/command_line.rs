@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::process::Command;
 
-use super::identity::RESOURCE;
 use crate::destination::cloud::token::Token;
 use crate::destination::cloud::token_service::{self, until};
 use crate::fault::{Fault, FaultKind};
@@ -26,12 +25,12 @@ struct Answer {
 }
 
 /// Runs `az account get-access-token`.
-pub(super) async fn token(tenant: Option<&str>) -> Result<Token, Fault> {
+pub(super) async fn token(tenant: Option<&str>, resource: &str) -> Result<Token, Fault> {
     let fault = |kind, cause: String| {
         Fault::new(kind, "get a token of the Azure command line").because(cause).remedy(REMEDY)
     };
     let mut command = program();
-    command.args(["account", "get-access-token", "--output", "json", "--resource", RESOURCE]);
+    command.args(["account", "get-access-token", "--output", "json", "--resource", resource]);
     if let Some(tenant) = tenant {
         command.args(["--tenant", tenant]);
     }
