@@ -20,7 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -216,6 +216,8 @@ async fn secured(mut stream: Plain, tls: &TlsAcceptor) -> io::Result<Option<TlsS
         // Probes inside a container count this answer as life, whatever certificates are asked for.
         stream.write_all(UPGRADE_REQUIRED).await?;
         stream.shutdown().await?;
+        // What is not read of the request would reset the connection before the answer is read.
+        tokio::io::copy(&mut stream.take(MAX_HEAD_BYTES as u64), &mut tokio::io::sink()).await?;
         return Ok(None);
     }
     tls.accept(stream).await.map(Some)

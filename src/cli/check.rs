@@ -16,6 +16,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 use crate::agent;
+use crate::api::Tls;
 use crate::config;
 use crate::config::{Config, Environment, Overrides, SourceConnection};
 use crate::destination::{Destination, PartName, Target};
@@ -115,6 +116,11 @@ async fn check_everything(config: &Config, shutdown: &Shutdown, writing: bool) -
         Finding::new("data directory", begun, check_directory(directory)),
         Finding::new("memory", begun, check_memory(config, built.iter().flat_map(|target| &target.3))),
     ];
+    if let Some(tls) = &config.server.tls {
+        let begun = Instant::now();
+        let loaded = Tls::load(tls).map(|_| format!("{} and its private key fit", tls.certificate.display()));
+        findings.push(Finding::new("server.tls", begun, loaded));
+    }
     for unavailable in &config.unavailable {
         let fault = Fault::new(FaultKind::Request, unavailable.reason.clone());
         findings.push(Finding::new(&unavailable.section, begun, Err(fault)));

@@ -51,6 +51,11 @@ pub(crate) struct Place {
     top: String,
     sections: String,
     arguments: Vec<String>,
+    /// PEM file of the authority that the client trusts.
+    authority: Option<PathBuf>,
+    /// The API key that the client sends.
+    key: Option<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Place {
@@ -69,6 +74,9 @@ impl Place {
             top: String::new(),
             sections: String::new(),
             arguments: Vec::new(),
+            authority: None,
+            key: None,
+            environment: Vec::new(),
         }
     }
 
@@ -112,6 +120,24 @@ impl Place {
     /// A further command-line argument.
     pub(crate) fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// A variable of the agent's environment.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Lets the client trust this authority alone.
+    pub(crate) fn trusting(mut self, authority: &Path) -> Self {
+        self.authority = Some(authority.to_owned());
+        self
+    }
+
+    /// Lets the client send this API key.
+    pub(crate) fn key(mut self, key: &str) -> Self {
+        self.key = Some(key.to_owned());
         self
     }
 
@@ -190,7 +216,16 @@ impl Place {
     /// Starts the agent and waits until it listens.
     pub(crate) async fn start(self) -> Agent {
         // A proxy of the environment has no business on loopback.
-        let http = reqwest::Client::builder().no_proxy().build().expect("set up an HTTP client");
+        let mut http = reqwest::Client::builder().no_proxy();
+        if let Some(authority) = &self.authority {
+            let pem = fs::read(authority).expect("the authority has a file");
+            http = http.tls_certs_only([reqwest::Certificate::from_pem(&pem).expect("a certificate")]);
+        }
+        if let Some(key) = &self.key {
+            let value = format!("Bearer {key}").parse().expect("a key is a header value");
+            http = http.default_headers(HeaderMap::from_iter([(reqwest::header::AUTHORIZATION, value)]));
+        }
+        let http = http.build().expect("set up an HTTP client");
         let process = Process::start(&self);
         let mut agent =
             Agent { place: self, process, address: String::new(), http, seen: Mutex::default(), starts: 1 };
@@ -248,6 +283,7 @@ impl Process {
             .args(["run", "--port", "0", "--config"])
             .arg(place.configuration())
             .args(&place.arguments)
+            .envs(place.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(File::create(place.path().join("stdout")).expect("create a file"))
             .stderr(log.expect("open the log"))
