@@ -9,9 +9,9 @@ COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src tests/suite && \
     echo 'fn main() {}' > src/main.rs && \
     touch src/lib.rs tests/suite/main.rs && \
-    cargo build --release --locked
+    cargo build --profile dist --locked
 COPY src src
-RUN touch src/main.rs src/lib.rs && cargo build --release --locked
+RUN touch src/main.rs src/lib.rs && cargo build --profile dist --locked
 
 FROM ${RUNTIME_IMAGE}
 # envsubst (gettext-base) fills the templates; ca-certificates are the authorities of TLS.
@@ -23,7 +23,7 @@ RUN apt-get update && \
     useradd --uid 10001 --gid agent --create-home --shell /usr/sbin/nologin agent && \
     mkdir -m 0700 /home/agent/.data_exchange_agent && \
     chown agent:agent /home/agent/.data_exchange_agent
-COPY --from=build /build/target/release/data-exchange-agent /usr/local/bin/data-exchange-agent
+COPY --from=build /build/target/dist/data-exchange-agent /usr/local/bin/data-exchange-agent
 COPY docker-artifacts /opt/data-exchange-agent
 # By number, so that Kubernetes can prove that it is not root.
 USER 10001:10001

@@ -5,17 +5,19 @@
 //! ```
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Access, ApiState, ConnectionLimits, Tls};
+use crate::api::{self, Access, ApiState, ConnectionLimits, Doors, Tls};
 use crate::bounds::TaskBounds;
 use crate::catalog::{Catalog, SourceInfo};
 use crate::config::{Config, SourceConnection, TargetConnection, TransferSettings};
@@ -26,9 +28,13 @@ use crate::destination::local::LocalDestination;
 use crate::destination::s3::S3Destination;
 use crate::destination::snowflake_stage::SnowflakeStageDestination;
 use crate::fault::Fault;
+use crate::guards::Guards;
+use crate::history::{History, mirror};
+use crate::idle::idle;
+use crate::reload::Reload;
 use crate::renewal::{RenewableDestination, RenewableSource};
 use crate::shutdown::Shutdown;
-use crate::snowflake::Client;
+use crate::snowflake::Clients;
 use crate::source::Source;
 use crate::source::mysql::Mysql;
 use crate::source::postgres::Postgres;
@@ -37,9 +43,9 @@ use crate::source::sqlite::SqliteDatabase;
 use crate::source::sqlserver::SqlServer;
 use crate::task_source::local::LocalQueue;
 use crate::task_source::remote_api::RemoteApi;
-use crate::task_source::snowflake::SnowflakeQueue;
+use crate::task_source::snowflake::{SnowflakeQueue, write_history};
 use crate::task_source::{ReadTask, TaskSource};
-use crate::telemetry::Metrics;
+use crate::telemetry::{LogControl, Metrics};
 use crate::transfer::plan;
 use crate::worker::{Pool, PoolSettings, Runner};
 
@@ -66,11 +72,15 @@ pub struct Agent {
     address: SocketAddr,
     is_secure: bool,
     queue: LocalQueue,
+    history: History,
     queue_tasks: Shutdown,
+    snowflake: Arc<Clients>,
     shutdown: Shutdown,
     api: JoinHandle<std::io::Result<()>>,
     close_api: CancellationToken,
-    grace: Duration,
+    idle: watch::Receiver<Option<Duration>>,
+    grace: watch::Receiver<Duration>,
+    reload: Option<Reload>,
 }
 
 impl Agent {
@@ -79,8 +89,11 @@ impl Agent {
     pub async fn start(config: Config, mode: Mode) -> anyhow::Result<Self> {
         let shutdown = Shutdown::new();
         let tls = config.server.tls.as_ref().map(Tls::load).transpose().map_err(explained)?.map(Arc::new);
-        let catalog = Arc::new(catalog(&config, &shutdown).await?);
-        check_memory(&config, catalog.destinations().map(|(_, _, destination)| destination))?;
+        let snowflake = Arc::new(Clients::new(&shutdown));
+        let catalog = Arc::new(catalog(&config, &snowflake, &shutdown).await?);
+        let memory_planned =
+            check_memory(&config, catalog.destinations().map(|(_, _, destination)| destination))?;
+        let memory_limit = config.application.memory_limit.map(NonZeroU64::get);
 
         // Bound before the queue is opened: a second agent on the same port changes nothing.
         let wanted = SocketAddr::new(config.server.host, config.server.port);
@@ -92,36 +105,57 @@ impl Agent {
         let queue_tasks = Shutdown::new();
         let queue =
             LocalQueue::open(&config.application.data_directory, &queue_tasks).await.map_err(explained)?;
+        // After the queue, whose lock keeps other agents out of the directory.
+        let history = History::open(&config.application.data_directory, config.history, &queue_tasks)
+            .await
+            .map_err(explained)?;
 
+        if let Some(settings) = &config.task_sources.snowflake {
+            let (tell, told) = mirror();
+            write_history(settings, told, &queue_tasks).map_err(explained)?;
+            history.tell(tell);
+        }
         let metrics = Arc::new(Metrics::default());
         let runner = Runner::new(
             Arc::clone(&catalog),
             config.transfer.clone(),
             Arc::clone(&metrics),
             shutdown.clone(),
-        );
+        )
+        .with_history(history.clone());
         let runner = Arc::new(match mode {
             Mode::Service => runner,
             Mode::Once => runner.remembering_failures(),
         });
+        let guards = Guards::new(written_places(&config), memory_limit, config.guards);
+        guards.start(Arc::clone(runner.running()), &shutdown).await;
         let settings = PoolSettings {
             workers: config.application.workers,
             interval: config.application.task_fetch_interval,
             once: mode == Mode::Once,
+            guards: guards.clone(),
         };
         let mut task_sources: Vec<Arc<dyn TaskSource>> = vec![Arc::new(queue.clone())];
-        task_sources.extend(remote_task_sources(&config, &catalog, &shutdown)?);
+        task_sources.extend(remote_task_sources(&config, &catalog, &snowflake, &metrics, &shutdown)?);
         let pool = Pool::start(settings, task_sources.clone(), &runner, &shutdown);
 
+        let doors = Doors::from(Access::new(&config.server));
+        let log = LogControl::of_process();
         let router = api::router(ApiState {
             queue: queue.clone(),
+            history: history.clone(),
             pool: pool.clone(),
+            guards: guards.clone(),
             catalog,
             metrics,
+            log: log.clone(),
+            memory_planned,
+            memory_limit,
             shutdown: shutdown.clone(),
             default_format: config.transfer.format,
             max_body_bytes: config.server.max_body_bytes,
-            access: Access::new(&config.server),
+            doors: doors.clone(),
+            max_watchers: api::MAX_WATCHERS,
         });
         let close_api = CancellationToken::new();
         let is_secure = tls.is_some();
@@ -129,6 +163,18 @@ impl Agent {
         let server = api::Server::new(listener, limits).with_tls(tls);
         let api = crate::shutdown::spawn_server(server.serve(router, close_api.clone().cancelled_owned()));
         tracing::info!(%address, workers = config.application.workers, "the agent is ready");
+        let (idle, idle_limit) = watch::channel(config.idle_shutdown);
+        let (grace, grace_now) = watch::channel(config.application.stop_grace);
+        let reload = Reload {
+            live: config,
+            pool: pool.clone(),
+            doors,
+            guards,
+            history: history.clone(),
+            log,
+            idle,
+            grace,
+        };
         Ok(Self {
             pool,
             runner,
@@ -137,11 +183,15 @@ impl Agent {
             address,
             is_secure,
             queue,
+            history,
             queue_tasks,
+            snowflake,
             shutdown,
             api,
             close_api,
-            grace: config.application.stop_grace,
+            idle: idle_limit,
+            grace: grace_now,
+            reload: Some(reload),
         })
     }
 
@@ -163,6 +213,17 @@ impl Agent {
         &self.shutdown
     }
 
+    /// What steers the parts that can change while the agent runs; `None` when it was taken before.
+    pub fn take_reload(&mut self) -> Option<Reload> {
+        self.reload.take()
+    }
+
+    /// What tells how the agent is.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        Pulse { pool: self.pool.clone(), queue: self.queue.clone(), is_stopping: self.shutdown.clone() }
+    }
+
     /// Waits until a drain is asked for, or with [`Mode::Once`] until the queues are drained, then stops in order: readiness says no, leasing stops,
     /// running tasks end, or are stopped after the grace time and released, the queue and the API
     /// close. True when every task ended by itself or was released; with [`Mode::Once`] when the queues
@@ -180,10 +241,17 @@ impl Agent {
             is_good = is_drained && failed == 0;
             self.shutdown.begin_drain();
         }
-        self.shutdown.draining().await;
-        tracing::info!(grace = ?self.grace, "the agent drains: nothing new starts, running tasks may end");
+        tokio::select! {
+            () = self.shutdown.draining() => {}
+            limit = idle(self.idle.clone(), &self.queue, self.pool.running()) => {
+                tracing::info!(?limit, "there was nothing to do for so long: the agent ends");
+                self.shutdown.begin_drain();
+            }
+        }
+        let grace = *self.grace.borrow();
+        tracing::info!(?grace, "the agent drains: nothing new starts, running tasks may end");
         let drained = tokio::select! {
-            drained = self.shutdown.finished(self.grace) => drained,
+            drained = self.shutdown.finished(grace) => drained,
             () = self.shutdown.aborting() => false,
         };
         if !drained {
@@ -198,15 +266,55 @@ impl Agent {
         if tokio::time::timeout(API_LIMIT, self.api).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
+        // Tasks, the queue in Snowflake and the checks of the API have used them until here.
+        self.snowflake.close().await;
         self.queue.close().await;
+        self.history.close().await;
         self.queue_tasks.finished(API_LIMIT).await;
         tracing::info!("the agent has stopped");
         ended && is_good
     }
 }
 
+/// How a running agent is, for whoever supervises it.
+#[derive(Clone)]
+pub struct Pulse {
+    pool: Pool,
+    queue: LocalQueue,
+    is_stopping: Shutdown,
+}
+
+impl Pulse {
+    /// True when no worker and no poller has died, and the queue can write.
+    pub async fn is_felt(&self) -> bool {
+        (self.pool.is_whole() || self.is_stopping.is_draining()) && self.queue.check().await.is_ok()
+    }
+}
+
+/// The file systems that the agent writes to, by what is there.
+fn written_places(config: &Config) -> Vec<(String, PathBuf)> {
+    let data_directory = &config.application.data_directory;
+    let mut places = vec![("the data directory".to_owned(), data_directory.clone())];
+    if let Some(directory) =
+        config.log.rotation(data_directory).and_then(|log| Some(log.file.parent()?.to_owned()))
+    {
+        places.push(("the directory of logs".to_owned(), directory));
+    }
+    for (name, target) in &config.targets {
+        match target {
+            TargetConnection::Local(local) => places.push((format!("the target {name}"), local.root.clone())),
+            // Files for a stage wait in the directory of temporary files.
+            TargetConnection::Snowflake(_) => {
+                places.push(("the directory of temporary files".to_owned(), std::env::temp_dir()));
+            }
+            TargetConnection::S3(_) | TargetConnection::Gcs(_) | TargetConnection::AzureBlob(_) => {}
+        }
+    }
+    places
+}
+
 /// Every configured connection, by name.
-async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
+async fn catalog(config: &Config, snowflake: &Arc<Clients>, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
     let mut catalog = Catalog::new();
     catalog.set_bounds(config.bounds.clone());
     for (name, connection) in &config.sources {
@@ -219,9 +327,9 @@ async fn catalog(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Catalog
         );
     }
     for (name, connection) in &config.targets {
-        let destination = destination(connection, shutdown).await.map_err(explained);
+        let destination = destination(connection, snowflake, shutdown).await.map_err(explained);
         let destination = destination.with_context(|| format!("connections.target.{name}"))?;
-        let renewable = renewable_destination(config, name, connection, destination, shutdown);
+        let renewable = renewable_destination(config, name, connection, destination, (snowflake, shutdown));
         catalog.add_destination(name, connection.kind(), renewable);
     }
     for connection in &config.unavailable {
@@ -254,15 +362,15 @@ fn renewable_destination(
     name: &str,
     connection: &TargetConnection,
     adapter: Arc<dyn Destination>,
-    shutdown: &Shutdown,
+    (snowflake, shutdown): (&Arc<Clients>, &Shutdown),
 ) -> Arc<dyn Destination> {
     let (renewal, wanted) = (config.renewal.clone(), name.to_owned());
-    let shutdown = shutdown.clone();
+    let (snowflake, shutdown) = (Arc::clone(snowflake), shutdown.clone());
     let read = move || renewal.target(&wanted);
     let build =
         move |connection: TargetConnection| -> BoxFuture<'static, Result<Arc<dyn Destination>, Fault>> {
-            let shutdown = shutdown.clone();
-            Box::pin(async move { destination(&connection, &shutdown).await })
+            let (snowflake, shutdown) = (Arc::clone(&snowflake), shutdown.clone());
+            Box::pin(async move { destination(&connection, &snowflake, &shutdown).await })
         };
     Arc::new(RenewableDestination::new(format!("target {name}"), connection.clone(), adapter, read, build))
 }
@@ -296,6 +404,7 @@ fn info(connection: &SourceConnection) -> SourceInfo {
 /// The adapter of a target connection: the registry of destinations.
 pub async fn destination(
     connection: &TargetConnection,
+    snowflake: &Clients,
     shutdown: &Shutdown,
 ) -> Result<Arc<dyn Destination>, Fault> {
     Ok(match connection {
@@ -304,7 +413,7 @@ pub async fn destination(
         TargetConnection::Gcs(config) => Arc::new(GcsDestination::new(config, shutdown)?),
         TargetConnection::AzureBlob(config) => Arc::new(AzureBlobDestination::new(config, shutdown)?),
         TargetConnection::Snowflake(config) => {
-            let client = Client::new(config.connection.clone(), shutdown)?;
+            let client = snowflake.client(&config.connection)?;
             let control_table = config.load_control_table.clone();
             Arc::new(SnowflakeStageDestination::new(client, shutdown)?.with_control_table(control_table))
         }
@@ -315,6 +424,8 @@ pub async fn destination(
 fn remote_task_sources(
     config: &Config,
     catalog: &Arc<Catalog>,
+    snowflake: &Clients,
+    metrics: &Arc<Metrics>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Vec<Arc<dyn TaskSource>>> {
     let read = |bounds: &TaskBounds| -> ReadTask {
@@ -328,9 +439,10 @@ fn remote_task_sources(
         sources.push(Arc::new(source.context("task_source.api")?));
     }
     if let Some(settings) = &config.task_sources.snowflake {
-        let source =
-            SnowflakeQueue::new(settings, affinity, read(&settings.bounds), shutdown).map_err(explained);
-        sources.push(Arc::new(source.context("task_source.snowflake_stored_procedure")?));
+        let client = snowflake.client(&settings.connection).map_err(|error| explained(error.into()));
+        let client = client.context("task_source.snowflake_stored_procedure")?;
+        let read = read(&settings.bounds);
+        sources.push(Arc::new(SnowflakeQueue::new(client, settings, affinity, read, metrics, shutdown)));
     }
     Ok(sources)
 }

@@ -49,6 +49,17 @@ pub enum Advice {
 }
 
 impl FaultKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::Transient,
+        Self::Throttled,
+        Self::Credentials,
+        Self::Permission,
+        Self::Request,
+        Self::Data,
+        Self::Bug,
+    ];
+
     /// The policy: exhaustive, so that a new kind must be decided here.
     #[must_use]
     pub fn advice(self) -> Advice {

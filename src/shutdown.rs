@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
 
 /// The stop signals and the tracker; clones share them.
 #[derive(Clone, Debug, Default)]
@@ -66,9 +67,19 @@ impl Shutdown {
         self.abort.child_token()
     }
 
-    /// Spawns a tracked task.
+    /// Spawns a tracked task. Its log lines belong to the span in which it was spawned.
     #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        tokio::spawn(self.tracker.track_future(future.instrument(Span::current())))
+    }
+
+    /// Spawns a tracked task that outlives the work during which it began, and belongs to no span.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    pub fn spawn_apart<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
@@ -83,7 +94,8 @@ impl Shutdown {
     }
 }
 
-/// Runs blocking work (encoding, file access) on a thread of its own.
+/// Runs blocking work (encoding, file access) on a thread of its own. Its log lines belong to the
+/// span in which it was spawned.
 ///
 /// The thread ends by itself when its input channel closes, so it needs no tracker.
 #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
@@ -92,7 +104,8 @@ where
     F: FnOnce() -> R + Send + 'static,
     R: Send + 'static,
 {
-    tokio::task::spawn_blocking(work)
+    let span = Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work))
 }
 
 /// Tasks that belong to one activity: dropping the set aborts them, [`TaskSet::shutdown`] aborts
@@ -109,7 +122,7 @@ impl<T: Send + 'static> TaskSet<T> {
 
     /// Starts a task of this activity.
     pub fn spawn(&mut self, future: impl Future<Output = T> + Send + 'static) {
-        self.0.spawn(future);
+        self.0.spawn(future.instrument(Span::current()));
     }
 
     /// Waits for the next task that ends; `None` when all have ended.

@@ -5,6 +5,7 @@
 #   tests/run.sh                        everything
 #   tests/run.sh --without-matrix       one PostgreSQL version only
 #   tests/run.sh --only-prepare         install and find, run nothing
+#   tests/run.sh --soak 5               and then the soak of tests/soak for five minutes
 #   tests/run.sh -- --test suite s3     everything after -- goes to `cargo test`
 #
 # docs/TESTING.md has the variables that this script reads and exports.
@@ -12,14 +13,16 @@ set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' tests/run.sh; }
+usage() { sed -n '2,10s/^# \{0,1\}//p' tests/run.sh; }
 
 matrix=yes
 only_prepare=no
+soak_minutes=""
 while (($# > 0)); do
     case $1 in
         --without-matrix) matrix=no ;;
         --only-prepare) only_prepare=yes ;;
+        --soak) soak_minutes=${2:?--soak needs a number of minutes} && shift ;;
         -h | --help) usage && exit 0 ;;
         --) shift && break ;;
         *) printf 'tests/run.sh: unknown argument %s\n\n' "$1" >&2 && usage >&2 && exit 2 ;;
@@ -276,6 +279,30 @@ print("moto", moto.__version__, "pyarrow", pyarrow.__version__, "duckdb", duckdb
       "fakesnow", metadata.version("fakesnow"))'
 }
 
+# ---- schemathesis: requests made up from the OpenAPI document -------------------------------------
+
+prepare_schemathesis() {
+    say "schemathesis"
+    local environment=$cache/schemathesis-venv stamp wanted
+    if ! have python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        lacks "python3 with its venv module, for schemathesis: the API is not held against its own document"
+        return
+    fi
+    stamp=$environment/requirements.installed
+    wanted=$(python3 --version && cat tests/contract/requirements.txt)
+    if [[ ! -e $stamp || $(<"$stamp") != "$wanted" ]]; then
+        rm -rf "$environment"
+        if ! { python3 -m venv "$environment" &&
+            "$environment/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/contract/requirements.txt; }; then
+            lacks "Python packages of tests/contract/requirements.txt (is the package index reachable?): the API is not held against its own document"
+            return
+        fi
+        printf '%s\n' "$wanted" >"$stamp"
+    fi
+    export TEST_SCHEMATHESIS=$environment/bin/schemathesis
+    "$TEST_SCHEMATHESIS" --version
+}
+
 # ---- Azurite: an emulator of Azure Blob Storage ---------------------------------------------------
 
 azurite_version=3.37.0
@@ -341,6 +368,7 @@ settle_postgres
 prepare_mariadb
 prepare_mysql
 prepare_python
+prepare_schemathesis
 prepare_azurite
 
 # In CI a server that is missing fails its tests; for people it skips them, and the summary says so.
@@ -348,7 +376,7 @@ if [[ ${CI:-} == true ]]; then export REQUIRE_SERVERS=1; fi
 
 if [[ $only_prepare == yes ]]; then
     summary
-    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_AZURITE; do
+    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_SCHEMATHESIS TEST_AZURITE; do
         if [[ -n ${!variable:-} ]]; then printf 'export %s=%q\n' "$variable" "${!variable}"; fi
     done
     exit 0
@@ -357,6 +385,16 @@ fi
 say "cargo test"
 status=0
 cargo test --locked "$@" || status=$?
+
+if [[ -n $soak_minutes ]] && ((status == 0)); then
+    say "soak, $soak_minutes minutes"
+    if [[ -z ${TEST_PYTHON:-} || -z ${TEST_POSTGRES_BIN:-} ]]; then
+        lacks "the Python environment or PostgreSQL: the soak"
+        if [[ -n ${REQUIRE_SERVERS:-} ]]; then status=1; fi
+    else
+        "$TEST_PYTHON" tests/soak/run.py --minutes "$soak_minutes" || status=$?
+    fi
+fi
 summary
 if ((status != 0)); then say "Tests failed (exit status $status)"; fi
 exit "$status"

@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::Doors;
 use super::origin::CHANGING;
 use super::problem::{Problem, ProblemKind};
 use super::rate::{Asker, RateLimit};
@@ -122,7 +123,7 @@ pub(super) enum Caller {
 /// What a request needs; `None` where strangers are answered as well.
 fn needed(method: &Method, path: &str) -> Option<Scope> {
     let only_reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if CHANGING.contains(&path) {
+    if CHANGING.contains(&path) || path == "/log_level" && !only_reads {
         Some(Scope::Operate)
     } else if !only_reads {
         Some(Scope::Submit)
@@ -134,8 +135,8 @@ fn needed(method: &Method, path: &str) -> Option<Scope> {
 }
 
 /// Lets a request through, or says what it lacks.
-pub(super) async fn guard(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
-    match judge(&access, &request) {
+pub(super) async fn guard(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
+    match judge(&doors.now(), &request) {
         Ok((caller, bounds)) => {
             request.extensions_mut().insert(caller);
             request.extensions_mut().insert(Bounds(bounds));
@@ -276,6 +277,8 @@ mod tests {
             (Method::DELETE, "/tasks/1", Some(Scope::Submit)),
             (Method::GET, "/stop", Some(Scope::Operate)),
             (Method::POST, "/handle_tasks", Some(Scope::Operate)),
+            (Method::GET, "/log_level", Some(Scope::Read)),
+            (Method::PUT, "/log_level", Some(Scope::Operate)),
         ] {
             assert_eq!(needed(&method, path), expected, "{method} {path}");
         }

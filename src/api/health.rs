@@ -33,6 +33,7 @@ const CHECK_LIFETIME: Duration = Duration::from_secs(10);
     "queue": "ok",
     "workers": {"total": 4, "busy": 1, "state": "ok", "running": {"local": 1}},
     "handling_tasks": true,
+    "held": null,
     "database_connections": {"sales": "connected", "teradata": "this version cannot read from it"},
     "destination_connections": {"local": "connected"}
 }))]
@@ -50,6 +51,8 @@ pub(super) struct Health {
     pub workers: WorkersHealth,
     /// Whether new tasks are started.
     pub handling_tasks: bool,
+    /// Why no task is started although tasks are handled: a disk or the memory is short.
+    pub held: Option<String>,
     /// Source connections: `connected`, or why not. Results are up to 10 s old.
     pub database_connections: BTreeMap<String, String>,
     /// Target connections: `connected`, or why not. Results are up to 10 s old.
@@ -132,6 +135,7 @@ pub(super) async fn health(
             running: running_by_source(agent),
         },
         handling_tasks: agent.pool.is_handling(),
+        held: agent.guards.hold().map(|hold| hold.reason),
         database_connections: connections.sources.clone(),
         destination_connections: connections.destinations.clone(),
         unavailable: connections.others.clone(),
@@ -148,20 +152,21 @@ pub(super) async fn live() -> Json<Live> {
     Json(Live { live: true })
 }
 
-/// Tells whether tasks can be submitted. Says no as soon as the agent begins to stop; a pause by
-/// `/stop` does not count, because submitted tasks wait.
+/// Tells whether tasks should be submitted here. Says no as soon as the agent begins to stop, and while
+/// a disk or the memory is short; a pause by `/stop` does not count, because submitted tasks wait.
 #[utoipa::path(
     get, path = "/ready", tag = "operation", operation_id = "ready",
     responses(
         (status = 200, description = "Tasks can be submitted", body = Ready),
-        (status = 503, description = "The agent stops, or its queue cannot store tasks", body = Ready),
+        (status = 503, description = "The agent stops, its queue cannot store tasks, or a disk or the memory is short", body = Ready),
     )
 )]
 pub(super) async fn ready(State(api): State<Api>) -> (StatusCode, Json<Ready>) {
     let reason = if api.agent.shutdown.is_draining() {
         Some("the agent is stopping".to_owned())
     } else {
-        queue_state(&api.agent).await.err()
+        let hold = api.agent.guards.hold().map(|hold| hold.reason);
+        hold.or(queue_state(&api.agent).await.err())
     };
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Ready { ready: reason.is_none(), reason }))

@@ -14,6 +14,7 @@
 
 mod authentication;
 mod control;
+mod doors;
 mod events;
 mod extract;
 mod fields;
@@ -21,7 +22,9 @@ mod flat;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod health;
+mod history;
 mod load_request;
+mod log_level;
 mod metrics;
 mod openapi;
 mod origin;
@@ -47,38 +50,53 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use self::authentication::Access;
+pub use self::doors::Doors;
 pub use self::openapi::openapi;
 pub use self::server::{ConnectionLimits, Server};
 pub use self::submission::read_task;
 pub use self::tls::Tls;
 use crate::catalog::Catalog;
+use crate::guards::Guards;
+use crate::history::History;
 use crate::shutdown::Shutdown;
 use crate::task::FileFormat;
 use crate::task_source::local::LocalQueue;
-use crate::telemetry::Metrics;
+use crate::telemetry::{LogControl, Metrics};
 use crate::worker::Pool;
 
 /// Streams of events that are open at the same time; more would take all connections.
-const MAX_WATCHERS: usize = 256;
+pub const MAX_WATCHERS: usize = 600;
 
 /// Everything that the API shows and steers.
 pub struct ApiState {
     /// Where tasks are.
     pub queue: LocalQueue,
+    /// What became of their attempts.
+    pub history: History,
     /// Who runs them.
     pub pool: Pool,
+    /// What holds new tasks.
+    pub guards: Guards,
     /// What they can name.
     pub catalog: Arc<Catalog>,
     /// What was counted.
     pub metrics: Arc<Metrics>,
+    /// Which lines are logged.
+    pub log: LogControl,
+    /// Bytes of memory that tasks plan with at most.
+    pub memory_planned: u64,
+    /// The configured bound of that.
+    pub memory_limit: Option<u64>,
     /// Whether the agent stops.
     pub shutdown: Shutdown,
     /// Format of a task that does not say.
     pub default_format: FileFormat,
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
+    /// Streams of events that are open at the same time.
+    pub max_watchers: usize,
     /// Who may do what.
-    pub access: Access,
+    pub doors: Doors,
 }
 
 /// The state and what the API itself remembers.
@@ -97,24 +115,24 @@ type Api = Arc<Shared>;
 /// The API of one agent.
 pub fn router(state: ApiState) -> Router {
     let document = openapi().to_json().expect("the document is made of texts and numbers");
-    let access = Arc::new(state.access.clone());
+    let doors = state.doors.clone();
     let shared = Shared {
-        agent: state,
         connections: health::ConnectionChecks::default(),
-        watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
+        watchers: Arc::new(Semaphore::new(state.max_watchers)),
+        agent: state,
         large_bodies: Arc::new(Semaphore::new(1)),
         openapi: Bytes::from(document),
     };
-    finished(Router::from(routes()), access).with_state(Arc::new(shared))
+    finished(Router::from(routes()), doors).with_state(Arc::new(shared))
 }
 
 /// Puts the fallbacks and the layers around routes; the last layer is the outermost.
-fn finished<S: Clone + Send + Sync + 'static>(routes: Router<S>, access: Arc<Access>) -> Router<S> {
+fn finished<S: Clone + Send + Sync + 'static>(routes: Router<S>, doors: Doors) -> Router<S> {
     routes
         .fallback(problem::unknown_route)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(middleware::from_fn(origin::guard))
-        .layer(middleware::from_fn_with_state(access, authentication::guard))
+        .layer(middleware::from_fn_with_state(doors, authentication::guard))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn(problem::finish))
 }
@@ -124,6 +142,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(tasks::submit, tasks::list))
         .routes(routes!(tasks::show, tasks::cancel))
         .routes(routes!(tasks::retry))
+        .routes(routes!(history::logs))
+        .routes(routes!(history::runs))
         .routes(routes!(events::watch))
         .routes(routes!(health::health))
         .routes(routes!(health::live))
@@ -133,6 +153,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(control::handling_status))
         .routes(routes!(control::tasks_count))
         .routes(routes!(control::tasks_processed))
+        .routes(routes!(log_level::show, log_level::change))
         .routes(routes!(metrics::metrics))
         .routes(routes!(openapi::document))
 }

@@ -178,7 +178,8 @@ fn answer(submitted: Submitted, notes: Vec<String>) -> SubmittedTask {
     params(
         ("status" = Option<TaskState>, Query, description = "Only tasks with this status"),
         ("limit" = Option<u32>, Query, description = "Tasks of a page; 50 when missing", minimum = 1, maximum = 500),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before",
+            pattern = "^[0-7]?[0-9a-f]{1,15}$"),
     ),
     responses(
         (status = 200, description = "A page of tasks", body = TaskPage,

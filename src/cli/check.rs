@@ -15,6 +15,7 @@ use futures::future::join_all;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
+use super::output::{self, say};
 use crate::agent;
 use crate::api::Tls;
 use crate::config;
@@ -22,6 +23,7 @@ use crate::config::{Config, Environment, Overrides, SourceConnection};
 use crate::destination::{Destination, PartName, Target};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
+use crate::snowflake::Clients;
 use crate::task::{Compression, DestinationKind, FileFormat, TaskId};
 
 /// Longest time for one check.
@@ -88,13 +90,16 @@ pub(super) async fn run(arguments: CheckArguments) -> ExitCode {
     };
     if let Some(config) = &config {
         let shutdown = Shutdown::new();
-        findings.extend(check_everything(config, &shutdown, !arguments.without_writing).await);
+        let snowflake = Clients::new(&shutdown);
+        let writing = !arguments.without_writing;
+        findings.extend(check_everything(config, &snowflake, &shutdown, writing).await);
+        snowflake.close().await;
         shutdown.finished(Duration::from_secs(5)).await;
     }
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&findings).expect("texts and numbers"));
+        say!("{}", serde_json::to_string_pretty(&findings).expect("texts and numbers"));
     } else {
-        print!("{}", table(&findings));
+        output::write(&table(&findings));
     }
     match (config, findings.iter().all(|finding| finding.ok)) {
         (None, _) => ExitCode::from(super::CANNOT_START),
@@ -104,12 +109,17 @@ pub(super) async fn run(arguments: CheckArguments) -> ExitCode {
 }
 
 /// All checks at the same time: one that hangs does not hide the others. Every adapter is built once.
-async fn check_everything(config: &Config, shutdown: &Shutdown, writing: bool) -> Vec<Finding> {
+async fn check_everything(
+    config: &Config,
+    snowflake: &Clients,
+    shutdown: &Shutdown,
+    writing: bool,
+) -> Vec<Finding> {
     let directory = &config.application.data_directory;
     let begun = Instant::now();
     let built = join_all(config.targets.iter().map(async |(name, target)| {
         let begun = Instant::now();
-        (name, target.kind(), begun, agent::destination(target, shutdown).await)
+        (name, target.kind(), begun, agent::destination(target, snowflake, shutdown).await)
     }))
     .await;
     let mut findings = vec![

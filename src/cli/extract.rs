@@ -9,6 +9,7 @@ use indicatif::{HumanBytes, HumanCount};
 use tokio_util::sync::CancellationToken;
 
 use super::CommonArguments;
+use super::output::say;
 use super::progress::Bar;
 use crate::agent::{self, explained};
 use crate::config::{
@@ -16,6 +17,7 @@ use crate::config::{
 };
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
+use crate::snowflake::Clients;
 use crate::task::{
     Compression, DestinationSpec, FileFormat, Progress, Read, Receipt, SourceSpec, Task, TaskId, TaskSpec,
 };
@@ -78,7 +80,7 @@ pub(super) async fn run(arguments: ExtractArguments) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    init_logging(arguments.common.log_format, config.application.debug_mode);
+    init_logging(arguments.common.log_format.unwrap_or_default(), config.application.debug_mode);
     let ends = find_source(&arguments.source, &config)
         .and_then(|source| Ok((source, find_target(&arguments.to, &config)?)));
     let (source, target) = match ends {
@@ -177,7 +179,8 @@ async fn extract(
     let begun = Instant::now();
     let shutdown = Shutdown::new();
     let source = agent::source(source, &shutdown)?;
-    let destination = agent::destination(target, &shutdown).await?;
+    let snowflake = Clients::new(&shutdown);
+    let destination = agent::destination(target, &snowflake, &shutdown).await?;
     let progress = Arc::new(Progress::default());
     let stop = CancellationToken::new();
     let bar = (!quiet).then(|| Bar::new(None));
@@ -212,6 +215,7 @@ async fn extract(
     if let Some(bar) = &bar {
         bar.clear();
     }
+    snowflake.close().await;
     // Requests to cancel what an error left running on the server.
     shutdown.finished(Duration::from_secs(5)).await;
     result
@@ -219,13 +223,13 @@ async fn extract(
 
 fn print(receipt: &Receipt, json: bool) {
     if json {
-        println!("{}", serde_json::to_string(receipt).expect("a receipt is made of texts and numbers"));
+        say!("{}", serde_json::to_string(receipt).expect("a receipt is made of texts and numbers"));
         return;
     }
     for file in &receipt.files {
-        println!("{}  {} rows  {}", file.location, HumanCount(file.rows), HumanBytes(file.bytes));
+        say!("{}  {} rows  {}", file.location, HumanCount(file.rows), HumanBytes(file.bytes));
     }
-    println!("{}", summary(receipt));
+    say!("{}", summary(receipt));
 }
 
 /// Files, rows, size and rate in one line.

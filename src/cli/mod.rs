@@ -1,20 +1,28 @@
-//! The command line: one file a command.
+//! The command line: one file a command. `output` is the only one that writes to the terminal.
 //!
-//! Exit codes: 0 done; 1 it ran and failed; 2 it could not start (arguments or configuration).
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where people are spoken to")]
+//! Exit codes: 0 done; 1 it ran and failed, or a task did; 2 it could not start (arguments, files or
+//! configuration); 3 no agent answers; 4 the agent refused. docs/COMMAND_LINE.md has them for people.
 
 mod check;
+mod client;
+mod config;
 pub(crate) mod demo;
 mod extract;
+mod logs;
+mod output;
 mod progress;
 mod run;
+mod shell;
+mod submit;
+mod table;
+mod tasks;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Config, Environment, Overrides};
+use crate::config::{Config, Environment, Overrides, load};
 use crate::telemetry::LogFormat;
 
 /// The exit code of a start that failed.
@@ -41,6 +49,18 @@ enum Command {
     Check(check::CheckArguments),
     /// Show the whole way on a generated sample: no server, no network, no configuration.
     Demo(demo::DemoArguments),
+    /// Hand tasks from a file to an agent.
+    Submit(submit::SubmitArguments),
+    /// List, show, cancel, retry and watch the tasks of an agent.
+    Tasks(tasks::TasksArguments),
+    /// Show what an agent wrote down while it ran a task.
+    Logs(logs::LogsArguments),
+    /// Show the configuration as the agent understands it.
+    Config(config::ConfigArguments),
+    /// Write the completion script of a shell to stdout.
+    Completion(shell::CompletionArguments),
+    /// Write the manual page to stdout, or those of all commands into a folder.
+    Man(shell::ManArguments),
 }
 
 /// Arguments that every command with a configuration has.
@@ -52,9 +72,9 @@ struct CommonArguments {
     /// Log what the agent does in detail
     #[arg(short, long)]
     debug: bool,
-    /// How log lines look
-    #[arg(long, value_enum, default_value_t)]
-    log_format: LogFormat,
+    /// How log lines look [default: text, or what the configuration says]
+    #[arg(long, value_enum)]
+    log_format: Option<LogFormat>,
 }
 
 /// Runs the command of the process's arguments.
@@ -72,6 +92,12 @@ pub fn main() -> ExitCode {
             Some(Command::Extract(arguments)) => extract::run(*arguments).await,
             Some(Command::Check(arguments)) => check::run(arguments).await,
             Some(Command::Demo(arguments)) => demo::run(arguments).await,
+            Some(Command::Submit(arguments)) => submit::run(arguments).await,
+            Some(Command::Tasks(arguments)) => tasks::run(arguments).await,
+            Some(Command::Logs(arguments)) => logs::run(arguments).await,
+            Some(Command::Config(arguments)) => config::run(&arguments),
+            Some(Command::Completion(arguments)) => shell::completion(&arguments),
+            Some(Command::Man(arguments)) => shell::man(&arguments),
         }
     });
     // An encoder thread that still holds a batch must not keep the process.
@@ -80,27 +106,27 @@ pub fn main() -> ExitCode {
 }
 
 fn cannot_start(problem: &str) -> ExitCode {
-    eprintln!("error: {problem}");
+    output::note(format_args!("error: {problem}"));
     ExitCode::from(CANNOT_START)
 }
 
 fn failed(problem: &str) -> ExitCode {
-    eprintln!("error: {problem}");
+    output::note(format_args!("error: {problem}"));
     ExitCode::FAILURE
 }
 
 /// The proven configuration. Prints every problem or warning.
 fn configuration(explicit: Option<&Path>, overrides: &Overrides, quiet: bool) -> Result<Config, ExitCode> {
-    match config::load(explicit, overrides, &Environment::process()) {
+    match load(explicit, overrides, &Environment::process()) {
         Ok((config, _file, warnings)) => {
             for warning in warnings.iter().filter(|_warning| !quiet) {
-                eprintln!("warning: {warning}");
+                output::note(format_args!("warning: {warning}"));
             }
             Ok(config)
         }
         Err(problems) => {
             for problem in &problems.0 {
-                eprintln!("error: {problem}");
+                output::note(format_args!("error: {problem}"));
             }
             Err(ExitCode::from(CANNOT_START))
         }

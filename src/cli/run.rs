@@ -1,15 +1,22 @@
 //! `run`: the agent as a service.
 
+use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::CommonArguments;
-use crate::agent::{Agent, Mode};
-use crate::config::Overrides;
+use crate::agent::{Agent, Mode, Pulse};
+use crate::config::{self, Config, Environment, Overrides};
+use crate::reload::{Reload, log_level};
 use crate::shutdown::Shutdown;
-use crate::telemetry::init_logging;
+use crate::supervisor::Supervisor;
+use crate::telemetry::{LogControl, LogOptions, start_logging};
+
+/// Longest time for a look at the agent before a sign of life is withheld.
+const PULSE_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct RunArguments {
@@ -36,7 +43,7 @@ pub(super) async fn run(arguments: RunArguments) -> ExitCode {
     let overrides = Overrides {
         workers: arguments.workers,
         interval: arguments.interval,
-        host: arguments.host,
+        host: arguments.host.clone(),
         port: arguments.port,
         debug: arguments.common.debug,
     };
@@ -44,26 +51,117 @@ pub(super) async fn run(arguments: RunArguments) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    init_logging(arguments.common.log_format, config.application.debug_mode);
+    // Dropped last, so that the files get every line.
+    let _log = start_logging(log_options(&arguments, &config));
+    let supervisor = Supervisor::of(&Environment::process());
     let mode = if arguments.once { Mode::Once } else { Mode::Service };
-    let agent = match Agent::start(config, mode).await {
+    let mut agent = match Agent::start(config, mode).await {
         Ok(agent) => agent,
-        Err(error) => return super::cannot_start(&format!("{error:#}")),
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the agent cannot start");
+            return super::cannot_start(&format!("{error:#}"));
+        }
     };
     // Printed also where logs go elsewhere: with port 0 nobody could know it otherwise.
-    println!("listening on {}", agent.url());
-    let signals = watch_signals(agent.shutdown().clone());
-    let stopped = agent.until_stopped();
-    tokio::pin!(signals, stopped);
+    // A reader that has gone away is no reason for a service to stop.
+    let _nobody_reads = writeln!(std::io::stdout().lock(), "listening on {}", agent.url());
+    let ready = format!("Listening on {}", agent.address());
+    supervisor.ready(&ready);
+    let shutdown = agent.shutdown().clone();
+    let reload = agent.take_reload().expect("it was not taken before");
+    let pulse = agent.pulse();
+    let background = async {
+        tokio::join!(
+            watch_signals(&shutdown),
+            watch_configuration(reload, &arguments, &overrides, &supervisor, &ready),
+            show_life(pulse, &supervisor),
+            async {
+                shutdown.draining().await;
+                supervisor.stopping();
+            },
+        )
+    };
+    let background = Box::pin(background);
+    // The first of them never ends before the second one does.
     let ended = tokio::select! {
-        ended = &mut stopped => ended,
-        () = &mut signals => stopped.await,
+        ended = Box::pin(agent.until_stopped()) => ended,
+        _ = background => unreachable!("signals are watched for ever"),
     };
     if ended { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The first SIGTERM or SIGINT drains, the second one aborts. Resolves after the second.
-async fn watch_signals(shutdown: Shutdown) {
+fn log_options(arguments: &RunArguments, config: &Config) -> LogOptions {
+    LogOptions {
+        format: arguments.common.log_format.or(config.log.format).unwrap_or_default(),
+        level: log_level(config),
+        files: config.log.rotation(&config.application.data_directory),
+    }
+}
+
+/// Reads the configuration again at each SIGHUP, and lets go of the log file, which somebody may have
+/// moved away. A configuration with problems changes nothing.
+async fn watch_configuration(
+    mut reload: Reload,
+    arguments: &RunArguments,
+    overrides: &Overrides,
+    supervisor: &Supervisor,
+    ready: &str,
+) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        tracing::warn!("SIGHUP cannot be watched; a new configuration needs a restart");
+        return std::future::pending().await;
+    };
+    while hangup.recv().await.is_some() {
+        supervisor.reloading();
+        LogControl::of_process().reopen();
+        match config::load(arguments.common.config.as_deref(), overrides, &Environment::process()) {
+            Ok((config, file, warnings)) => {
+                for warning in warnings {
+                    tracing::warn!("{warning}");
+                }
+                let changes = reload.apply(&config);
+                tracing::info!(
+                    file = file.map(|file| file.display().to_string()),
+                    changed = list(&changes.applied),
+                    needs_restart = list(&changes.needs_restart),
+                    "the configuration was read again"
+                );
+            }
+            Err(problems) => {
+                for problem in &problems.0 {
+                    tracing::error!("{problem}");
+                }
+                tracing::error!(
+                    problems = problems.0.len(),
+                    "the new configuration has problems; the agent goes on with the one that it has"
+                );
+            }
+        }
+        supervisor.ready(ready);
+    }
+    std::future::pending().await
+}
+
+fn list(keys: &[String]) -> String {
+    if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") }
+}
+
+/// Gives systemd a sign of life, twice in the time after which it would end the agent, for as long as
+/// the agent is whole.
+async fn show_life(pulse: Pulse, supervisor: &Supervisor) {
+    let Some(limit) = supervisor.watchdog() else { return std::future::pending().await };
+    loop {
+        if tokio::time::timeout(PULSE_LIMIT.min(limit / 2), pulse.is_felt()).await == Ok(true) {
+            supervisor.alive();
+        } else {
+            tracing::error!("the agent is not whole: systemd gets no sign of life and will restart it");
+        }
+        tokio::time::sleep(limit / 2).await;
+    }
+}
+
+/// The first SIGTERM or SIGINT drains, the second one aborts.
+async fn watch_signals(shutdown: &Shutdown) {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -80,4 +178,5 @@ async fn watch_signals(shutdown: Shutdown) {
     shutdown.begin_drain();
     next().await;
     shutdown.begin_abort();
+    std::future::pending().await
 }

@@ -1,23 +1,25 @@
 //! Every key that the configuration knows, as the reader uses them and the documentation shows them.
 
+mod operations;
 mod security;
 mod snowflake;
 
+pub(super) use operations::{GUARDS, HISTORY, IDLE_SHUTDOWN, LOG};
 pub(super) use security::{BOUNDS, SECRET_STORES, SECRETS_AWS, SECRETS_AZURE, SECRETS_VAULT, SERVER_TLS};
 use security::{DESTINATIONS, LOAD_TABLES, PATH_PREFIXES, SOURCES};
 pub(super) use snowflake::{SNOWFLAKE, SNOWFLAKE_CONNECTION, SNOWFLAKE_IGNORED};
 
 /// One key of a section.
 #[derive(Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "tests hold example and documentation to it"))]
 pub(super) struct Key {
     pub name: &'static str,
     /// Other spellings of driver options, besides case and underscores.
     pub also: &'static [&'static str],
-    /// Type and range, for people.
+    /// Type and range, for people; says `secret` of what nobody may see.
     pub kind: &'static str,
     /// As it would be written; empty when there is none.
     pub default: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests hold example and documentation to it"))]
     pub meaning: &'static str,
 }
 
@@ -44,6 +46,10 @@ pub(super) const TOP: &[Key] = &[
     key("application", "table", "", "The agent itself."),
     key("server", "table", "", "The REST API."),
     key("transfer", "table", "", "Defaults for tasks that do not say."),
+    key("log", "table", "", "What is logged, and where."),
+    key("history", "table", "", "How much is kept of runs and their log lines."),
+    key("guards", "table", "", "When no new task is started."),
+    key("idle_shutdown", "table", "", "When an agent that has nothing to do ends."),
     key("task_source", "table", "", "Where tasks come from besides `POST /tasks`."),
     key("bounds", "table", "", "What tasks may do, wherever they come from."),
     key("secrets", "table", "", "Stores of secrets that references lead to."),
@@ -84,7 +90,7 @@ pub(super) const SERVER: &[Key] = &[
     key(
         "max_connections",
         "integer, 1 to 100000",
-        "512",
+        "800",
         "Connections at the same time; further ones wait. Each needs a file of the process.",
     ),
     key(
@@ -204,6 +210,13 @@ pub(super) const TASK_SOURCE_SNOWFLAKE: &[Key] = &[
     DESTINATIONS,
     PATH_PREFIXES,
     LOAD_TABLES,
+    key(
+        "depth_interval",
+        "duration, 10s to 1d",
+        "",
+        "How often `QUEUE_DEPTH` is called for the metric `shared_queue_depth`, one statement each time; never when \
+         absent.",
+    ),
 ];
 
 pub(super) const CONNECTIONS: &[Key] = &[

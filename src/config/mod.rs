@@ -9,10 +9,13 @@ mod api_key;
 #[cfg(test)]
 mod cloud_tests;
 mod discover;
+mod effective;
 mod environment;
 mod keys;
 mod known;
+mod local_agent;
 pub mod model;
+mod operations;
 mod pgpass;
 pub mod problem;
 mod prove;
@@ -32,7 +35,9 @@ use std::path::{Path, PathBuf};
 
 pub use address::{source_from_url, target_from_url};
 pub use api_key::{ApiKey, KeyDigest, Scope};
+pub use effective::{Effective, effective};
 pub use environment::Environment;
+pub use local_agent::{LocalAgent, local_agent};
 pub use model::{
     Application, AzureBlobTarget, AzureCredentials, AzureIdentity, ClientCertificates, Config, Consistency,
     GcsTarget, GoogleCredentials, LocalTarget, ManagedIdentity, MysqlSource, NumericPolicy, OffsetPolicy,
@@ -42,6 +47,7 @@ pub use model::{
     TargetConnection, TaskSources, TimeMapping, TinyintMapping, TransferSettings, UnavailableConnection,
     ZeroDates,
 };
+pub use operations::{GuardSettings, HistorySettings, LogSettings};
 pub use problem::{Place, Problem, Problems, Warning};
 pub use renewal::Renewal;
 pub use secret::Secret;
@@ -73,15 +79,26 @@ pub fn load(
     overrides: &Overrides,
     environment: &Environment,
 ) -> Result<(Config, Option<PathBuf>, Vec<Warning>), Problems> {
+    load_with(explicit, overrides, environment, |_report| ())
+        .map(|(config, file, warnings, ())| (config, file, warnings))
+}
+
+/// The same; `also` takes what else is wanted of the proof.
+fn load_with<T>(
+    explicit: Option<&Path>,
+    overrides: &Overrides,
+    environment: &Environment,
+    also: impl FnOnce(&mut Report<'_>) -> T,
+) -> Result<(Config, Option<PathBuf>, Vec<Warning>, T), Problems> {
     let Some(found) = discover::find(explicit, environment)? else {
-        let (config, mut warnings) = assemble(None, overrides, environment)?;
+        let (config, mut warnings, more) = assemble(None, overrides, environment, also)?;
         warnings.insert(0, nothing_found(environment));
-        return Ok((config, None, warnings));
+        return Ok((config, None, warnings, more));
     };
     let origin = found.path.display().to_string();
     let file = File { text: &found.text, origin: &origin, is_exposed: found.is_exposed };
-    let (config, warnings) = assemble(Some(file), overrides, environment)?;
-    Ok((config, Some(found.path), warnings))
+    let (config, warnings, more) = assemble(Some(file), overrides, environment, also)?;
+    Ok((config, Some(found.path), warnings, more))
 }
 
 /// Proves the TOML `text` under the other layers. `origin` names the text in messages.
@@ -91,7 +108,9 @@ pub fn parse(
     overrides: &Overrides,
     environment: &Environment,
 ) -> Result<(Config, Vec<Warning>), Problems> {
-    assemble(Some(File { text, origin, is_exposed: false }), overrides, environment)
+    let file = File { text, origin, is_exposed: false };
+    assemble(Some(file), overrides, environment, |_report| ())
+        .map(|(config, warnings, ())| (config, warnings))
 }
 
 struct File<'a> {
@@ -100,11 +119,12 @@ struct File<'a> {
     is_exposed: bool,
 }
 
-fn assemble(
+fn assemble<T>(
     file: Option<File<'_>>,
     overrides: &Overrides,
     environment: &Environment,
-) -> Result<(Config, Vec<Warning>), Problems> {
+    also: impl FnOnce(&mut Report<'_>) -> T,
+) -> Result<(Config, Vec<Warning>, T), Problems> {
     let mut report = Report::new(environment);
     let layer = file.as_ref().map(|file| (file.text, file.origin));
     let tree = raw::read(layer, overrides, environment, &mut report);
@@ -112,10 +132,11 @@ fn assemble(
     if file.is_some_and(|file| file.is_exposed) {
         report.warn_of_literal_secrets();
     }
+    let more = also(&mut report);
     match report.finish() {
         (problems, warnings) if problems.0.is_empty() => {
             let renewal = Renewal::new(layer, overrides, environment);
-            Ok((Config { renewal, ..config }, warnings))
+            Ok((Config { renewal, ..config }, warnings, more))
         }
         (problems, _) => Err(problems),
     }

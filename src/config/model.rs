@@ -6,7 +6,7 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ApiKey, Renewal, Secret};
+use super::{ApiKey, GuardSettings, HistorySettings, LogSettings, Renewal, Secret};
 use crate::bounds::TaskBounds;
 use crate::snowflake::connection::Connection;
 use crate::snowflake::load::TableName;
@@ -21,6 +21,14 @@ pub struct Config {
     pub server: Server,
     /// `[transfer]`.
     pub transfer: TransferSettings,
+    /// `[log]`.
+    pub log: LogSettings,
+    /// `[history]`.
+    pub history: HistorySettings,
+    /// `[guards]`.
+    pub guards: GuardSettings,
+    /// `[idle_shutdown]`: the agent ends when there was nothing to do for so long.
+    pub idle_shutdown: Option<Duration>,
     /// `[task_source]`: what runs beside the local queue.
     pub task_sources: TaskSources,
     /// `[bounds]`: what tasks may do, wherever they come from.
@@ -262,6 +270,8 @@ pub struct SnowflakeQueueSettings {
     pub agent_id: Option<String>,
     /// What its tasks may do.
     pub bounds: TaskBounds,
+    /// How often the depth of the queue is asked for; never when `None`.
+    pub depth_interval: Option<Duration>,
 }
 
 /// A source, by kind.

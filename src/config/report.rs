@@ -1,6 +1,7 @@
 //! Collects what is wrong while the proof goes on.
 
 use super::Environment;
+use super::effective::Values;
 use super::problem::{Place, Problem, Problems, Warning};
 use super::raw::Places;
 use super::secret_store::SecretStores;
@@ -14,6 +15,8 @@ pub(super) struct Report<'e> {
     pub places: Places,
     /// Keys whose secrets stand in the configuration file itself.
     pub literal_secrets: Vec<String>,
+    /// Every value that was read, and the defaults beside them.
+    pub effective: Values,
     problems: Vec<Problem>,
     warnings: Vec<Warning>,
 }
@@ -25,6 +28,7 @@ impl<'e> Report<'e> {
             stores: SecretStores::default(),
             places: Places::new(),
             literal_secrets: Vec::new(),
+            effective: Values::default(),
             problems: Vec::new(),
             warnings: Vec::new(),
         }

@@ -56,6 +56,10 @@ impl<'r, 'e> Section<'r, 'e> {
             is_broken: false,
             report,
         };
+        // What nobody has asked for, below the first level, is not there at all.
+        if value.is_some() || !path.contains('.') {
+            section.report.effective.open(path, known);
+        }
         if let Some(value) = value {
             match section.report.table(path, value) {
                 Some(table) => section.absorb(path, table, known),
@@ -76,6 +80,8 @@ impl<'r, 'e> Section<'r, 'e> {
                     let message = format!("is given twice, as {earlier} too");
                     self.report.problem(&path, message, Some("Keep one of them.".into()));
                 } else {
+                    let place = self.report.place(&path);
+                    self.report.effective.found(&self.path, key, &value, place);
                     self.paths.insert(key.name, path.clone());
                     self.entries.insert(key.name, Entry { path, value });
                 }
@@ -158,7 +164,11 @@ impl<'r, 'e> Section<'r, 'e> {
             self.wrong(path, type_name(&value.kind), expected);
             return None;
         };
-        self.resolve(path, &written)
+        let text = self.resolve(path, &written)?;
+        if let Some((key, _)) = self.paths.iter().find(|(_, written)| *written == path) {
+            self.report.effective.followed(&self.path, key, &text.text);
+        }
+        Some(text)
     }
 
     fn resolve(&mut self, path: &str, written: &str) -> Option<Text> {
@@ -205,6 +215,7 @@ impl<'r, 'e> Section<'r, 'e> {
     /// A secret; it is never part of a message. An empty text is none, as in version 1.2.0; an empty
     /// one behind a reference is a mistake.
     pub(super) fn secret(&mut self, key: &str) -> Option<Secret> {
+        self.report.effective.redact(&self.path, key);
         let Entry { path, value } = self.take(key)?;
         let Text { text, shown, is_untyped } = self.text_of(&path, value, "a string")?;
         if text.is_empty() && is_untyped {
@@ -237,6 +248,7 @@ impl<'r, 'e> Section<'r, 'e> {
             return Some(truth);
         }
         let text = self.text_of(&path, value, EXPECTED)?;
+        self.report.effective.resolved(&self.path, key, text.text.trim().to_ascii_lowercase());
         match text.text.trim().to_ascii_lowercase().as_str() {
             "true" if text.is_untyped => Some(true),
             "false" if text.is_untyped => Some(false),
@@ -258,8 +270,9 @@ impl<'r, 'e> Section<'r, 'e> {
             }
         };
         let found = number.filter(|number| range.contains(number));
-        if found.is_none() {
-            self.wrong(&path, &shown, &expected);
+        match found {
+            Some(number) => self.report.effective.resolved(&self.path, key, number.to_string()),
+            None => self.wrong(&path, &shown, &expected),
         }
         found
     }
@@ -371,6 +384,7 @@ impl<'r, 'e> Section<'r, 'e> {
         expected: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
+        self.report.effective.redact(&self.path, key);
         let Entry { path, value } = self.take(key)?;
         let text = self.text_of(&path, value, expected)?;
         let found = parse(&text.text);

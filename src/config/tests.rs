@@ -173,7 +173,7 @@ fn nothing_at_all_is_the_defaults() {
                 host: [127, 0, 0, 1].into(),
                 port: 5001,
                 max_body_bytes: 1 << 20,
-                max_connections: NonZeroUsize::new(512).unwrap(),
+                max_connections: NonZeroUsize::new(800).unwrap(),
                 requests_per_minute: NonZeroU32::new(60_000),
                 tls: None,
                 api_keys: Vec::new(),
@@ -181,6 +181,10 @@ fn nothing_at_all_is_the_defaults() {
                 allowed_hosts: Vec::new(),
             },
             transfer: TransferSettings::default(),
+            log: LogSettings::default(),
+            history: HistorySettings::default(),
+            guards: GuardSettings::default(),
+            idle_shutdown: None,
             task_sources: TaskSources::default(),
             bounds: TaskBounds::default(),
             secrets: SecretSettings::default(),
@@ -458,7 +462,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "colour = 1",
             "configuration.toml:1: colour is not a known key. Known here: selected_task_source, \
-          application, server, transfer, task_source, bounds, secrets, connections, bulk_utility.",
+          application, server, transfer, log, history, guards, idle_shutdown, task_source, bounds, secrets, connections, bulk_utility.",
         ),
         ("[aplication]", "configuration.toml:1: aplication is not a known key. Did you mean application?"),
         (
@@ -479,7 +483,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "\"a[9999999999]\" = 1",
             "configuration.toml:1: \"a[9999999999]\" is not a known key. Known here: \
-          selected_task_source, application, server, transfer, task_source, bounds, secrets, connections, bulk_utility.",
+          selected_task_source, application, server, transfer, log, history, guards, idle_shutdown, task_source, bounds, secrets, connections, bulk_utility.",
         ),
         (
             "[application]\n\"x.y\" = 1",
@@ -1262,6 +1266,10 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("secrets.aws", keys::SECRETS_AWS, ""),
         ("secrets.azure", keys::SECRETS_AZURE, ""),
         ("transfer", keys::TRANSFER, ""),
+        ("log", keys::LOG, ""),
+        ("history", keys::HISTORY, ""),
+        ("guards", keys::GUARDS, ""),
+        ("idle_shutdown", keys::IDLE_SHUTDOWN, ""),
         ("task_source", keys::TASK_SOURCE, ""),
         ("task_source.api", keys::TASK_SOURCE_API, ""),
         ("task_source.snowflake_stored_procedure", keys::TASK_SOURCE_SNOWFLAKE, ""),
@@ -1323,6 +1331,20 @@ fn the_example_shows_every_key_with_its_default() {
 
 fn is_toml_default(key: &Key) -> bool {
     !key.default.is_empty() && key.default != REQUIRED && key.name != "kind"
+}
+
+#[test]
+fn the_examples_of_the_operations_guide_are_valid() {
+    let guide = include_str!("../../docs/OPERATIONS.md");
+    let environment = Environment::of([("AGENT_API_KEY", "0123456789abcdef"), ("SALES_PASSWORD", "hunter2")])
+        .with_home("/home/agent");
+    let blocks: Vec<&str> =
+        guide.split("\n```toml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect();
+    assert!(blocks.len() > 2);
+    for block in blocks {
+        let proven = parse_in(block, &environment).map(drop);
+        assert_eq!(proven.map_err(|problems| problems.to_string()), Ok(()), "{block}");
+    }
 }
 
 #[test]

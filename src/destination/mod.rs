@@ -26,7 +26,9 @@ pub use part_name::PartName;
 
 use crate::fault::Fault;
 use crate::schema::TableSchema;
-use crate::task::{Compression, FileFormat, FileReceipt, LoadReceipt, LoadSpec, TaskId};
+use crate::task::{
+    Compression, DestinationSpec, FileFormat, FileReceipt, LoadReceipt, LoadSpec, Receipt, TaskId,
+};
 
 /// The place of one task's files.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +81,16 @@ pub trait Destination: Send + Sync {
     /// files may be larger gets more files instead.
     fn max_file_bytes(&self) -> Option<NonZeroU64> {
         None
+    }
+
+    /// The receipt of a task that an earlier attempt has brought to its end here, so that nothing is
+    /// left to do: an agent can die after a load is committed and before its task is. Called once for
+    /// each attempt, before the source is asked for anything. Changes nothing that was not asked for.
+    ///
+    /// `None` where that cannot be known; then the attempt is repeated as a whole.
+    async fn recorded(&self, task: &TaskId, destination: &DestinationSpec) -> Result<Option<Receipt>, Fault> {
+        let _nothing_is_recorded = (task, destination);
+        Ok(None)
     }
 
     /// Opens the place for one attempt. Nothing becomes visible. Called once for each attempt. A

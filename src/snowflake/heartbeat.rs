@@ -22,7 +22,7 @@ pub(super) fn start(session: &Arc<Session>, tokens: &Tokens) {
     let Some(interval) = interval(&session.door.connection, tokens) else { return };
     let weak = Arc::downgrade(session);
     let (ended, shutdown) = (session.ended.clone(), session.door.shutdown.clone());
-    session.door.shutdown.spawn(async move {
+    session.door.shutdown.spawn_apart(async move {
         let beats = async {
             loop {
                 tokio::time::sleep(interval).await;

@@ -1,6 +1,6 @@
 //! Snowflake: who logs in where, sessions, statements and their results.
 //!
-//! [`Client`] is one session for each connection, shared by everybody who asks: it logs in at first
+//! [`Client`] is one session for each connection, shared by everybody who asks [`Clients`] for it: it logs in at first
 //! use, renews its tokens once for all, and logs in again when the server has forgotten it. A
 //! statement keeps its name over all repetitions, so that a lost answer does not run it twice, and is
 //! aborted on the server when its future is dropped. [`OwnSession`] is for transactions, where a new
@@ -13,6 +13,7 @@
 pub mod account;
 pub mod authentication;
 mod client;
+mod clients;
 mod codes;
 pub mod connection;
 pub mod connection_files;
@@ -35,6 +36,7 @@ pub mod spcs;
 mod statement;
 
 pub use client::{Client, OwnSession, QueryStatus, Submitted};
+pub use clients::Clients;
 pub use connection::Connection;
 pub use error::Error;
 pub use result::{Column, Row, Table};

@@ -156,7 +156,7 @@ impl Session {
     pub(super) async fn establish(self: &Arc<Self>, need: Need) -> Result<Arc<Tokens>, Error> {
         let session = Arc::clone(self);
         let asked = Instant::now();
-        let task = self.door.shutdown.spawn(async move { session.replace(need, asked).await });
+        let task = self.door.shutdown.spawn_apart(async move { session.replace(need, asked).await });
         match task.await {
             Ok(result) => result,
             Err(error) => Err(Error::new(FaultKind::Bug, "open a Snowflake session").because(error)),
@@ -278,10 +278,35 @@ impl Session {
         self.ended.cancel();
         let state = std::mem::replace(&mut *self.state.lock().await, State::Closed);
         let State::Open(tokens) = state else { return };
+        // The server ends it by itself, hours later, when this is lost.
+        match tokio::time::timeout(CLOSE_LIMIT, self.close_with(&tokens)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the Snowflake session was not closed"),
+            Err(_) => tracing::debug!("the Snowflake session was not closed in time"),
+        }
+    }
+
+    /// An agent that had nothing to do for long closes a session whose token has expired: the server
+    /// takes the close only with a new one.
+    async fn close_with(&self, tokens: &Tokens) -> Result<(), Error> {
+        let Err(error) = self.delete(tokens).await else { return Ok(()) };
+        if !error.asks_for_renewal() {
+            return Err(error);
+        }
+        match self.renew(tokens).await? {
+            Some(renewed) => self.delete(&renewed).await,
+            // The server has ended it.
+            None => Ok(()),
+        }
+    }
+
+    async fn delete(&self, tokens: &Tokens) -> Result<(), Error> {
+        const ACTION: &str = "close the Snowflake session";
+
         let body = json!({});
         let request_id = uuid::Uuid::new_v4().to_string();
         let call = Call {
-            action: "close the Snowflake session",
+            action: ACTION,
             method: Method::POST,
             path: "/session?delete=true",
             query: &[("requestId", &request_id)],
@@ -289,10 +314,8 @@ impl Session {
             accept: Accept::Json,
             policy: self.door.http.brief(CLOSE_LIMIT),
         };
-        // The server ends it by itself when this is lost.
-        if let Err(error) = self.door.http.send(&call, Some(&tokens.session)).await {
-            tracing::debug!(%error, "the Snowflake session was not closed");
-        }
+        let envelope = self.door.http.send(&call, Some(&tokens.session)).await?;
+        if envelope.success { Ok(()) } else { Err(envelope.error(ACTION)) }
     }
 }
 

@@ -10,7 +10,7 @@ mod spec;
 
 pub use id::{InvalidTaskId, TaskId};
 pub use outcome::{Extension, FileReceipt, Finished, Lease, LeaseId, LoadReceipt, Outcome, Receipt, Report};
-pub use progress::{Progress, ProgressSnapshot};
+pub use progress::{Progress, ProgressSnapshot, Waits};
 pub use spec::{
     Compression, DEFAULT_MAX_ATTEMPTS, DestinationKind, DestinationSpec, FileFormat, LoadMode, LoadSpec,
     MAX_SLICES, Read, SourceSpec, Task, TaskSpec,

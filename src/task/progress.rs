@@ -1,7 +1,7 @@
 //! Live figures of a running attempt, updated without locks.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -13,6 +13,17 @@ pub struct Progress {
     rows_encoded: AtomicU64,
     bytes_written: AtomicU64,
     parts: AtomicU64,
+    source_wait: AtomicU64,
+    destination_wait: AtomicU64,
+}
+
+/// How long an attempt waited for others, summed over its slices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// For rows of the source.
+    pub source: Duration,
+    /// For the destination to take bytes.
+    pub destination: Duration,
 }
 
 impl Default for Progress {
@@ -23,6 +34,8 @@ impl Default for Progress {
             rows_encoded: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
             parts: AtomicU64::new(0),
+            source_wait: AtomicU64::new(0),
+            destination_wait: AtomicU64::new(0),
         }
     }
 }
@@ -48,10 +61,29 @@ impl Progress {
         self.parts.fetch_add(1, Relaxed);
     }
 
-    /// Sets the figures back, for an attempt that is made once more.
+    /// Sets the figures back, for an attempt that is made once more. What was waited for stays.
     pub fn begin_again(&self) {
         for figure in [&self.rows_read, &self.rows_encoded, &self.bytes_written, &self.parts] {
             figure.store(0, Relaxed);
+        }
+    }
+
+    /// The source was waited for.
+    pub fn add_source_wait(&self, wait: Duration) {
+        self.source_wait.fetch_add(microseconds(wait), Relaxed);
+    }
+
+    /// The destination was waited for.
+    pub fn add_destination_wait(&self, wait: Duration) {
+        self.destination_wait.fetch_add(microseconds(wait), Relaxed);
+    }
+
+    /// How long the attempt waited so far.
+    #[must_use]
+    pub fn waits(&self) -> Waits {
+        Waits {
+            source: Duration::from_micros(self.source_wait.load(Relaxed)),
+            destination: Duration::from_micros(self.destination_wait.load(Relaxed)),
         }
     }
 
@@ -70,6 +102,10 @@ impl Progress {
             rows_per_second: if seconds > 0.0 { rows as f64 / seconds } else { 0.0 },
         }
     }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The figures of a running attempt at one moment.

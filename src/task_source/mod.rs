@@ -68,8 +68,14 @@ pub trait TaskSource: Send + Sync {
         0
     }
 
+    /// True when a lease that nobody finishes runs out by itself, so that its task comes back. Where it
+    /// does not, an outcome is repeated until it is on record or the agent stops.
+    fn leases_run_out(&self) -> bool {
+        true
+    }
+
     /// Ends the lease and records the outcome. Repeating it with the same outcome is safe. After
-    /// an error the lease runs out and the task comes back.
+    /// an error the lease runs out and the task comes back, where leases do.
     async fn finish(&self, lease: &Lease, outcome: &Outcome) -> Result<Finished, Fault>;
 }
 

@@ -1,7 +1,12 @@
 //! What the agent tells about itself: logs and metrics.
 
+mod attempt_log;
 mod log;
 mod metrics;
 
-pub use log::{LogFormat, init_logging};
-pub use metrics::{Gauges, Metrics};
+pub use attempt_log::{AttemptLine, AttemptLog, LineSink};
+pub use log::{
+    Change, CurrentLevel, LevelError, LogControl, LogFormat, LogGuard, LogLevel, LogOptions,
+    RotationSettings, init_logging, start_logging,
+};
+pub use metrics::{Gauges, LeaseRefresh, Metrics};

@@ -192,7 +192,11 @@ impl Transfer {
         let mut rows = 0;
         if let Some(slice) = slice {
             let mut stream = self.extraction.open(slice, self.plan.batch).await?;
-            while let Some(batch) = stream.next().await? {
+            loop {
+                let asked = Instant::now();
+                let next = stream.next().await?;
+                self.progress.add_source_wait(asked.elapsed());
+                let Some(batch) = next else { break };
                 let count = batch.num_rows() as u64;
                 rows += count;
                 self.progress.add_rows_read(count);
@@ -220,11 +224,15 @@ impl Transfer {
                 FromSlice::Item(Piece::Chunk(chunk)) => {
                     let writer = writer.as_mut().expect("a part is opened before its first chunk");
                     self.progress.add_bytes_written(chunk.len() as u64);
+                    let asked = Instant::now();
                     writer.write(chunk).await?;
+                    self.progress.add_destination_wait(asked.elapsed());
                 }
                 FromSlice::Item(Piece::Close { rows }) => {
                     let writer = writer.take().expect("a part is opened before it is closed");
+                    let asked = Instant::now();
                     parts.push(writer.finish(rows).await?);
+                    self.progress.add_destination_wait(asked.elapsed());
                     self.progress.add_rows_encoded(rows);
                 }
                 FromSlice::End => return Ok(parts),

@@ -6,6 +6,7 @@ use super::running::RunningTask;
 use crate::fault::Fault;
 use crate::task::{Extension, Lease};
 use crate::task_source::{TaskSource, no_answer};
+use crate::telemetry::{LeaseRefresh, Metrics};
 
 /// Why an attempt must stop before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +24,26 @@ pub(super) const BEAT: Duration = Duration::from_secs(20);
 /// Beats until the lease must be given up. A beat that fails is repeated at the next one: as long
 /// as the task source does not say `Lost`, the attempt may go on, and it asks again before it
 /// commits.
-pub(super) async fn watch(source: &dyn TaskSource, lease: &Lease, running: &RunningTask) -> StopReason {
+pub(super) async fn watch(
+    source: &dyn TaskSource,
+    lease: &Lease,
+    running: &RunningTask,
+    metrics: &Metrics,
+) -> StopReason {
     let mut hurried = false;
     loop {
-        match look(source, lease).await {
+        let looked = look(source, lease).await;
+        metrics.lease_refreshed(match &looked {
+            Ok(None) => LeaseRefresh::Held,
+            Ok(Some(StopReason::LeaseLost)) => LeaseRefresh::Lost,
+            Ok(Some(StopReason::Cancelled)) => LeaseRefresh::Cancelled,
+            Err(_) => LeaseRefresh::Failed,
+        });
+        match looked {
             Ok(None) => {}
             Ok(Some(reason)) => return reason,
             Err(fault) => {
-                tracing::warn!(task.id = %lease.task.id, error = fault.chain(), "lease could not be extended");
+                tracing::warn!(error = fault.chain(), "lease could not be extended");
             }
         }
         tokio::select! {

@@ -9,6 +9,7 @@ use rand::RngExt;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::fault::Fault;
+use crate::guards::Hold;
 use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
 use crate::task::Lease;
@@ -68,7 +69,9 @@ pub(super) struct Poller {
     pub(super) free: Arc<Semaphore>,
     pub(super) jobs: async_channel::Sender<Job>,
     pub(super) handling: watch::Receiver<bool>,
-    pub(super) interval: Duration,
+    /// Why no task is to be taken.
+    pub(super) hold: watch::Receiver<Option<Hold>>,
+    pub(super) interval: watch::Receiver<Duration>,
     pub(super) shutdown: Shutdown,
     /// Ends the poller when the task source is drained; none for a service.
     pub(super) until_drained: Option<Arc<Outstanding>>,
@@ -129,16 +132,20 @@ impl Poller {
         PollerEnd::Stopped
     }
 
-    /// Waits until tasks are handled and a worker is free, then takes all that are free.
+    /// Waits until tasks are handled, nothing is short and a worker is free, then takes all that are
+    /// free.
     async fn wanted_workers(&mut self) -> Vec<OwnedSemaphorePermit> {
         loop {
             // An error means that the pool is gone, and with it the wish to handle tasks.
             if self.handling.wait_for(|handling| *handling).await.is_err() {
                 return std::future::pending().await;
             }
+            if self.hold.wait_for(Option::is_none).await.is_err() {
+                return std::future::pending().await;
+            }
             let permits = self.free_workers().await;
             // A worker can take hours to get free; the wish may have ended meanwhile.
-            if *self.handling.borrow() {
+            if *self.handling.borrow() && self.hold.borrow().is_none() {
                 return permits;
             }
         }
@@ -174,7 +181,7 @@ impl Poller {
 
     /// The interval with a fifth of jitter, so that many agents do not poll in step.
     fn idle_time(&self) -> Duration {
-        self.interval.mul_f64(rand::rng().random_range(0.8..=1.0))
+        self.interval.borrow().mul_f64(rand::rng().random_range(0.8..=1.0))
     }
 
     async fn rest(&self, longest: Duration) {

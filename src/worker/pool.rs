@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::poller::{Job, Poller, PollerEnd};
 use super::runner::Runner;
 use super::running::Running;
+use crate::guards::Guards;
 use crate::shutdown::Shutdown;
 use crate::task_source::TaskSource;
 
 /// How large a pool is, how often it looks for work, and when it ends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct PoolSettings {
     /// Attempts that run at the same time.
     pub workers: NonZeroUsize,
@@ -23,6 +24,8 @@ pub struct PoolSettings {
     pub interval: Duration,
     /// End when every task source is drained, in place of waiting for more.
     pub once: bool,
+    /// Hold new tasks while something is short.
+    pub guards: Guards,
 }
 
 /// A handle on the running pool; clones share it.
@@ -34,6 +37,7 @@ pub struct Pool {
 struct Shared {
     workers: NonZeroUsize,
     handling: watch::Sender<bool>,
+    interval: watch::Sender<Duration>,
     running: Arc<Running>,
     alive: AtomicUsize,
     expected_alive: usize,
@@ -70,6 +74,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             workers: settings.workers,
             handling: watch::Sender::new(true),
+            interval: watch::Sender::new(settings.interval),
             running: Arc::clone(runner.running()),
             alive: AtomicUsize::new(expected_alive),
             expected_alive,
@@ -82,7 +87,8 @@ impl Pool {
                 free: Arc::clone(&free),
                 jobs: jobs.clone(),
                 handling: shared.handling.subscribe(),
-                interval: settings.interval,
+                hold: settings.guards.follow(),
+                interval: shared.interval.subscribe(),
                 shutdown: shutdown.clone(),
                 until_drained: settings.once.then(Arc::default),
             };
@@ -126,6 +132,11 @@ impl Pool {
     #[must_use]
     pub fn is_handling(&self) -> bool {
         *self.shared.handling.borrow()
+    }
+
+    /// Changes the longest time between two looks at a task source, from the next look on.
+    pub fn set_interval(&self, interval: Duration) {
+        self.shared.interval.send_replace(interval);
     }
 
     /// Attempts that can run at the same time.

@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use super::keeper::{self, StopReason};
 use super::running::{Running, RunningTask};
 use crate::catalog::Catalog;
 use crate::config::TransferSettings;
 use crate::fault::{Advice, Fault, FaultKind};
+use crate::history::{History, RunOutcome};
 use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
-use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Report, TaskId};
+use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Report, Task, TaskId};
 use crate::task_source::TaskSource;
-use crate::telemetry::Metrics;
+use crate::telemetry::{AttemptLog, Metrics};
 use crate::transfer::Transfer;
 
 /// How often an outcome that could not be recorded is sent again.
@@ -31,10 +33,19 @@ pub struct Runner {
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
     failed: Option<FailedTasks>,
+    history: Option<History>,
 }
 
 /// Tasks whose last attempt here failed, by task source.
 type FailedTasks = Mutex<HashSet<(&'static str, TaskId)>>;
+
+/// What an attempt finds when it begins.
+enum Opened {
+    /// Something to do.
+    Transfer(Transfer),
+    /// Everything is done already.
+    Done(Receipt),
+}
 
 /// How an attempt ended that did not fail.
 enum Ended {
@@ -62,7 +73,14 @@ impl Runner {
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
     ) -> Self {
-        Self { catalog, settings, running: Arc::default(), metrics, shutdown, failed: None }
+        Self { catalog, settings, running: Arc::default(), metrics, shutdown, failed: None, history: None }
+    }
+
+    /// Enters every attempt and what it logs into a history.
+    #[must_use]
+    pub fn with_history(mut self, history: History) -> Self {
+        self.history = Some(history);
+        self
     }
 
     /// Remembers which tasks failed, for an agent that ends when its queues are drained. The memory
@@ -88,6 +106,18 @@ impl Runner {
 
     /// Runs one attempt and records its outcome. Never fails: what goes wrong is the outcome.
     pub async fn run(&self, lease: Lease, source: &dyn TaskSource) {
+        // Every line of the attempt has these, in whichever task or thread it is logged.
+        let span = tracing::info_span!(
+            "attempt", task.id = %lease.task.id, attempt = lease.attempt, task_source = source.name()
+        );
+        self.run_within(&span, lease, source).instrument(span.clone()).await;
+    }
+
+    async fn run_within(&self, span: &Span, lease: Lease, source: &dyn TaskSource) {
+        let log = self.history.as_ref().map(|history| history.begin(source.name(), &lease));
+        if let Some(log) = &log {
+            AttemptLog::attach(span, Arc::clone(log) as _);
+        }
         let guard = self.running.enter(source.name(), &lease.task.id, lease.attempt);
         let begun = Instant::now();
         let mut ended = self.caught_attempt(&lease, source, &guard.task).await;
@@ -96,17 +126,29 @@ impl Runner {
             && self.has_newer_secrets(&lease, begun).await
         {
             tracing::info!(
-                task.id = %lease.task.id, attempt = lease.attempt, error = fault.chain(),
+                error = fault.chain(),
                 "a login was refused; the attempt is made once more with newer secrets"
             );
             guard.task.progress.begin_again();
             ended = self.caught_attempt(&lease, source, &guard.task).await;
         }
-        let Some(outcome) = decide(&lease, ended) else { return };
+        let waits = guard.task.progress.waits();
+        self.metrics.attempt_waited(waits);
+        let Some(outcome) = decide(&lease, ended) else {
+            tracing::warn!("the lease went to somebody else; the attempt has committed nothing");
+            if let Some(log) = log {
+                log.end(RunOutcome::Lost);
+            }
+            return;
+        };
         self.metrics.attempt_ended(&outcome, begun.elapsed());
-        log(&lease, &outcome, begun.elapsed());
+        tell(&outcome, begun.elapsed());
+        // Before the task source knows: whoever sees the task ended finds its run ended too.
+        if let Some(log) = log {
+            log.end(RunOutcome::Ended(&outcome));
+        }
         self.remember(source.name(), &lease.task.id, &outcome);
-        finish(&lease, &outcome, source).await;
+        finish(&lease, &outcome, source, &self.shutdown, Backoff::TASK_SOURCE).await;
     }
 
     async fn caught_attempt(
@@ -148,18 +190,25 @@ impl Runner {
         running: &RunningTask,
     ) -> Result<Ended, Fault> {
         let begun = Instant::now();
+        let spec = &lease.task.spec;
         tracing::info!(
-            task.id = %lease.task.id,
-            attempt = lease.attempt,
-            source.name = lease.task.spec.source.connection,
+            source.name = spec.source.connection,
+            destination.name = spec.destination.connection_name(),
             "attempt begins"
         );
         let mut cut = Box::pin(self.cut(lease, source, running));
 
         // Nothing is stored yet, so dropping the half-opened ends of the transfer is enough.
-        let transfer = tokio::select! {
-            transfer = self.open(lease, &running.progress) => transfer?,
+        let opened = tokio::select! {
+            opened = self.open(lease, &running.progress) => opened?,
             cut = &mut cut => return Ok(Ended::Cut(cut)),
+        };
+        let transfer = match opened {
+            Opened::Transfer(transfer) => transfer,
+            Opened::Done(receipt) => {
+                let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                return Ok(Ended::Completed(Receipt { duration_ms, ..receipt }));
+            }
         };
         let stop = CancellationToken::new();
         let written = {
@@ -193,7 +242,7 @@ impl Runner {
         match written {
             Ok(Ok(written)) => {
                 let commit = transfer.commit(written, begun);
-                holding(lease, source, running, commit).await.map(Ended::Completed)
+                holding(lease, source, running, &self.metrics, commit).await.map(Ended::Completed)
             }
             Ok(Err(cut)) => {
                 transfer.upload.abort().await;
@@ -206,10 +255,19 @@ impl Runner {
         }
     }
 
-    async fn open(&self, lease: &Lease, progress: &Arc<Progress>) -> Result<Transfer, Fault> {
-        let spec = &lease.task.spec;
+    async fn open(&self, lease: &Lease, progress: &Arc<Progress>) -> Result<Opened, Fault> {
+        let Task { id, spec } = &lease.task;
         let (source, destination) = self.catalog.resolve(spec)?;
-        Transfer::open(source.as_ref(), destination.as_ref(), &lease.task, &self.settings, progress).await
+        if let Some(receipt) = destination.recorded(id, &spec.destination).await? {
+            tracing::info!(
+                task.id = %id, attempt = lease.attempt, rows = receipt.rows,
+                "an earlier attempt has done everything; only its outcome was lost"
+            );
+            return Ok(Opened::Done(receipt));
+        }
+        let transfer =
+            Transfer::open(source.as_ref(), destination.as_ref(), &lease.task, &self.settings, progress);
+        transfer.await.map(Opened::Transfer)
     }
 
     /// Resolves when the attempt must end early.
@@ -224,7 +282,7 @@ impl Runner {
             }
         };
         tokio::select! {
-            reason = keeper::watch(source, lease, running) => Cut::Lease(reason),
+            reason = keeper::watch(source, lease, running, &self.metrics) => Cut::Lease(reason),
             limit = timed_out => Cut::TimedOut(limit),
             () = self.shutdown.aborting() => Cut::Released,
         }
@@ -238,17 +296,15 @@ async fn holding(
     lease: &Lease,
     source: &dyn TaskSource,
     running: &RunningTask,
+    metrics: &Metrics,
     commit: impl Future<Output = Result<Receipt, Fault>>,
 ) -> Result<Receipt, Fault> {
     let keep = async {
         loop {
             // It was asked for just now.
             tokio::time::sleep(keeper::BEAT).await;
-            let reason = keeper::watch(source, lease, running).await;
-            tracing::warn!(
-                task.id = %lease.task.id, attempt = lease.attempt, ?reason,
-                "too late to stop the attempt: it is being committed"
-            );
+            let reason = keeper::watch(source, lease, running, metrics).await;
+            tracing::warn!(?reason, "too late to stop the attempt: it is being committed");
             if reason == StopReason::LeaseLost {
                 return std::future::pending().await;
             }
@@ -290,45 +346,160 @@ fn decide(lease: &Lease, ended: Result<Ended, Fault>) -> Option<Outcome> {
 }
 
 /// Records the outcome. A task source that does not answer is asked again for a while: an answer
-/// that was lost must be repeated, and never be replaced by another outcome.
-async fn finish(lease: &Lease, outcome: &Outcome, source: &dyn TaskSource) {
-    for failure in 1..=FINISH_TRIES {
-        match source.finish(lease, outcome).await {
+/// that was lost must be repeated, and never be replaced by another outcome. Where leases do not run
+/// out, it is asked for as long as the agent lives: a disk that is full for an hour would otherwise leave
+/// the task running for ever, without anybody who runs it.
+async fn finish(
+    lease: &Lease,
+    outcome: &Outcome,
+    source: &dyn TaskSource,
+    shutdown: &Shutdown,
+    backoff: Backoff,
+) {
+    let mut failures = 0_u32;
+    loop {
+        let fault = match source.finish(lease, outcome).await {
             Ok(Finished::Recorded) => return,
             Ok(Finished::LeaseLost) => {
-                tracing::warn!(task.id = %lease.task.id, attempt = lease.attempt, "the lease was lost; the outcome was dropped");
+                tracing::warn!("the lease was lost; the outcome was dropped");
                 return;
             }
-            Err(fault) => {
-                tracing::warn!(task.id = %lease.task.id, failure, error = fault.chain(), "outcome could not be recorded");
-                tokio::time::sleep(Backoff::TASK_SOURCE.wait(failure)).await;
-            }
+            Err(fault) => fault,
+        };
+        failures = failures.saturating_add(1);
+        tracing::warn!(failures, error = fault.chain(), "outcome could not be recorded");
+        if failures >= FINISH_TRIES && (source.leases_run_out() || shutdown.is_draining()) {
+            break;
+        }
+        let wait = backoff.wait(failures);
+        if failures < FINISH_TRIES {
+            tokio::time::sleep(wait).await;
+        } else {
+            // Woken by a stop, it is tried once more.
+            let _woken = tokio::time::timeout(wait, shutdown.draining()).await;
         }
     }
-    tracing::error!(task.id = %lease.task.id, attempt = lease.attempt, "outcome is not on record; the task will come back");
+    tracing::error!("outcome is not on record; the task will come back");
 }
 
-fn log(lease: &Lease, outcome: &Outcome, elapsed: Duration) {
-    let id = &lease.task.id;
-    let attempt = lease.attempt;
+fn tell(outcome: &Outcome, elapsed: Duration) {
     let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     match outcome {
         Outcome::Completed(receipt) => tracing::info!(
-            task.id = %id, attempt, duration_ms, rows = receipt.rows, bytes = receipt.bytes,
-            files = receipt.files.len(), "task completed"
+            duration_ms,
+            rows = receipt.rows,
+            bytes = receipt.bytes,
+            files = receipt.files.len(),
+            "task completed"
         ),
         Outcome::Retry { after, report } => tracing::warn!(
-            task.id = %id, attempt, duration_ms, kind = %report.kind, error = report.message,
-            hint = report.hint, retry_after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            duration_ms, kind = %report.kind, error = report.message, hint = report.hint,
+            retry_after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
             "attempt failed; the task is retried while attempts are left"
         ),
         Outcome::Failed(report) => tracing::error!(
-            task.id = %id, attempt, duration_ms, kind = %report.kind, error = report.message,
-            hint = report.hint, "task failed"
+            duration_ms, kind = %report.kind, error = report.message, hint = report.hint, "task failed"
         ),
-        Outcome::Cancelled => tracing::info!(task.id = %id, attempt, duration_ms, "task cancelled"),
-        Outcome::Released => {
-            tracing::info!(task.id = %id, attempt, duration_ms, "task released: the agent stops")
+        Outcome::Cancelled => tracing::info!(duration_ms, "task cancelled"),
+        Outcome::Released => tracing::info!(duration_ms, "task released: the agent stops"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::task::{
+        DestinationKind, DestinationSpec, Extension, FileFormat, LeaseId, Read, SourceSpec, Task, TaskSpec,
+    };
+
+    const AT_ONCE: Backoff = Backoff { first: Duration::from_micros(1), longest: Duration::from_micros(1) };
+
+    /// Fails to record an outcome this many times.
+    struct Failing {
+        leases_run_out: bool,
+        failures: u32,
+        asked: AtomicU32,
+    }
+
+    #[async_trait]
+    impl TaskSource for Failing {
+        fn name(&self) -> &'static str {
+            "failing"
         }
+
+        async fn lease(&self, _limit: NonZeroUsize) -> Result<Vec<Lease>, Fault> {
+            Ok(Vec::new())
+        }
+
+        async fn wait_for_work(&self) {}
+
+        async fn extend(&self, _leases: &[LeaseId]) -> Result<Vec<Extension>, Fault> {
+            Ok(Vec::new())
+        }
+
+        fn leases_run_out(&self) -> bool {
+            self.leases_run_out
+        }
+
+        async fn finish(&self, _lease: &Lease, _outcome: &Outcome) -> Result<Finished, Fault> {
+            let asked = self.asked.fetch_add(1, Ordering::SeqCst);
+            if asked < self.failures {
+                return Err(Fault::new(FaultKind::Transient, "write to the queue: the disk is full"));
+            }
+            Ok(Finished::Recorded)
+        }
+    }
+
+    fn lease() -> Lease {
+        let spec = TaskSpec {
+            source: SourceSpec {
+                connection: "sales".into(),
+                read: Read::Table("orders".into()),
+                columns: None,
+                slices: None,
+                slice_column: None,
+                batch_size: None,
+            },
+            destination: DestinationSpec {
+                kind: DestinationKind::Local,
+                connection: None,
+                path: String::new(),
+                format: FileFormat::Parquet,
+                compression: None,
+                max_file_size: None,
+                load: None,
+            },
+            max_attempts: 1,
+            timeout: None,
+            priority: 0,
+        };
+        let task = Task { id: TaskId::generate(), spec };
+        Lease { id: LeaseId("1".into()), task, attempt: 1, failures_before: 0 }
+    }
+
+    async fn tries(leases_run_out: bool, failures: u32, shutdown: &Shutdown) -> u32 {
+        let source = Failing { leases_run_out, failures, asked: AtomicU32::new(0) };
+        finish(&lease(), &Outcome::Cancelled, &source, shutdown, AT_ONCE).await;
+        source.asked.into_inner()
+    }
+
+    #[tokio::test]
+    async fn an_outcome_is_repeated_until_a_queue_whose_leases_do_not_run_out_has_it() {
+        let shutdown = Shutdown::new();
+        assert_eq!(tries(false, 100, &shutdown).await, 101);
+        assert_eq!(tries(true, 100, &shutdown).await, FINISH_TRIES, "the lease runs out instead");
+        assert_eq!(tries(true, 3, &shutdown).await, 4);
+    }
+
+    #[tokio::test]
+    async fn a_stop_does_not_wait_for_an_outcome_that_cannot_be_recorded() {
+        let shutdown = Shutdown::new();
+        shutdown.begin_drain();
+        assert_eq!(tries(false, u32::MAX, &shutdown).await, FINISH_TRIES);
     }
 }

@@ -1,6 +1,7 @@
 //! The attempts that run now: for live progress, and to cancel one at once.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,7 @@ type Key = (&'static str, TaskId);
 #[derive(Debug, Default)]
 pub struct Running {
     tasks: Mutex<HashMap<Key, RunningTask>>,
+    entered: AtomicU64,
 }
 
 impl Running {
@@ -39,6 +41,7 @@ impl Running {
     pub fn enter(self: &Arc<Self>, source: &'static str, id: &TaskId, attempt: u32) -> RunningGuard {
         let task = RunningTask { progress: Arc::default(), attempt, look: CancellationToken::new() };
         let key = (source, id.clone());
+        self.entered.fetch_add(1, Ordering::Relaxed);
         self.lock().insert(key.clone(), task.clone());
         RunningGuard { running: Arc::clone(self), key, task }
     }
@@ -47,6 +50,12 @@ impl Running {
     #[must_use]
     pub fn get(&self, source: &'static str, id: &TaskId) -> Option<RunningTask> {
         self.lock().get(&(source, id.clone())).cloned()
+    }
+
+    /// How many attempts have been entered so far.
+    #[must_use]
+    pub fn entered(&self) -> u64 {
+        self.entered.load(Ordering::Relaxed)
     }
 
     /// How many attempts run.

@@ -71,12 +71,52 @@ def _submit(rows):
     return lines
 
 
+def _watchers(rows):
+    lines = ["| | wall s | slower % | client CPU s | peak RSS MB |", "|---|---|---|---|---|"]
+    for row in rows:
+        median = {field: _median([run[field] for run in row["runs"]]) for field in row["runs"][0]}
+        lines.append(
+            f"| {row['name']} | {_number(median['wall'], 2)} | {_number(row.get('slower'), 1, 0.01)} |"
+            f" {_number(median['cpu'], 2)} | {_number(median['peak_rss'], 0, 1e6)} |"
+        )
+    return lines
+
+
 def _idle(rows):
     lines = ["| start to first answer, ms | idle RSS MB |", "|---|---|"]
     return lines + [f"| {row['start_ms']:.0f} | {row['rss'] / 1e6:.1f} |" for row in rows]
 
 
-TABLES = {"transfers": _transfers, "memory": _memory, "submit": _submit, "idle": _idle}
+def _queue(rows):
+    """`worker`: what a worker is busy with a task, so that nothing that runs beside it hides. `agent`: that
+    without the answers of the double."""
+    lines = [
+        "| tasks | workers | span s | span ms/task | worker ms/task | answers ms/task | agent ms/task |"
+        " agent CPU ms/task | statements/task | peak RSS MB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        tasks = row["tasks"]
+        span, busy = 1000 * row["span"] / tasks, 1000 * row["busy"] / tasks
+        worker = span * row["workers"]
+        statements = sum(row["statements"].values()) / tasks
+        lines.append(
+            f"| {tasks} | {row['workers']} | {row['span']:.2f} | {span:.1f} | {worker:.1f} | {busy:.1f} |"
+            f" {worker - busy:.1f} | {1000 * row['cpu'] / tasks:.1f} | {statements:.2f} |"
+            f" {_number(row['peak_rss'], 0, 1e6)} |"
+        )
+    kinds = [f"{kind} {count}" for kind, count in sorted(rows[0]["statements"].items())] if rows else []
+    return lines + ["", "Statements of the first round: " + ", ".join(kinds) + "."]
+
+
+TABLES = {
+    "transfers": _transfers,
+    "memory": _memory,
+    "submit": _submit,
+    "watchers": _watchers,
+    "idle": _idle,
+    "queue": _queue,
+}
 
 
 def section(content):

@@ -9,7 +9,8 @@
 Rounds are interleaved (every tool once, then again), figures are medians, and `vs COPY` is the time of
 one-connection COPY in the same round divided by the tool's. Prints Markdown; `--output` keeps it, with
 all single measurements as JSON. Needs python3 with venv, PostgreSQL's server and psql, for the mode
-`mysql` MariaDB's server, and the agent (`cargo build --release`).
+`mysql` MariaDB's server, and the agent (`cargo build --release`). The modes `snowflake_*` build the double
+of Snowflake that the tests have, and need the store.
 """
 
 import argparse
@@ -22,7 +23,9 @@ REPOSITORY = os.path.dirname(os.path.dirname(HERE))
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "data-exchange-agent")
 # s3s-fs from 0.15 on needs a newer compiler than this project.
 CARGO_TOOLS = ["s3s-fs@0.14.1 --features binary", "pg2parquet@0.2.2", "odbc2parquet@11.0.1"]
-MODES = ["lineitem", "wide_text", "mysql", "s3", "memory", "submit", "idle"]
+MODES = [
+    "lineitem", "wide_text", "mysql", "s3", "snowflake_stage", "snowflake_queue", "memory", "submit", "watchers", "idle",
+]
 
 
 def enter_environment():
@@ -61,6 +64,9 @@ def arguments():
     parser.add_argument("--install-tools", action="store_true")
     parser.add_argument("--work", default="/var/tmp", help="folder for data and output (default /var/tmp)")
     parser.add_argument("--output", help="folder for benchmark.md and benchmark.json")
+    parser.add_argument("--double", help="the double of Snowflake, built already; else cargo builds it")
+    parser.add_argument("--queue-tasks", type=int, default=200, help="of mode snowflake_queue (default 200)")
+    parser.add_argument("--queue-workers", type=int, default=4, help="of mode snowflake_queue (default 4)")
     parser.add_argument("--connections", type=int, default=32, help="of mode submit (default 32)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of mode submit (default 10)")
     given = parser.parse_args()

@@ -22,14 +22,14 @@ START_LIMIT = 20.0
 class Service:
     """The agent's server with a private configuration and an empty queue."""
 
-    def __init__(self, program, database, store, folder):
+    def __init__(self, program, database, store, folder, more="", top="", workers=4):
         self.folder = tempfile.mkdtemp(prefix="bench-agent-", dir=folder)
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             self.port = listener.getsockname()[1]
         self.configuration = os.path.join(self.folder, "configuration.toml")
         with open(os.open(self.configuration, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
-            file.write(self._settings(database, store))
+            file.write(top + self._settings(database, store, workers) + more)
         self.command = [program, "--config", self.configuration, "--port", str(self.port)]
         self.log = os.path.join(self.folder, "log")
         begun = time.monotonic()
@@ -45,10 +45,11 @@ class Service:
             raise
         self.start_seconds = time.monotonic() - begun
 
-    def _settings(self, database, store):
+    def _settings(self, database, store, workers):
         quoted = json.dumps  # TOML's basic strings take JSON's escapes
         lines = [
             "[application]",
+            f"workers = {workers}",
             f"data_directory = {quoted(os.path.join(self.folder, 'data'))}",
             "[server]",
             'host = "127.0.0.1"',
@@ -112,13 +113,13 @@ class Service:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def transfer(program, database, store, folder, table, prefix, slices, limit=3600):
+def transfer(program, database, store, folder, table, destination, slices, more="", limit=3600):
     """One task from POST to completed; a fresh agent, so that its peak memory is this task's."""
-    service = Service(program, database, store, folder)
+    service = Service(program, database, store, folder, more=more)
     try:
         task = {
             "source_config": {"database": "postgresql", "table": table, "slices": slices},
-            "destination_config": {"type": "s3", "path": prefix},
+            "destination_config": destination,
             "max_attempts": 1,
         }
         os.sync()

@@ -16,9 +16,11 @@ import measure
 import mysql
 import report
 import service
+import snowflake
 import store as stores
 import tools
 import verify
+import watchers as watching
 
 
 def say(text):
@@ -162,8 +164,9 @@ def service_tool(given, store, slices):
     plural = "" if slices == 1 else "s"
     tool = tools.Tool(f"this agent, POST /tasks, {slices} slice{plural}, to S3", "agent", None, missing=missing)
     tool.transfer = lambda job: service.transfer(
-        given.agent, job.database, store, given.work, job.table, os.path.basename(job.folder), slices
-    )
+        given.agent, job.database, store, given.work, job.table,
+        {"type": "s3", "path": os.path.basename(job.folder)}, slices
+    )  # fmt: skip
     return tool
 
 
@@ -271,6 +274,17 @@ def submit(given, server, store, work):
     }
 
 
+def watchers(given, server, store, work):
+    """What clients that watch cost a task that runs."""
+    agent_or_failure(given)
+    facts = load(server, "lineitem", round(given.rows * 1e6), databases.lineitem_sql)
+    return {
+        "title": f"`lineitem`, {facts['rows']:,} rows, to local files, while clients watch",
+        "kind": "watchers",
+        "rows": watching.compare(given.agent, server, given.work, facts["table"], given.rounds),
+    }
+
+
 def idle(given, server, store, work):
     agent_or_failure(given)
     start, resident, command = service.start_and_idle(given.agent, server, given.work)
@@ -281,12 +295,75 @@ def idle(given, server, store, work):
     }
 
 
+# ---- Snowflake ------------------------------------------------------------------------------------
+
+
+class WithDouble:
+    """The double on the store, for the length of a mode."""
+
+    def __init__(self, given, store):
+        agent_or_failure(given)
+        if store.missing:
+            raise measure.Failed(store.missing)
+        self._program = given.double or snowflake.build()
+        self._store = store
+
+    def __enter__(self):
+        self._double = snowflake.Double(self._program, self._store)
+        return self._double
+
+    def __exit__(self, *_):
+        self._double.close()
+
+
+def snowflake_stage(given, server, store, work):
+    """Encryption and upload included. The store and the double run on the same cores."""
+    facts = load(server, "lineitem", round(given.rows * 1e6), databases.lineitem_sql)
+    with WithDouble(given, store) as double:
+
+        def stage_tool(slices):
+            plural = "" if slices == 1 else "s"
+            tool = tools.Tool(f"this agent, POST /tasks, {slices} slice{plural}, to an encrypted stage", "agent", None)
+            tool.transfer = lambda job: snowflake.transfer(
+                given.agent, job.database, double, given.work, job, slices
+            )
+            return tool
+
+        every = [tools.copy(1), stage_tool(1), stage_tool(2)]
+        section = rounds(given, server, work, facts, "l_orderkey", chosen(every, given))
+    section["title"] += ", to an encrypted stage on an S3-compatible store"
+    section["notes"] = [f"store: `{shlex.join(store.command)}`; files are checked as their readers decrypt them"]
+    return section
+
+
+def snowflake_queue(given, server, store, work):
+    """Small tasks, so that what a task costs besides its rows is seen."""
+    facts = load(server, "thousand", 1000, databases.lineitem_sql)
+    runs = []
+    for number in range(given.rounds):
+        # A fresh one each time: it remembers every request.
+        with WithDouble(given, store) as double:
+            run = snowflake.queue(
+                given.agent, server, double, given.work, facts["table"], given.queue_tasks, given.queue_workers
+            )
+        say(f"round {number + 1}: {run['tasks']} tasks in {run['span']:.2f} s")
+        runs.append(run)
+    title = (
+        f"{given.queue_tasks} tasks of {facts['rows']:,} rows from the queue of stored procedures to an encrypted"
+        f" stage, {given.queue_workers} workers"
+    )
+    return {"title": title, "kind": "queue", "rows": runs}
+
+
 MODES = {
     "lineitem": lineitem,
     "wide_text": wide_text,
     "mysql": lineitem_mysql,
     "s3": s3,
+    "snowflake_stage": snowflake_stage,
+    "snowflake_queue": snowflake_queue,
     "memory": memory,
     "submit": submit,
+    "watchers": watchers,
     "idle": idle,
 }

@@ -168,7 +168,7 @@ async fn a_run_with_planted_secrets(server: &Postgres, format: &str) {
             "secrets.vault",
             &format!("address = \"http://{}\"\ntoken = {VAULT_TOKEN:?}\n", services.address),
         )
-        .variable("PLANTED", "planted-variable-secret")
+        .environment("PLANTED", "planted-variable-secret")
         .connection("source.sales", &source(password))
         .connection("source.locked", &source("planted-wrong-password"))
         .connection("source.file", &source(&format!("${{file:{}}}", stored("file"))))

@@ -27,7 +27,7 @@ const HOSTILE: [&str; 8] = [
 
 /// The entrypoint with `echo` in the agent's place.
 #[expect(clippy::disallowed_methods, reason = "tests start the program that they test")]
-fn entrypoint(runtime: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
+pub(crate) fn entrypoint(runtime: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut command = Command::new(format!("{ARTIFACTS}/docker-entrypoint.sh"));
     command
@@ -40,8 +40,16 @@ fn entrypoint(runtime: &Path, variables: &[(&str, &str)], arguments: &[&str]) ->
 }
 
 fn made(runtime: &Path) -> Config {
+    made_with(runtime, [("HOME", "/home/agent")])
+}
+
+/// The configuration that was made, as the agent reads it with these variables in its environment.
+pub(crate) fn made_with<'a>(
+    runtime: &Path,
+    variables: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Config {
     let file = runtime.join("configuration.toml");
-    let environment = Environment::of([("HOME", "/home/agent")]).with_home("/home/agent");
+    let environment = Environment::of(variables).with_home("/home/agent");
     let (config, _, warnings) = config::load(Some(&file), &Overrides::default(), &environment)
         .unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(warnings, []);

@@ -404,6 +404,24 @@ async fn an_idle_session_is_kept_alive_until_it_is_closed() {
 }
 
 #[tokio::test]
+async fn a_session_whose_token_has_expired_is_closed_all_the_same() {
+    let (double, client) = double().await;
+    select_many(&client, 1).await;
+    double.expire_sessions();
+    client.close().await;
+    assert_eq!((double.renewals(), double.closed_sessions()), (1, vec![1]));
+}
+
+#[tokio::test]
+async fn a_session_that_the_server_has_ended_is_closed_without_a_login() {
+    let (double, client) = double().await;
+    select_many(&client, 1).await;
+    double.expire_masters();
+    client.close().await;
+    assert_eq!((double.logins(), double.renewals()), (1, 0));
+}
+
+#[tokio::test]
 async fn heartbeats_end_with_the_drain_and_hold_up_no_stop() {
     let double = SnowflakeDouble::start().await;
     double.answer("SELECT 1", Answer::value("1"));

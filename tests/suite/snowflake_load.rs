@@ -12,7 +12,9 @@ use data_exchange_agent::shutdown::Shutdown;
 use data_exchange_agent::snowflake::load::{self, LoadJob};
 use data_exchange_agent::snowflake::put::StageLocation;
 use data_exchange_agent::snowflake::{Client, Connection, Statement};
-use data_exchange_agent::task::{Compression, FileFormat, LoadMode, LoadReceipt, LoadSpec, TaskId};
+use data_exchange_agent::task::{
+    Compression, FileFormat, FileReceipt, LoadMode, LoadReceipt, LoadSpec, TaskId,
+};
 use parquet::arrow::ArrowWriter;
 
 use crate::support::emulator_relay::{Relay, Treatment};
@@ -33,8 +35,7 @@ struct Staged {
     task: TaskId,
     request: LoadRequest,
     stage: StageLocation,
-    files: Vec<String>,
-    rows: u64,
+    files: Vec<FileReceipt>,
 }
 
 impl Bench {
@@ -69,14 +70,13 @@ impl Bench {
         for (number, rows) in (1..).zip(parts) {
             let name = format!("task_{task}_result_{number:03}.parquet");
             self.put(task, &name, parquet(rows)).await;
-            files.push(name);
+            files.push(receipt_of(task, &name, rows.len() as u64));
         }
         Staged {
             task: TaskId::parse(task).unwrap(),
             request: LoadRequest { spec, schema: schema(), layout: layout(FileFormat::Parquet) },
             stage: StageLocation::parse(&format!("@STG/{task}/")).unwrap(),
             files,
-            rows: parts.iter().map(|part| part.len() as u64).sum(),
         }
     }
 
@@ -105,11 +105,14 @@ impl Staged {
             task: &self.task,
             request: &self.request,
             stage: &self.stage,
-            files: self.files.clone(),
-            rows: self.rows,
+            files: &self.files,
             control_table: None,
         }
     }
+}
+
+fn receipt_of(task: &str, name: &str, rows: u64) -> FileReceipt {
+    FileReceipt { location: format!("@STG/{task}/{name}"), rows, bytes: 7, sha256: "00".into() }
 }
 
 fn spec(mode: LoadMode) -> LoadSpec {
@@ -302,9 +305,8 @@ async fn csv_is_loaded_by_place() {
     let mut staged = bench.stage("a", spec(LoadMode::Append), &[]).await;
     let content = "id,total,body\n1,1.25,\"a \"\"q\"\", \\N\"\n2,,\\N\n";
     bench.put("a", "task_a_result_001.csv", content.into()).await;
-    staged.files = vec!["task_a_result_001.csv".into()];
+    staged.files = vec![receipt_of("a", "task_a_result_001.csv", 2)];
     staged.request.layout = layout(FileFormat::Csv);
-    staged.rows = 2;
     bench.load(&staged).await.unwrap();
     let rows = texts(&[["1", "1.25", "a \"q\", \\N"], ["2", "NULL", "\\N"]]);
     assert_eq!(bench.state().await[0], rows);
@@ -320,7 +322,7 @@ async fn a_load_that_does_not_add_up_is_rolled_back() {
     for mode in [LoadMode::Append, LoadMode::Replace, LoadMode::Merge] {
         let task = format!("short-{}", mode.as_str());
         let mut short = bench.stage(&task, spec(mode), &two_parts()).await;
-        short.rows = 4;
+        short.files[0].rows += 1;
         let fault = bench.load(&short).await.expect_err("a row is missing");
         assert_eq!(fault.kind(), FaultKind::Data);
         assert!(fault.chain().contains("4 rows were written and 3 loaded"), "{}", fault.chain());
@@ -342,9 +344,8 @@ async fn a_value_that_does_not_fit_is_an_error_and_changes_nothing() {
     bench.run("INSERT INTO PUBLIC.T VALUES (0, 0, 'old')").await;
     let mut staged = bench.stage("a", spec(LoadMode::Replace), &[]).await;
     bench.put("a", "task_a_result_001.csv", b"id,total,body\nhunter2,1.25,x\n".to_vec()).await;
-    staged.files = vec!["task_a_result_001.csv".into()];
+    staged.files = vec![receipt_of("a", "task_a_result_001.csv", 1)];
     staged.request.layout = layout(FileFormat::Csv);
-    staged.rows = 1;
     let fault = bench.load(&staged).await.expect_err("a text is no number");
     assert!(!fault.kind().is_retryable(), "{}", fault.chain());
     assert!(!fault.chain().contains("hunter2"), "{}", fault.chain());

@@ -31,7 +31,7 @@ use crate::support::proxy::Treatment;
 use crate::support::snowflake::stage::{STAGE, Stage};
 use crate::support::snowflake::stage_storage::Backend;
 use crate::support::snowflake::{SnowflakeDouble, front};
-use crate::support::{extraction, fakesnow, postgres};
+use crate::support::{extraction, fakesnow, postgres, s3};
 
 /// More than two blocks, and no whole number of them.
 const SEVERAL_BLOCKS: usize = 16 * 1024 * 1024 + 5;
@@ -186,6 +186,10 @@ async fn a_file_that_is_there_with_the_same_content_stays_as_it_is() {
         let again = commit_files(&destination, &own, &contents).await;
         assert_eq!(again, receipts);
         assert_eq!(stage.backend.list("p/").await, before, "nothing was stored anew");
+        // A long file on S3 has no digest, and is read to know what is in it.
+        if let Backend::S3 { .. } = stage.backend {
+            assert_eq!(stage.count("GET"), 1);
+        }
         assert_eq!(stage.backend.hidden().await, Vec::<String>::new());
 
         // The same lengths, and one other content.
@@ -200,6 +204,21 @@ async fn a_file_that_is_there_with_the_same_content_stays_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_stage_that_is_measured_is_a_stage_like_the_others() {
+    let Backend::S3 { bucket, .. } = Backend::s3(forward).await else { panic!("it is S3") };
+    let endpoint = format!("http://{}", s3::server_address());
+    let double = SnowflakeDouble::start().await;
+    let stage = Stage::on(&double, Backend::store(&endpoint, &bucket.name, ["key", "secret"]), Some(16));
+    let destination = OnStage(destination(double.connection()));
+    let contents = [content(1, 1000), content(2, SEVERAL_BLOCKS)];
+    commit_files(&destination, &target("a", "p"), &contents).await;
+    assert!(stage.visible("p").await.into_values().eq(contents), "a file has another content");
+    // A login, PUT and LIST.
+    assert_eq!(double.requests(), 3);
+    assert!(double.busy() > Duration::ZERO);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_small_task_costs_few_statements() {
     for (stage, destination) in stages(Some(16)).await {
         commit_files(&destination, &target("a", "p"), &[content(1, 1000)]).await;
@@ -209,7 +228,7 @@ async fn a_small_task_costs_few_statements() {
             Backend::S3 { .. } | Backend::Azure { .. } => [1, 1, 0, 0],
             Backend::Gcs { is_presigned: false, .. } => [1, 2, 0, 0],
             Backend::Gcs { is_presigned: true, .. } => [2, 2, 0, 0],
-            Backend::Directory { .. } => panic!("it is none of them"),
+            Backend::Directory { .. } | Backend::Store { .. } => panic!("it is none of them"),
         };
         assert_eq!(counts, expected);
     }

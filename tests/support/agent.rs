@@ -124,7 +124,7 @@ impl Place {
     }
 
     /// A variable of the agent's environment.
-    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -139,6 +139,14 @@ impl Place {
     pub(crate) fn key(mut self, key: &str) -> Self {
         self.key = Some(key.to_owned());
         self
+    }
+
+    /// Another text of a section for the next reading of the configuration.
+    pub(crate) fn replace_sections(&mut self, sections: &[(&str, &str)]) {
+        self.sections.clear();
+        for (name, lines) in sections {
+            write!(self.sections, "[{name}]\n{lines}\n").expect("a String takes everything");
+        }
     }
 
     /// The section `[connections.<name>]`.
@@ -204,6 +212,23 @@ impl Place {
     pub(crate) async fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
         let mut command = program(self.path());
         command.args(arguments).envs(environment.iter().copied()).stdin(Stdio::null());
+        Self::finish(command).await
+    }
+
+    /// Runs a shell script to its end, in which the program is `data-exchange-agent`.
+    #[expect(clippy::disallowed_methods, reason = "tests use the program as people do")]
+    pub(crate) async fn shell(&self, script: &str, environment: &[(&str, &str)]) -> Finished {
+        let program = Path::new(env!("CARGO_BIN_EXE_data-exchange-agent"));
+        let folder = program.parent().expect("a program is in a folder").display().to_string();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("bash");
+        command.env_clear().env("HOME", self.path()).env("TMPDIR", self.path()).current_dir(self.path());
+        command.env("PATH", format!("{folder}:{path}")).envs(environment.iter().copied()).process_group(0);
+        command.args(["-c", script]).stdin(Stdio::null());
+        Self::finish(command).await
+    }
+
+    async fn finish(mut command: Command) -> Finished {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
             // The test may have given up meanwhile.
@@ -544,6 +569,23 @@ impl Agent {
         eventually("every task to end", async || {
             let count = self.get("/get_tasks_count").await;
             (count["tasks_count"] == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// `GET` with an API key, answered with 200.
+    pub(crate) async fn ask_with_key(&self, key: &str, path: &str) -> Value {
+        let request = self.http.get(self.url(path)).bearer_auth(key).timeout(PATIENCE);
+        let answer = self.take(request.send().await.expect("an answer")).await.expect("a whole answer");
+        assert_eq!(answer.status, 200, "GET {path}: {answer:?}");
+        answer.json()
+    }
+
+    /// Waits until a task of an agent that asks for a key is in this state.
+    pub(crate) async fn wait_with_key(&self, key: &str, id: &str, state: &str) {
+        eventually("the task to get there", async || {
+            let task = self.ask_with_key(key, &format!("/tasks/{id}")).await;
+            (task["status"] == state).then_some(())
         })
         .await;
     }

@@ -57,7 +57,8 @@ pub(crate) fn paths(folder: &Path, names: &[String]) -> Vec<PathBuf> {
     names.iter().map(|name| folder.join(name)).collect()
 }
 
-fn python() -> Option<PathBuf> {
+/// The Python of the environment.
+pub(crate) fn python() -> Option<PathBuf> {
     setting("TEST_PYTHON").map(PathBuf::from)
 }
 

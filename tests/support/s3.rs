@@ -54,17 +54,22 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     pub(crate) async fn new() -> Self {
+        let name = format!("bucket-{}", uuid::Uuid::new_v4());
+        let bucket = Self::at(&format!("http://{}", server_address()), &name, ["reader", "reader"]);
+        bucket.client.create_bucket().bucket(&name).send().await.expect("create the bucket of the test");
+        bucket
+    }
+
+    /// A bucket that is there, on any server.
+    pub(crate) fn at(endpoint: &str, name: &str, [key, secret]: [&str; 2]) -> Self {
         let configuration = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
-            .endpoint_url(format!("http://{}", server_address()))
+            .endpoint_url(endpoint)
             .force_path_style(true)
-            .credentials_provider(Credentials::new("reader", "reader", None, None, "test"))
+            .credentials_provider(Credentials::new(key, secret, None, None, "test"))
             .build();
-        let client = Client::from_conf(configuration);
-        let name = format!("bucket-{}", uuid::Uuid::new_v4());
-        client.create_bucket().bucket(&name).send().await.expect("create the bucket of the test");
-        Self { name, client }
+        Self { name: name.to_owned(), client: Client::from_conf(configuration) }
     }
 
     /// How the agent is told to use this bucket, through `address`.

@@ -342,6 +342,7 @@ ARGUMENTS = {
     "FAIL_TASK": lambda agent: ["t", agent, "why"],
     "REJECT_TASK": lambda agent: ["t", agent, "why"],
     "RELEASE_TASK": lambda agent: ["t", agent],
+    "QUEUE_DEPTH": lambda agent: ["blue"],
     "EXPIRE_LEASES": lambda agent: [],
     "RETRY_TASK": lambda agent: ["t"],
 }

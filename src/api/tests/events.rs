@@ -149,7 +149,7 @@ async fn the_number_of_streams_is_bounded() {
     let agent = Agent::start().await;
     agent.submit(&nested("1")).await;
     let mut streams = Vec::new();
-    for _ in 0..crate::api::MAX_WATCHERS {
+    for _ in 0..MAX_WATCHERS {
         streams.push(Events::open(&agent, "1").await);
     }
     agent.get("/tasks/1/events").await.assert_problem(503, "unavailable");

@@ -10,6 +10,9 @@ mod control;
 mod document;
 mod events;
 mod guide;
+mod history;
+mod log_level;
+mod monitoring;
 mod operation;
 mod problems;
 mod submit;
@@ -28,18 +31,20 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::problem::PROBLEM_JSON;
-use super::{Access, ApiState, ConnectionLimits, Server, openapi, router};
+use super::{Access, ApiState, ConnectionLimits, Doors, Server, openapi, router};
 use crate::catalog::{Catalog, SourceInfo};
-use crate::config::TransferSettings;
+use crate::config::{HistorySettings, TransferSettings};
 use crate::destination::{Destination, Target, Upload};
 use crate::fault::{Fault, FaultKind};
+use crate::guards::Guards;
+use crate::history::History;
 use crate::shutdown::Shutdown;
 use crate::source::read_only::SqlDialect;
 use crate::source::{Extraction, Query, Source};
 use crate::task::{DestinationKind, FileFormat};
 use crate::task_source::TaskSource;
 use crate::task_source::local::LocalQueue;
-use crate::telemetry::Metrics;
+use crate::telemetry::{LogControl, Metrics};
 use crate::worker::{Pool, PoolSettings, Runner};
 
 /// Longer than anything here takes; only a defect reaches it.
@@ -47,6 +52,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// In a cause of a fault: must never be seen by a caller.
 const SERVER_TEXT: &str = "password=hunter2";
 const MAX_BODY_BYTES: usize = 1 << 20;
+/// Few, because both ends of each are in this process.
+const MAX_WATCHERS: usize = 16;
 
 /// A database in which every query waits for ever, so that its tasks run until they are cancelled.
 struct Endless {
@@ -121,16 +128,20 @@ impl Agent {
         let checks = Arc::new(AtomicUsize::new(0));
         let catalog = Arc::new(catalog(&checks));
         let metrics = Arc::new(Metrics::default());
-        let runner = Arc::new(Runner::new(
+        let history = History::open(&data_directory, HistorySettings::default(), &shutdown).await.unwrap();
+        let runner = Runner::new(
             Arc::clone(&catalog),
             TransferSettings::default(),
             Arc::clone(&metrics),
             shutdown.clone(),
-        ));
+        );
+        let runner = Arc::new(runner.with_history(history.clone()));
+        let guards = Guards::default();
         let settings = PoolSettings {
             workers: NonZeroUsize::from(NonZeroU16::new(2).unwrap()),
             interval: Duration::from_millis(50),
             once: false,
+            guards: guards.clone(),
         };
         let source: Arc<dyn TaskSource> = Arc::new(queue.clone());
         let pool = Pool::start(settings, vec![source], &runner, &shutdown);
@@ -138,13 +149,19 @@ impl Agent {
         pool.stop_handling();
         let state = ApiState {
             queue: queue.clone(),
+            history,
             pool: pool.clone(),
+            guards,
             catalog,
             metrics,
+            log: LogControl::of_process(),
+            memory_planned: 1 << 30,
+            memory_limit: None,
             shutdown: shutdown.clone(),
             default_format: FileFormat::Parquet,
             max_body_bytes: MAX_BODY_BYTES,
-            access,
+            doors: access.into(),
+            max_watchers: MAX_WATCHERS,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());

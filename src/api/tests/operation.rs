@@ -13,6 +13,7 @@ async fn health_shows_queue_workers_and_every_connection() {
         "queue": "ok",
         "workers": {"total": 2, "busy": 0, "state": "ok"},
         "handling_tasks": false,
+        "held": null,
         "database_connections": {
             "sales": "connected",
             "ledger": "open a connection to `ledger` (transient)",

@@ -98,7 +98,7 @@ async fn a_panic_is_a_problem_and_the_connection_lives_on() {
     }
     let router = finished(
         Router::new().route("/defect", get(defect)).route("/fine", get(async || "fine")),
-        Arc::default(),
+        Doors::default(),
     );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());

@@ -3,7 +3,6 @@
 //! A SQLite file is generated, an agent is started on a free port, tasks are posted over HTTP and
 //! watched, and the Parquet files are read back and compared with the database, sum by sum.
 
-mod client;
 mod read_back;
 pub(crate) mod sample;
 
@@ -16,14 +15,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
+use serde_json::json;
 
-use self::client::Client;
+use super::client::{Accepted, Client};
+use super::output::say;
 use super::progress::Bar;
 use crate::agent::{Agent, Mode, explained};
 use crate::bounds::TaskBounds;
 use crate::config::{
-    Application, Config, LocalTarget, Renewal, SecretSettings, Server, SourceConnection, SqliteSource,
-    TargetConnection, TaskSources, TransferSettings,
+    Application, Config, GuardSettings, HistorySettings, LocalTarget, LogSettings, Renewal, SecretSettings,
+    Server, SourceConnection, SqliteSource, TargetConnection, TaskSources, TransferSettings,
 };
 use crate::task::{ProgressSnapshot, Receipt};
 use crate::telemetry::{LogFormat, init_logging};
@@ -68,7 +69,7 @@ async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<()> {
     let begun = Instant::now();
     let database = directory.join("sample.sqlite");
     let expected = sample::create(&database, arguments.rows).await.map_err(explained)?;
-    println!(
+    say!(
         "sample     {} rows in {} ({:.1} s)",
         HumanCount(expected.rows),
         database.display(),
@@ -78,8 +79,8 @@ async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<()> {
     let output = directory.join("output");
     std::fs::create_dir(&output).context("create the output directory")?;
     let agent = Agent::start(config(&directory, &database, &output), Mode::Service).await?;
-    println!("agent      http://{}", agent.address());
-    let client = Client::new(agent.address())?;
+    say!("agent      http://{}", agent.address());
+    let client = Client::local(agent.address())?;
     let shutdown = agent.shutdown().clone();
     let outcome = tokio::select! {
         outcome = transfer(&client, arguments.rows) => outcome,
@@ -93,12 +94,12 @@ async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<()> {
         receipts.iter().flat_map(|receipt| &receipt.files).map(path_of).collect::<Result<_, _>>()?;
     report(&receipts, elapsed);
     let found = read_back::totals(&files)?;
-    println!("\nfirst rows of {}\n{}", files[0].display(), read_back::first_rows(&files[0])?);
+    say!("\nfirst rows of {}\n{}", files[0].display(), read_back::first_rows(&files[0])?);
     if found != expected {
         bail!("the files differ from the database\n  database {expected:?}\n  files    {found:?}");
     }
-    println!("\nread back  {} rows; every count and sum equals the database", HumanCount(found.rows));
-    println!("files      stay in {}", output.display());
+    say!("\nread back  {} rows; every count and sum equals the database", HumanCount(found.rows));
+    say!("files      stay in {}", output.display());
     Ok(())
 }
 
@@ -109,8 +110,13 @@ async fn transfer(client: &Client, rows: u64) -> anyhow::Result<(Vec<Receipt>, D
     for task in 0..TASKS {
         let (first, last) = (rows * task / TASKS + 1, rows * (task + 1) / TASKS);
         let query = format!("SELECT * FROM {} WHERE id BETWEEN {first} AND {last}", sample::TABLE);
-        let id = client.post_task("sample", &query, "local", "orders").await?;
-        println!("posted     task {id}: {query}");
+        let task = json!({
+            "source_config": {"database": "sample", "query": query},
+            "destination_config": {"type": "local", "path": "orders"},
+        });
+        let accepted: Accepted = client.read(client.submit(task.to_string().into_bytes()).await?)?;
+        let id = accepted.id_task;
+        say!("posted     task {id}: {query}");
         ids.push(id);
     }
     let bar = Bar::new(Some(rows));
@@ -121,12 +127,15 @@ async fn transfer(client: &Client, rows: u64) -> anyhow::Result<(Vec<Receipt>, D
         for id in &ids {
             let view = client.task(id).await?;
             match view.status.as_str() {
-                "failed" | "cancelled" => bail!("task {id} {}: {}", view.status, view.last_error()),
+                "failed" | "cancelled" => {
+                    let error = view.last_error().map_or("no error is on record", |error| &error.message);
+                    bail!("task {id} {}: {error}", view.status)
+                }
                 _ => {}
             }
-            total.rows += view.rows();
-            total.bytes += view.bytes();
-            total.parts += view.parts();
+            total.rows += view.rows().unwrap_or_default();
+            total.bytes += view.bytes().unwrap_or_default();
+            total.parts += view.parts().unwrap_or_default();
             if let Some(receipt) = view.receipt {
                 receipts.insert(id.clone(), receipt);
             }
@@ -143,9 +152,9 @@ fn report(receipts: &[Receipt], elapsed: Duration) {
     let rows: u64 = receipts.iter().map(|receipt| receipt.rows).sum();
     let bytes: u64 = receipts.iter().map(|receipt| receipt.bytes).sum();
     for file in receipts.iter().flat_map(|receipt| &receipt.files) {
-        println!("file       {}  {} rows  {}", file.location, HumanCount(file.rows), HumanBytes(file.bytes));
+        say!("file       {}  {} rows  {}", file.location, HumanCount(file.rows), HumanBytes(file.bytes));
     }
-    println!(
+    say!(
         "written    {} rows, {} in {seconds:.2} s: {} rows/s, {:.1} MB/s",
         HumanCount(rows),
         HumanBytes(bytes),
@@ -176,7 +185,7 @@ fn config(directory: &Path, database: &Path, output: &Path) -> Config {
             host: std::net::Ipv4Addr::LOCALHOST.into(),
             port: 0,
             max_body_bytes: 1 << 20,
-            max_connections: NonZeroUsize::new(512).expect("not zero"),
+            max_connections: NonZeroUsize::new(800).expect("not zero"),
             requests_per_minute: None,
             tls: None,
             api_keys: Vec::new(),
@@ -187,6 +196,10 @@ fn config(directory: &Path, database: &Path, output: &Path) -> Config {
         bounds: TaskBounds::default(),
         secrets: SecretSettings::default(),
         transfer: TransferSettings::default(),
+        log: LogSettings::default(),
+        history: HistorySettings::default(),
+        guards: GuardSettings::default(),
+        idle_shutdown: None,
         sources: [("sample".to_owned(), SourceConnection::Sqlite(SqliteSource { path: database.into() }))]
             .into(),
         targets: [("local".to_owned(), TargetConnection::Local(LocalTarget { root: output.into() }))].into(),

@@ -6,6 +6,7 @@ mod connections;
 mod gcs;
 mod general;
 mod mysql;
+mod operations;
 mod postgresql;
 mod secrets;
 mod server;
@@ -26,6 +27,7 @@ pub(super) use azure_blob::prove_azure_blob;
 pub(super) use gcs::prove_gcs;
 pub(super) use mysql::prove_mysql;
 pub(super) use postgresql::prove_postgresql;
+pub(super) use server::scopes;
 pub(super) use snowflake::prove_snowflake;
 pub(super) use sqlserver::prove_sqlserver;
 pub(super) use stores::{prove_s3, prove_sqlite};
@@ -47,6 +49,8 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         "bulk_utility",
     ]
     .map(|name| top.value(name));
+    let [log, history, guards, idle_shutdown] =
+        ["log", "history", "guards", "idle_shutdown"].map(|name| top.value(name));
     let secrets = secrets::prove_secrets(report, secrets);
     let mut unavailable = Vec::new();
     let (sources, targets) = connections::prove_connections(report, connections, &mut unavailable);
@@ -56,6 +60,10 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         application: general::prove_application(report, application),
         server: server::prove_server(report, server),
         transfer: general::prove_transfer(report, transfer),
+        log: operations::prove_log(report, log),
+        history: operations::prove_history(report, history),
+        guards: operations::prove_guards(report, guards),
+        idle_shutdown: operations::prove_idle_shutdown(report, idle_shutdown),
         task_sources,
         bounds: bounds::prove_bounds(report, bounds),
         secrets,

@@ -18,7 +18,7 @@ use super::general::{non_zero_usize, to_usize};
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
 /// Below the usual limit of 1024 files for a process, of which databases, stores and the queue need some.
-const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(512).expect("not zero");
+const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(800).expect("not zero");
 /// A thousand a second: more than any orchestrator needs, less than makes the agent slow.
 const DEFAULT_REQUESTS: Option<NonZeroU32> = NonZeroU32::new(60_000);
 
@@ -117,7 +117,7 @@ fn prove_api_keys(server: &mut Section<'_, '_>) -> Vec<ApiKey> {
 /// Characters of the shortest API key.
 const SHORTEST_KEY: usize = 16;
 
-fn scopes(text: &str) -> Option<Vec<Scope>> {
+pub(in crate::config) fn scopes(text: &str) -> Option<Vec<Scope>> {
     let scope = |word: String| Scope::ALL.into_iter().find(|scope| scope.as_str() == word);
     let scopes: Vec<Scope> = words(text).into_iter().map(scope).collect::<Option<_>>()?;
     (!scopes.is_empty()).then_some(scopes)

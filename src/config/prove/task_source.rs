@@ -104,12 +104,15 @@ fn prove_snowflake(
     let (database, schema) = (name("database", DEFAULT_DATABASE), name("schema", DEFAULT_SCHEMA));
     let agent_id = section.text("agent_id");
     let bounds = read_bounds(&mut section);
+    let depth_interval = section.duration("depth_interval", 10 * SECOND..=24 * 60 * MINUTE);
     if selected == Selected::Api {
         return None;
     }
     let name = section.required("connection_name", connection_name)?;
     match connection_files::resolve(&name, targets, section.report().environment) {
-        Ok(connection) => Some(SnowflakeQueueSettings { connection, database, schema, agent_id, bounds }),
+        Ok(connection) => {
+            Some(SnowflakeQueueSettings { connection, database, schema, agent_id, bounds, depth_interval })
+        }
         // What is wrong with a target of this file is said where it is.
         Err(_) if section.report().places.contains_key(&join("connections.target", &name)) => None,
         Err(fault) => {

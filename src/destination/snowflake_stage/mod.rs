@@ -25,10 +25,11 @@ use super::{Destination, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 use crate::snowflake::connection::Protocol;
-use crate::snowflake::load::{self, TableName};
+use crate::snowflake::load::{self, LoadIdentity, RecordedLoad, TableName};
 use crate::snowflake::put::StageLocation;
 use crate::snowflake::put::storage::{Connections, Http, S3Clients};
 use crate::snowflake::{Client, Connection, Statement};
+use crate::task::{DestinationSpec, Receipt, TaskId};
 
 /// Bytes of one block: small enough to be cheap to hold, and enough for a file of 80 GB on S3.
 /// Invariant: a multiple of the block of the cipher.
@@ -91,17 +92,37 @@ impl Destination for SnowflakeStageDestination {
         NonZeroU64::new((BLOCK_BYTES as u64).saturating_mul(MAX_BLOCKS))
     }
 
+    async fn recorded(&self, task: &TaskId, destination: &DestinationSpec) -> Result<Option<Receipt>, Fault> {
+        let Some(spec) = &destination.load else { return Ok(None) };
+        let location = stage(&destination.path)?;
+        let identity =
+            LoadIdentity { task, spec, stage: &location, control_table: self.control_table.as_ref() };
+        let recorded = Box::pin(load::recorded(&self.shared.client, &identity)).await?;
+        Ok(recorded.map(|RecordedLoad { files, receipt }| Receipt {
+            rows: receipt.rows_loaded,
+            bytes: files.iter().map(|file| file.bytes).sum(),
+            files,
+            duration_ms: 0,
+            slices: 0,
+            load: Some(receipt),
+        }))
+    }
+
     async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault> {
         let load = target.load.clone();
         if let Some(load) = &load {
             load::check(load)?;
         }
-        let location = StageLocation::parse(&target.path).map_err(|error| {
-            Fault::new(FaultKind::Request, "use the stage of the task")
-                .because(error)
-                .remedy("Correct `stage` of the task.")
-        })?;
+        let location = stage(&target.path)?;
         let upload = StageUpload::begin(self.shared.clone(), target.task.clone(), location).await?;
         Ok(Arc::new(upload.with_load(load, self.control_table.clone())))
     }
+}
+
+fn stage(path: &str) -> Result<StageLocation, Fault> {
+    StageLocation::parse(path).map_err(|error| {
+        Fault::new(FaultKind::Request, "use the stage of the task")
+            .because(error)
+            .remedy("Correct `stage` of the task.")
+    })
 }

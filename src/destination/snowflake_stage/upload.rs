@@ -227,19 +227,8 @@ impl Upload for StageUpload {
     async fn load(&self, files: &[FileReceipt]) -> Result<Option<LoadReceipt>, Fault> {
         let Some(request) = &self.load else { return Ok(None) };
         let StageFiles { client, location, task } = &self.attempt.files;
-        let beginning = location.to_string();
-        let name = |file: &FileReceipt| {
-            let name = file.location.strip_prefix(&beginning).unwrap_or(&file.location);
-            name.to_owned()
-        };
-        let job = LoadJob {
-            task,
-            request,
-            stage: location,
-            files: files.iter().map(name).collect(),
-            rows: files.iter().map(|file| file.rows).sum(),
-            control_table: self.control_table.as_ref(),
-        };
+        let job =
+            LoadJob { task, request, stage: location, files, control_table: self.control_table.as_ref() };
         Box::pin(load::run(client, &job)).await.map(Some)
     }
 

@@ -1,7 +1,8 @@
 //! Loading the files of a task into a table, once for each task.
 //!
 //! ```text
-//! find the task's row in the control table        loaded already: done, with its counts
+//! find the task's row in the control table        loaded already: done, with its files and counts;
+//!                                                 asked before the rows are read, and again here
 //! make or widen the table, open the row           DDL commits, so it comes before the transaction
 //! staging table, COPY into it                     only for merge, and for JSON that is parsed
 //! BEGIN
@@ -22,6 +23,8 @@ mod copy;
 mod merge;
 mod name;
 mod prepare;
+mod purge;
+mod record;
 mod run;
 mod table;
 mod types;
@@ -29,12 +32,34 @@ mod types;
 pub use control::DEFAULT_NAME as DEFAULT_CONTROL_TABLE;
 pub use copy::LoadPlace;
 pub use name::{InvalidTableName, QualifiedName, TableName, quote_identifier, string_literal};
+pub use record::{RecordedLoad, recorded};
 pub use run::run;
 
 use crate::destination::LoadRequest;
 use crate::fault::{Fault, FaultKind};
 use crate::snowflake::put::StageLocation;
-use crate::task::TaskId;
+use crate::task::{FileReceipt, LoadSpec, TaskId};
+
+/// Which load: what tells it from every other one, and what it must have in common with a row of
+/// the control table.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadIdentity<'a> {
+    /// Whose files.
+    pub task: &'a TaskId,
+    /// What was asked for.
+    pub spec: &'a LoadSpec,
+    /// The directory of the files.
+    pub stage: &'a StageLocation,
+    /// The control table; [`DEFAULT_CONTROL_TABLE`] in the schema of the table when `None`.
+    pub control_table: Option<&'a TableName>,
+}
+
+impl LoadIdentity<'_> {
+    /// The name of a file below the directory.
+    fn file_name<'f>(&self, file: &'f FileReceipt) -> &'f str {
+        file.location.strip_prefix(&self.stage.to_string()).unwrap_or(&file.location)
+    }
+}
 
 /// One load.
 #[derive(Clone, Debug)]
@@ -45,17 +70,37 @@ pub struct LoadJob<'a> {
     pub request: &'a LoadRequest,
     /// The directory of the files.
     pub stage: &'a StageLocation,
-    /// The names of the files in it, in order.
-    pub files: Vec<String>,
-    /// Rows in all of them.
-    pub rows: u64,
+    /// The files in it, in order.
+    pub files: &'a [FileReceipt],
     /// The control table; [`DEFAULT_CONTROL_TABLE`] in the schema of the table when `None`.
     pub control_table: Option<&'a TableName>,
 }
 
+impl LoadJob<'_> {
+    /// Which load it is.
+    fn identity(&self) -> LoadIdentity<'_> {
+        LoadIdentity {
+            task: self.task,
+            spec: &self.request.spec,
+            stage: self.stage,
+            control_table: self.control_table,
+        }
+    }
+
+    /// The names of the files.
+    fn file_names(&self) -> Vec<String> {
+        self.files.iter().map(|file| self.identity().file_name(file).to_owned()).collect()
+    }
+
+    /// Rows in all files.
+    fn rows(&self) -> u64 {
+        self.files.iter().map(|file| file.rows).sum()
+    }
+}
+
 /// Refuses what can never be loaded, without asking Snowflake: before a row is read.
 pub fn check(request: &LoadRequest) -> Result<(), Fault> {
-    table_name(request)?;
+    table_name(&request.spec)?;
     let columns = request.schema.columns();
     table::new_columns(&request.schema)?;
     match request.spec.keys.iter().find(|key| !columns.iter().any(|column| column.name == **key)) {
@@ -69,8 +114,8 @@ pub fn check(request: &LoadRequest) -> Result<(), Fault> {
     }
 }
 
-fn table_name(request: &LoadRequest) -> Result<TableName, Fault> {
-    let text = &request.spec.table;
+fn table_name(spec: &LoadSpec) -> Result<TableName, Fault> {
+    let text = &spec.table;
     TableName::parse(text)
         .map_err(|error| Fault::new(FaultKind::Request, format!("load into table `{text}`")).because(error))
 }

@@ -87,13 +87,13 @@ impl Load<'_> {
             LoadMode::Append | LoadMode::Merge => None,
         };
         if spec.mode != LoadMode::Merge && mapping.is_direct() {
-            let statements = copy::statements(name, &mapping.pairs, job.stage, &job.files, layout);
+            let statements = copy::statements(name, &mapping.pairs, job.stage, &job.file_names(), layout);
             return Ok(Change { delete, write: Write::Copy(statements) });
         }
         let staging = name.sibling(format!("DATA_EXCHANGE_AGENT_STAGING_{}", uuid::Uuid::new_v4().simple()));
         let create = Statement::new(table::create_staging_sql(&staging, &mapping.pairs));
         self.execute(create, || format!("create a staging table for {name}")).await?;
-        let statements = copy::statements(&staging, &mapping.pairs, job.stage, &job.files, layout);
+        let statements = copy::statements(&staging, &mapping.pairs, job.stage, &job.file_names(), layout);
         self.copy(&staging, &statements).await?;
         let sql = match spec.mode {
             LoadMode::Append | LoadMode::Replace => merge::insert_sql(name, &staging, &mapping.pairs),

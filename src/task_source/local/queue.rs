@@ -116,6 +116,13 @@ impl LocalQueue {
             .map_err(|error| database::fault(error, "count the tasks of the queue"))
     }
 
+    /// When the task was accepted that waits longest, in order of arrival; `None` when none waits.
+    pub async fn oldest_waiting(&self) -> Result<Option<Timestamp>, Fault> {
+        read::oldest_waiting(&self.0.readers)
+            .await
+            .map_err(|error| database::fault(error, "look for the oldest task of the queue"))
+    }
+
     /// Proves that the queue can write, by writing.
     pub async fn check(&self) -> Result<(), Fault> {
         self.ask("check the queue", (), Request::Check).await
@@ -207,6 +214,11 @@ impl TaskSource for LocalQueue {
         read::extensions(&self.0.readers, leases)
             .await
             .map_err(|error| database::fault(error, "look after the leases of the queue"))
+    }
+
+    fn leases_run_out(&self) -> bool {
+        // Only the end of the agent gives a running task back.
+        false
     }
 
     async fn finish(&self, lease: &Lease, outcome: &Outcome) -> Result<Finished, Fault> {

@@ -91,6 +91,16 @@ pub(super) async fn counts(pool: &SqlitePool) -> Result<Counts, sqlx::Error> {
     Ok(counts)
 }
 
+/// When the first of the waiting tasks was accepted.
+pub(super) async fn oldest_waiting(pool: &SqlitePool) -> Result<Option<Timestamp>, sqlx::Error> {
+    let created: Option<i64> = query_scalar(
+        "SELECT created_at FROM task INDEXED BY task_by_state WHERE state = 'queued' ORDER BY sequence LIMIT 1",
+    )
+    .fetch_optional(pool)
+    .await?;
+    created.map(to_timestamp).transpose()
+}
+
 /// `INDEXED BY` for the reason that the statements of leasing have.
 pub(super) const NEXT_ELIGIBLE: &str = "SELECT coalesce(\
      (SELECT 0 FROM task INDEXED BY task_ready WHERE state = 'queued' AND eligible_at IS NULL LIMIT 1), \

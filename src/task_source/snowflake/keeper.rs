@@ -1,5 +1,5 @@
 //! Looks after every lease of the queue: refreshes them, repeats ends that did not arrive, gives back
-//! what no worker got, and closes the session when nothing is left.
+//! what no worker got, until nothing is left.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,7 +43,6 @@ pub(super) async fn keep(inner: Arc<Inner>) {
         }
         settle_overdue(&inner).await;
     }
-    inner.procedures.close().await;
 }
 
 /// Refreshes the leases that are due. False when an answer is missing.

@@ -14,6 +14,8 @@
 //! - A payload that nobody can understand is failed at once, with everything that is wrong with it.
 //! - At the stop everything unfinished is given back, where the server has `RELEASE_TASK`.
 
+mod depth;
+mod history;
 mod holdings;
 mod keeper;
 mod procedures;
@@ -26,6 +28,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+pub use self::history::write_history;
 use self::holdings::{Holdings, Moment, Standing};
 use self::procedures::{Abilities, Procedures, Pulled, QueueTaskId, Report};
 use super::{ReadTask, TaskSource, failure_text, payload};
@@ -35,6 +38,7 @@ use crate::retry::Backoff;
 use crate::shutdown::{Shutdown, spawn_blocking};
 use crate::snowflake::Client;
 use crate::task::{Extension, Finished, Lease, LeaseId, Outcome, Task, TaskId};
+use crate::telemetry::Metrics;
 
 /// Between two questions right before a commit that got no answer.
 const CONFIRM: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(10) };
@@ -59,14 +63,17 @@ impl SnowflakeQueue {
     /// The name of this task source.
     pub const NAME: &'static str = "snowflake_stored_procedure";
 
-    /// A queue. No I/O yet; the session is closed when the agent drains and the last lease has ended.
+    /// A queue. No I/O yet. The client is not closed, others may use it; nothing is asked of it any more
+    /// once the agent drains and the last lease has ended.
+    #[must_use]
     pub fn new(
+        client: Client,
         settings: &SnowflakeQueueSettings,
         affinity: Option<&str>,
         read: ReadTask,
+        metrics: &Arc<Metrics>,
         shutdown: &Shutdown,
-    ) -> Result<Self, Fault> {
-        let client = Client::new(settings.connection.clone(), shutdown)?;
+    ) -> Self {
         let inner = Arc::new(Inner {
             procedures: Procedures::new(client, settings, affinity),
             read,
@@ -77,7 +84,11 @@ impl SnowflakeQueue {
             shutdown: shutdown.clone(),
         });
         shutdown.spawn(keeper::keep(Arc::clone(&inner)));
-        Ok(Self(inner))
+        if let Some(interval) = settings.depth_interval {
+            let metrics = Arc::clone(metrics);
+            shutdown.spawn(depth::watch(Arc::clone(&inner), metrics, affinity.map(str::to_owned), interval));
+        }
+        Self(inner)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::config::SnowflakeQueueSettings;
@@ -63,6 +63,8 @@ pub(super) struct Abilities {
     pub(super) extends: bool,
     pub(super) releases: bool,
     pub(super) rejects: bool,
+    /// `RECORD_HISTORY`: runs and log lines are kept there too.
+    pub(super) records: bool,
 }
 
 pub(super) struct Procedures {
@@ -92,11 +94,6 @@ impl Procedures {
         &self.place
     }
 
-    /// Ends the session.
-    pub(super) async fn close(&self) {
-        self.client.close().await;
-    }
-
     /// What the server can do; asked once.
     pub(super) async fn abilities(&self) -> Result<Abilities, Fault> {
         self.abilities.get_or_try_init(|| self.find_abilities()).await.copied()
@@ -118,6 +115,7 @@ impl Procedures {
             extends: names.contains("EXTEND_LEASES"),
             releases: names.contains("RELEASE_TASK"),
             rejects: names.contains("REJECT_TASK"),
+            records: names.contains("RECORD_HISTORY"),
         };
         tracing::info!(
             queue = self.place,
@@ -202,6 +200,32 @@ impl Procedures {
         let table = self.client.run(&statement).await;
         let table = table.map_err(|error| self.failed("extend leases", error))?;
         Ok(table.rows.iter().filter_map(|row| table.value(row, "ID").map(str::to_owned)).collect())
+    }
+
+    /// `CALL QUEUE_DEPTH(affinity)`: tasks that an agent of this affinity could take now.
+    pub(super) async fn depth(&self) -> Result<u64, Fault> {
+        const NAME: &str = "QUEUE_DEPTH";
+
+        let statement = self.call(NAME, 1).bind(self.affinity.as_deref());
+        let table = self.client.run(&statement).await.map_err(|error| self.failed(NAME, error))?;
+        table.single().and_then(|answer| answer.parse().ok()).ok_or_else(|| {
+            Fault::new(FaultKind::Request, self.action(NAME))
+                .because("it answered no number")
+                .remedy("Check that the procedures are those of docs/snowflake/setup.sql.")
+        })
+    }
+
+    /// `CALL RECORD_HISTORY(agent, history)`. False when the server has no such procedure.
+    pub(super) async fn record(&self, agent: &str, history: &Value) -> Result<bool, Fault> {
+        if !self.abilities().await?.records {
+            return Ok(false);
+        }
+        let statement = self
+            .call("RECORD_HISTORY", 2)
+            .bind(agent)
+            .bind(Binding::json(history))
+            .query_tag(&tag(agent, None));
+        self.ask("RECORD_HISTORY", &statement).await.map(|_answer| true)
     }
 
     /// A call with `count` values to bind.

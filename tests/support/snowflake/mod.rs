@@ -11,11 +11,13 @@ pub(crate) mod queue_server;
 pub(crate) mod session;
 pub(crate) mod stage;
 pub(crate) mod stage_storage;
+pub(crate) mod warehouse;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -54,6 +56,8 @@ pub(crate) struct Shared {
     /// Requests whose path begins so are neither carried out nor answered for now.
     held_paths: Mutex<Vec<String>>,
     seen: Mutex<Vec<Seen>>,
+    /// Nanoseconds in which requests were carried out, all of them together.
+    busy: AtomicU64,
 }
 
 /// What happens to a request in place of its answer.
@@ -97,6 +101,7 @@ impl SnowflakeDouble {
             faults: Mutex::default(),
             held_paths: Mutex::default(),
             seen: Mutex::default(),
+            busy: AtomicU64::new(0),
         });
         let router = Router::new().fallback(serve).with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -110,6 +115,16 @@ impl SnowflakeDouble {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How long requests were carried out, all of them together; what the network takes is not in it.
+    pub(crate) fn busy(&self) -> Duration {
+        Duration::from_nanos(self.state.busy.load(Ordering::Relaxed))
+    }
+
+    /// How many requests there were.
+    pub(crate) fn requests(&self) -> usize {
+        lock(&self.state.seen).len()
     }
 
     /// The next request whose path begins with `path` gets `fault`. Faults wait in a row.
@@ -202,7 +217,15 @@ async fn serve(State(state): State<Arc<Shared>>, request: Request) -> Response {
     }
 }
 
-async fn route(state: &Arc<Shared>, seen: &Seen, _body: Bytes) -> Response {
+async fn route(state: &Arc<Shared>, seen: &Seen, body: Bytes) -> Response {
+    let begun = Instant::now();
+    let response = answer(state, seen, body).await;
+    let nanoseconds = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    state.busy.fetch_add(nanoseconds, Ordering::Relaxed);
+    response
+}
+
+async fn answer(state: &Arc<Shared>, seen: &Seen, _body: Bytes) -> Response {
     let parts: Vec<&str> = seen.path.trim_matches('/').split('/').collect();
     match (seen.method.as_str(), parts.as_slice()) {
         ("POST", ["session", "v1", "login-request"]) => session::log_in(state, seen),

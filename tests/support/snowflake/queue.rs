@@ -57,6 +57,15 @@ pub(crate) struct Row {
     pub(crate) completions: u32,
 }
 
+impl Row {
+    /// True when an agent of this affinity could take it.
+    fn is_suitable(&self, now: Duration, affinity: Option<&String>) -> bool {
+        self.state == State::Queued
+            && self.eligible_at <= now
+            && (self.affinity.is_none() || self.affinity.as_ref() == affinity)
+    }
+}
+
 /// What a procedure answers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Answer {
@@ -213,8 +222,10 @@ impl Queue {
                 "EXTEND_LEASES",
                 "RELEASE_TASK",
                 "REJECT_TASK",
+                "RECORD_HISTORY",
                 "ENQUEUE_TASK",
                 "RETRY_TASK",
+                "QUEUE_DEPTH",
                 "EXPIRE_LEASES",
             ],
             Version::Old => &["PULL_TASKS", "COMPLETE_TASK", "FAIL_TASK", "REFRESH_LEASES"],
@@ -281,6 +292,7 @@ impl Queue {
                 });
                 Answer::truth("REJECT_TASK", rejected.is_some())
             }
+            ("RECORD_HISTORY", 2) if is_ours => Answer::truth("RECORD_HISTORY", true),
             ("ENQUEUE_TASK", 5) => enqueue(&mut tables, now, arguments),
             ("RETRY_TASK", 1) if is_ours => {
                 let row = tables.tasks.get_mut(&text(0)).filter(|row| row.state == State::Failed);
@@ -292,6 +304,12 @@ impl Queue {
                     row.finished_by = None;
                 });
                 Answer::truth("RETRY_TASK", retried.is_some())
+            }
+            ("QUEUE_DEPTH", 1) if is_ours => {
+                let affinity = arguments[0].clone();
+                let depth =
+                    tables.tasks.values().filter(|row| row.is_suitable(now, affinity.as_ref())).count();
+                Answer::one("QUEUE_DEPTH", "fixed", depth.to_string())
             }
             ("EXPIRE_LEASES", 0) => {
                 Answer::one("EXPIRE_LEASES", "fixed", expire(&mut tables, now).to_string())
@@ -335,15 +353,8 @@ fn pull(tables: &mut Tables, now: Duration, arguments: &[Option<String>]) -> Ans
     let affinity = arguments[2].clone();
     let limit: usize = arguments[3].as_deref().and_then(|limit| limit.parse().ok()).expect("a number");
     let numbers = tables.numbers;
-    let mut suitable: Vec<(&String, &mut Row)> = tables
-        .tasks
-        .iter_mut()
-        .filter(|(_, row)| {
-            row.state == State::Queued
-                && row.eligible_at <= now
-                && (row.affinity.is_none() || row.affinity == affinity)
-        })
-        .collect();
+    let mut suitable: Vec<(&String, &mut Row)> =
+        tables.tasks.iter_mut().filter(|(_, row)| row.is_suitable(now, affinity.as_ref())).collect();
     suitable.sort_by_key(|(_, row)| (-row.priority, row.sequence));
     let lease = |(id, row): (&String, &mut Row)| {
         row.state = State::Leased;

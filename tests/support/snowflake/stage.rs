@@ -86,14 +86,25 @@ impl Stage {
     /// The test has to run on several threads: a statement is answered while its thread waits for
     /// the storage.
     pub(crate) fn on(double: &SnowflakeDouble, backend: Backend, key_bytes: Option<usize>) -> Arc<Self> {
-        let stage = Arc::new(Self {
+        let stage = Self::unmounted(backend, key_bytes);
+        stage.mount(double);
+        stage
+    }
+
+    /// The same, which answers no statements before [`Stage::mount`].
+    pub(crate) fn unmounted(backend: Backend, key_bytes: Option<usize>) -> Arc<Self> {
+        Arc::new(Self {
             backend,
             key_bytes,
             keys: Mutex::default(),
             statements: Mutex::default(),
             query_count: AtomicUsize::new(0),
-        });
-        let answering = Arc::clone(&stage);
+        })
+    }
+
+    /// Answers the statements of `double` that no earlier handler has answered.
+    pub(crate) fn mount(self: &Arc<Self>, double: &SnowflakeDouble) {
+        let answering = Arc::clone(self);
         double.on(move |call| {
             let verb = call.sql.split(' ').next().unwrap_or_default();
             if !matches!(verb, "SELECT" | "PUT" | "GET" | "LIST" | "REMOVE") {
@@ -106,7 +117,6 @@ impl Stage {
                 Err((code, message)) => Answer::error(code, "02000", &message),
             })
         });
-        stage
     }
 }
 

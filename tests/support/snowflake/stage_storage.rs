@@ -43,6 +43,13 @@ pub(crate) enum Backend {
         proxy: Proxy,
         issued: Arc<Issued>,
     },
+    /// A bucket of a server that somebody else runs, with keys that last.
+    Store {
+        bucket: Bucket,
+        endpoint: String,
+        keys: [String; 2],
+        issued: Issued,
+    },
     Azure {
         container: Container,
         proxy: Proxy,
@@ -80,6 +87,13 @@ impl Backend {
         Self::S3 { bucket: Bucket::new().await, proxy, issued }
     }
 
+    /// A bucket that is there.
+    pub(crate) fn store(endpoint: &str, name: &str, keys: [&str; 2]) -> Self {
+        let bucket = Bucket::at(endpoint, name, keys);
+        let keys = keys.map(str::to_owned);
+        Self::Store { bucket, endpoint: endpoint.to_owned(), keys, issued: Issued::default() }
+    }
+
     /// A container of Azurite, behind a proxy that asks `treat`. `None` when it is not installed.
     pub(crate) async fn azure(treat: impl Fn(&str) -> Treatment + Send + Sync + 'static) -> Option<Self> {
         let address = azurite::address_if_installed()?;
@@ -104,7 +118,7 @@ impl Backend {
 
     pub(crate) fn issued(&self) -> &Issued {
         match self {
-            Self::Directory { issued, .. } => issued,
+            Self::Directory { issued, .. } | Self::Store { issued, .. } => issued,
             Self::S3 { issued, .. } | Self::Azure { issued, .. } | Self::Gcs { issued, .. } => issued,
         }
     }
@@ -127,6 +141,11 @@ impl Backend {
                     },
                 })
             }
+            Self::Store { bucket, endpoint, keys: [key, secret], .. } => json!({
+                "locationType": "S3", "location": format!("{}/{PREFIX}{directory}", bucket.name),
+                "region": "us-east-1", "endPoint": endpoint, "isClientSideEncrypted": true,
+                "creds": {"AWS_KEY_ID": key, "AWS_SECRET_KEY": secret, "AWS_TOKEN": "lasting"},
+            }),
             Self::Azure { container, proxy, issued, lifetime } => {
                 issued.issue();
                 let lifetime = *lifetime.lock().expect("no holder panics");
@@ -157,7 +176,11 @@ impl Backend {
             Self::Gcs { server, is_presigned: true, .. } => {
                 json!([server.sign(Method::GET, &signed_path(path))])
             }
-            Self::S3 { .. } | Self::Azure { .. } | Self::Gcs { .. } | Self::Directory { .. } => Value::Null,
+            Self::S3 { .. }
+            | Self::Store { .. }
+            | Self::Azure { .. }
+            | Self::Gcs { .. }
+            | Self::Directory { .. } => Value::Null,
         }
     }
 
@@ -175,7 +198,7 @@ impl Backend {
                 });
                 listed.collect()
             }
-            Self::S3 { bucket, .. } => bucket.list(&prefix).await,
+            Self::S3 { bucket, .. } | Self::Store { bucket, .. } => bucket.list(&prefix).await,
             Self::Azure { container, .. } => container.list(&prefix).await,
             Self::Gcs { server, .. } => {
                 let objects = server.objects().into_iter().filter_map(|(name, (content, _))| {
@@ -195,14 +218,14 @@ impl Backend {
             Self::Directory { folder, .. } => {
                 (std::fs::read(folder.path().join(&name)).ok()?, HashMap::new())
             }
-            Self::S3 { bucket, .. } => bucket.get(&name).await?,
+            Self::S3 { bucket, .. } | Self::Store { bucket, .. } => bucket.get(&name).await?,
             Self::Azure { container, .. } => container.get(&name).await?,
             Self::Gcs { server, .. } => server.objects().remove(&format!("{GCS_BUCKET}/{name}"))?,
         };
         let entry = |name: &str| metadata.get(name).cloned();
         let (digest, key, vector, description) = match self {
             Self::Directory { .. } => (None, None, None, None),
-            Self::S3 { .. } => {
+            Self::S3 { .. } | Self::Store { .. } => {
                 (entry("sfc-digest"), entry("x-amz-key"), entry("x-amz-iv"), entry("x-amz-matdesc"))
             }
             Self::Azure { .. } => {
@@ -223,7 +246,7 @@ impl Backend {
             Self::Directory { folder, .. } => {
                 std::fs::remove_file(folder.path().join(name)).expect("it is there")
             }
-            Self::S3 { bucket, .. } => bucket.delete(&name).await,
+            Self::S3 { bucket, .. } | Self::Store { bucket, .. } => bucket.delete(&name).await,
             Self::Azure { container, .. } => container.delete(&name).await,
             Self::Gcs { server, .. } => server.delete(&format!("{GCS_BUCKET}/{name}")),
         }
@@ -232,7 +255,7 @@ impl Backend {
     /// What is stored and not visible, and can be removed.
     pub(crate) async fn hidden(&self) -> Vec<String> {
         match self {
-            Self::S3 { bucket, .. } => bucket.unfinished_uploads().await,
+            Self::S3 { bucket, .. } | Self::Store { bucket, .. } => bucket.unfinished_uploads().await,
             // Uncommitted blocks cannot be deleted; Azure forgets them.
             Self::Azure { .. } | Self::Gcs { .. } | Self::Directory { .. } => Vec::new(),
         }

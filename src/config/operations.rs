@@ -1,0 +1,85 @@
+//! Settings of what watches over the agent: `[log]`, `[history]`, `[guards]`, `[idle_shutdown]`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::telemetry::{LogFormat, LogLevel, RotationSettings};
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogSettings {
+    /// Which lines are logged; decided by `application.debug_mode` when `None`.
+    pub level: Option<LogLevel>,
+    /// How lines look; text when `None`.
+    pub format: Option<LogFormat>,
+    /// Whether there are files beside stderr.
+    pub files: bool,
+    /// Where they are; `logs` in the data directory when `None`.
+    pub directory: Option<PathBuf>,
+    /// A file is full at this many bytes.
+    pub max_file_size: u64,
+    /// Full files that are kept.
+    pub max_files: u32,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            level: None,
+            format: None,
+            files: true,
+            directory: None,
+            // As in version 1.2.0.
+            max_file_size: 10_000_000,
+            max_files: 5,
+        }
+    }
+}
+
+impl LogSettings {
+    /// Name of the file that is written.
+    pub const FILE: &str = "data_exchange_agent.log";
+
+    /// Where and how much is written to files, when it is.
+    #[must_use]
+    pub fn rotation(&self, data_directory: &std::path::Path) -> Option<RotationSettings> {
+        let directory = self.directory.clone().unwrap_or_else(|| data_directory.join("logs"));
+        self.files.then(|| RotationSettings {
+            file: directory.join(Self::FILE),
+            max_bytes: self.max_file_size,
+            max_files: self.max_files,
+        })
+    }
+}
+
+/// `[history]`: how much is kept of runs and their log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistorySettings {
+    /// Runs and lines go when they are older.
+    pub keep: Duration,
+    /// The oldest runs go when there are more.
+    pub max_runs: u64,
+    /// The oldest lines go when there are more.
+    pub max_lines: u64,
+}
+
+impl Default for HistorySettings {
+    fn default() -> Self {
+        Self { keep: Duration::from_secs(30 * 24 * 60 * 60), max_runs: 100_000, max_lines: 1_000_000 }
+    }
+}
+
+/// `[guards]`: when no new task is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuardSettings {
+    /// Free bytes on every file system that the agent writes to.
+    pub min_free_disk: u64,
+    /// Bytes of memory that the agent can still get.
+    pub min_available_memory: u64,
+}
+
+impl Default for GuardSettings {
+    fn default() -> Self {
+        Self { min_free_disk: 100 << 20, min_available_memory: 64 << 20 }
+    }
+}

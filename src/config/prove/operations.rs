@@ -1,0 +1,67 @@
+//! `[log]`, `[history]`, `[guards]` and `[idle_shutdown]`.
+
+use std::time::Duration;
+
+use ::config::Value;
+
+use super::super::keys;
+use super::super::known::Known;
+use super::super::operations::{GuardSettings, HistorySettings, LogSettings};
+use super::super::report::Report;
+use super::super::section::Section;
+use crate::telemetry::{LogFormat, LogLevel};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const TEN_YEARS: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+const LARGEST_FILE: u64 = 1 << 40;
+
+pub(super) fn prove_log(report: &mut Report<'_>, value: Option<Value>) -> LogSettings {
+    let mut section = Section::open(report, "log", value, Known::exactly(keys::LOG));
+    let default = LogSettings::default();
+    LogSettings {
+        level: section.parsed(
+            "level",
+            "error, warn, info, debug, trace or off, or directives such as \"info,worker=debug\" (libraries: \
+             warn at most, since they log statements below it)",
+            |text| text.parse::<LogLevel>().ok(),
+        ),
+        format: section.choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+        files: section.boolean("files").unwrap_or(default.files),
+        directory: section.path("directory"),
+        max_file_size: section.size("max_file_size", 1_000..=LARGEST_FILE).unwrap_or(default.max_file_size),
+        max_files: section
+            .integer("max_files", 0..=1_000)
+            .and_then(|files| u32::try_from(files).ok())
+            .unwrap_or(default.max_files),
+    }
+}
+
+pub(super) fn prove_history(report: &mut Report<'_>, value: Option<Value>) -> HistorySettings {
+    let mut section = Section::open(report, "history", value, Known::exactly(keys::HISTORY));
+    let default = HistorySettings::default();
+    HistorySettings {
+        keep: section.duration("keep", HOUR..=TEN_YEARS).unwrap_or(default.keep),
+        max_runs: section.integer("max_runs", 1..=100_000_000).map_or(default.max_runs, i64::unsigned_abs),
+        max_lines: section
+            .integer("max_lines", 0..=1_000_000_000)
+            .map_or(default.max_lines, i64::unsigned_abs),
+    }
+}
+
+pub(super) fn prove_guards(report: &mut Report<'_>, value: Option<Value>) -> GuardSettings {
+    let mut section = Section::open(report, "guards", value, Known::exactly(keys::GUARDS));
+    let default = GuardSettings::default();
+    GuardSettings {
+        min_free_disk: section.size("min_free_disk", 0..=u64::MAX).unwrap_or(default.min_free_disk),
+        min_available_memory: section
+            .size("min_available_memory", 0..=u64::MAX)
+            .unwrap_or(default.min_available_memory),
+    }
+}
+
+/// Longest time without anything to do; `None` when the agent stays.
+pub(super) fn prove_idle_shutdown(report: &mut Report<'_>, value: Option<Value>) -> Option<Duration> {
+    let mut section = Section::open(report, "idle_shutdown", value, Known::exactly(keys::IDLE_SHUTDOWN));
+    let minutes = section.integer("minutes", 0..=100_000).map_or(0, i64::unsigned_abs);
+    (minutes > 0).then(|| Duration::from_secs(minutes * 60))
+}
