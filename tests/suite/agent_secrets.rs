@@ -93,7 +93,7 @@ async fn a_password_comes_from_vault_by_every_way_to_log_in() {
         assert!(said.contains(expected), "{said}");
     }
     for (reference, expected) in [
-        ("${vault:db/sales#pasword}", "the secret has no field `pasword`; it has: password, user"),
+        ("${vault:db/sales#user_name}", "the secret has no field `user_name`; it has: password, user"),
         ("${vault:db/slaes#password}", "there is no such secret, or its version was deleted"),
     ] {
         let place = place(&token).connection("source.sales", &source(server.port(), &database, reference));

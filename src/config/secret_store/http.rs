@@ -43,14 +43,17 @@ pub(super) fn client(authority: Option<&Path>) -> Result<Client, Fault> {
     builder.build().map_err(|error| Fault::new(FaultKind::Bug, "prepare HTTP connections").because(error))
 }
 
+/// The cause and the remedy of a refusal, by its status and body.
+pub(super) type Judge = dyn Fn(u16, &[u8]) -> (String, &'static str) + Sync;
+
 /// A question to a store, and what a person can do about each way to fail.
 pub(super) struct Question<'q> {
     /// "read the secret `x` in Vault", for example.
     pub(super) action: String,
     /// When the store cannot be reached.
     pub(super) unreachable: &'q str,
-    /// What a refusal means: its kind and the remedy.
-    pub(super) judge: &'q (dyn Fn(u16, &[u8]) -> (String, &'static str) + Sync),
+    /// What a refusal means.
+    pub(super) judge: &'q Judge,
 }
 
 impl Question<'_> {
