@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Access, ApiState, ConnectionLimits, Doors, Tls};
 use crate::bounds::TaskBounds;
-use crate::catalog::{Catalog, SourceInfo};
+use crate::bulk::{self, BulkSource};
+use crate::catalog::{Catalog, ODBC, SourceInfo};
 use crate::config::{Config, SourceConnection, TargetConnection, TransferSettings};
 use crate::destination::Destination;
 use crate::destination::azure_blob::AzureBlobDestination;
@@ -27,7 +28,7 @@ use crate::destination::gcs::GcsDestination;
 use crate::destination::local::LocalDestination;
 use crate::destination::s3::S3Destination;
 use crate::destination::snowflake_stage::SnowflakeStageDestination;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::guards::Guards;
 use crate::history::{History, mirror};
 use crate::idle::idle;
@@ -89,7 +90,7 @@ impl Agent {
     pub async fn start(config: Config, mode: Mode) -> anyhow::Result<Self> {
         let shutdown = Shutdown::new();
         let tls = config.server.tls.as_ref().map(Tls::load).transpose().map_err(explained)?.map(Arc::new);
-        let snowflake = Arc::new(Clients::new(&shutdown));
+        let snowflake = Arc::new(Clients::new(&shutdown).of_agent(agent_name(&config)));
         let catalog = Arc::new(catalog(&config, &snowflake, &shutdown).await?);
         let memory_planned =
             check_memory(&config, catalog.destinations().map(|(_, _, destination)| destination))?;
@@ -112,7 +113,8 @@ impl Agent {
 
         if let Some(settings) = &config.task_sources.snowflake {
             let (tell, told) = mirror();
-            write_history(settings, told, &queue_tasks).map_err(explained)?;
+            let client = snowflake.client(&settings.connection).map_err(|error| explained(error.into()))?;
+            write_history(client, settings, told, &queue_tasks);
             history.tell(tell);
         }
         let metrics = Arc::new(Metrics::default());
@@ -266,11 +268,11 @@ impl Agent {
         if tokio::time::timeout(API_LIMIT, self.api).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
-        // Tasks, the queue in Snowflake and the checks of the API have used them until here.
-        self.snowflake.close().await;
         self.queue.close().await;
         self.history.close().await;
         self.queue_tasks.finished(API_LIMIT).await;
+        // Tasks, the queue in Snowflake, the checks of the API and the history have used them until here.
+        self.snowflake.close().await;
         tracing::info!("the agent has stopped");
         ended && is_good
     }
@@ -313,6 +315,13 @@ fn written_places(config: &Config) -> Vec<(String, PathBuf)> {
     places
 }
 
+/// What this process is called in Snowflake's query history: as configured, otherwise a name of its own.
+fn agent_name(config: &Config) -> String {
+    let queue = config.task_sources.snowflake.as_ref().and_then(|queue| queue.agent_id.clone());
+    let configured = queue.or_else(|| config.task_sources.api.as_ref().and_then(|api| api.agent_id.clone()));
+    configured.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
+}
+
 /// Every configured connection, by name.
 async fn catalog(config: &Config, snowflake: &Arc<Clients>, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
     let mut catalog = Catalog::new();
@@ -320,11 +329,16 @@ async fn catalog(config: &Config, snowflake: &Arc<Clients>, shutdown: &Shutdown)
     for (name, connection) in &config.sources {
         let source = source(connection.clone(), shutdown).map_err(explained);
         let source = source.with_context(|| format!("connections.source.{name}"))?;
-        catalog.add_source(
-            name,
-            info(connection),
-            renewable_source(config, name, connection, source, shutdown),
-        );
+        let source = renewable_source(config, name, connection, source, shutdown);
+        for (method, way) in methods(connection, &source, config, shutdown) {
+            let way =
+                way.map(|way| renewable_method(config, name, &method, connection, (&source, way), shutdown));
+            catalog.add_method(name, method, way.map_err(|fault| explained(fault).to_string()));
+        }
+        if let Some(method) = config.source_methods.get(name) {
+            catalog.choose_method(name, method);
+        }
+        catalog.add_source(name, info(connection), source);
     }
     for (name, connection) in &config.targets {
         let destination = destination(connection, snowflake, shutdown).await.map_err(explained);
@@ -356,6 +370,29 @@ fn renewable_source(
     Arc::new(RenewableSource::new(format!("source {name}"), connection.clone(), adapter, read, build))
 }
 
+/// The same for another way to read it: programs log in by themselves.
+fn renewable_method(
+    config: &Config,
+    name: &str,
+    method: &str,
+    connection: &SourceConnection,
+    (native, adapter): (&Arc<dyn Source>, Arc<dyn Source>),
+    shutdown: &Shutdown,
+) -> Arc<dyn Source> {
+    let label = format!("source {name} by {method}");
+    let (renewal, wanted, method) = (config.renewal.clone(), name.to_owned(), method.to_owned());
+    let read = move || renewal.source(&wanted);
+    let (native, config, shutdown) = (Arc::clone(native), config.clone(), shutdown.clone());
+    let build = move |connection: SourceConnection| -> BoxFuture<'static, Result<Arc<dyn Source>, Fault>> {
+        let mut ways = methods(&connection, &native, &config, &shutdown).into_iter();
+        let way = ways.find(|(name, _)| *name == method);
+        let way =
+            way.map_or_else(|| Err(Fault::new(FaultKind::Bug, "find the method again")), |(_, way)| way);
+        Box::pin(std::future::ready(way))
+    };
+    Arc::new(RenewableSource::new(label, connection.clone(), adapter, read, build))
+}
+
 /// A destination that gets new secrets when a login is refused.
 fn renewable_destination(
     config: &Config,
@@ -383,6 +420,26 @@ pub fn source(connection: SourceConnection, shutdown: &Shutdown) -> Result<Arc<d
         SourceConnection::Sqlite(config) => Arc::new(SqliteDatabase::new(&config)),
         SourceConnection::SqlServer(config) => Arc::new(SqlServer::new(config, shutdown.clone())?),
     })
+}
+
+/// The other ways to read a source connection: by each bulk utility, and through ODBC.
+pub fn methods(
+    connection: &SourceConnection,
+    native: &Arc<dyn Source>,
+    config: &Config,
+    shutdown: &Shutdown,
+) -> Vec<(String, Result<Arc<dyn Source>, Fault>)> {
+    let odbc = Fault::new(FaultKind::Request, "this build has no ODBC").remedy("Set `method` to `native`.");
+    let mut methods: Vec<(String, Result<Arc<dyn Source>, Fault>)> = vec![(ODBC.to_owned(), Err(odbc))];
+    for utility in bulk::utilities(&config.bulk_utilities) {
+        let name = utility.name().to_owned();
+        let way = utility.supports(connection).map(|()| {
+            let (native, connection) = (Arc::clone(native), connection.clone());
+            Arc::new(BulkSource::new(native, utility, connection, shutdown.clone())) as Arc<dyn Source>
+        });
+        methods.push((name, way));
+    }
+    methods
 }
 
 /// What tasks can ask of a source connection before it is connected to.

@@ -55,27 +55,16 @@ impl TaskBounds {
     /// What is allowed in its place is told only when the asker `may_know` it.
     #[must_use]
     pub fn breaches(&self, spec: &TaskSpec, destination: &str, may_know: bool) -> Vec<Breach> {
-        let allowed = |words: Vec<String>| match (may_know, words.is_empty()) {
-            (true, true) => "; none is".to_owned(),
-            (true, false) => format!("; allowed: {}", words.join(", ")),
-            (false, _) => String::new(),
-        };
-        let names = |names: &Option<Vec<String>>| {
-            allowed(names.iter().flatten().map(|name| format!("`{name}`")).collect())
-        };
+        let allowed = |words: Vec<String>| told(&words, may_know);
         let mut breaches = Vec::new();
+        breaches.extend(self.source_breach(&spec.source.connection, may_know));
         let mut add = |pointer, detail| breaches.push(Breach { pointer, detail });
-        let source = &spec.source.connection;
-        if !self.allows_source(source) {
-            let detail = format!("source connection `{source}` is not allowed{}", names(&self.sources));
-            add("/source_config/database", detail);
-        }
         if !self.allows_destination(destination) {
             let pointer = match spec.destination.connection {
                 Some(_) => "/destination_config/connection",
                 None => "/destination_config/type",
             };
-            let known = names(&self.destinations);
+            let known = allowed(quoted(self.destinations.as_ref()));
             add(pointer, format!("target connection `{destination}` is not allowed{known}"));
         }
         let path = &spec.destination.path;
@@ -102,6 +91,17 @@ impl TaskBounds {
         breaches
     }
 
+    /// The same for a source alone.
+    #[must_use]
+    pub fn source_breach(&self, name: &str, may_know: bool) -> Option<Breach> {
+        if self.allows_source(name) {
+            return None;
+        }
+        let known = told(&quoted(self.sources.as_ref()), may_know);
+        let detail = format!("source connection `{name}` is not allowed{known}");
+        Some(Breach { pointer: "/source_config/database", detail })
+    }
+
     fn allows_load(&self, table: &str) -> bool {
         match &self.load_tables {
             Some(tables) => {
@@ -110,6 +110,19 @@ impl TaskBounds {
             None => self.path_prefixes.is_none(),
         }
     }
+}
+
+/// What is allowed, for those who may know it.
+fn told(words: &[String], may_know: bool) -> String {
+    match (may_know, words.is_empty()) {
+        (true, true) => "; none is".to_owned(),
+        (true, false) => format!("; allowed: {}", words.join(", ")),
+        (false, _) => String::new(),
+    }
+}
+
+fn quoted(names: Option<&Vec<String>>) -> Vec<String> {
+    names.into_iter().flatten().map(|name| format!("`{name}`")).collect()
 }
 
 /// A place and everything below it.

@@ -13,7 +13,8 @@ use crate::config::{Problems, SourceConnection, TargetConnection};
 use crate::destination::{Destination, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::spawn_blocking;
-use crate::source::{Extraction, Query, Source};
+use crate::source::{Extraction, Query, Source, TextExport};
+use crate::task::{DestinationSpec, Receipt, TaskId};
 
 /// Reads a connection of the configuration with the secrets of now. Blocks.
 type Read<C> = dyn Fn() -> Result<Option<C>, Problems> + Send + Sync;
@@ -112,6 +113,7 @@ fn is_refused<T>(result: &Result<T, Fault>) -> bool {
     result.as_ref().is_err_and(|fault| fault.kind() == FaultKind::Credentials)
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a method that is not passed on is that of no adapter")]
 #[async_trait]
 impl Source for RenewableSource {
     async fn check(&self) -> Result<(), Fault> {
@@ -127,11 +129,16 @@ impl Source for RenewableSource {
         self.current().prepare(query, wanted).await
     }
 
+    async fn export_as_text(&self, query: &Query) -> Result<TextExport, Fault> {
+        self.current().export_as_text(query).await
+    }
+
     async fn renew(&self, since: Instant) -> bool {
         self.renew_since(since).await
     }
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a method that is not passed on is that of no adapter")]
 #[async_trait]
 impl Destination for RenewableDestination {
     async fn check(&self) -> Result<(), Fault> {
@@ -149,6 +156,15 @@ impl Destination for RenewableDestination {
 
     fn max_file_bytes(&self) -> Option<NonZeroU64> {
         self.current().max_file_bytes()
+    }
+
+    async fn recorded(
+        &self,
+        task: &TaskId,
+        attempt: u32,
+        destination: &DestinationSpec,
+    ) -> Result<Option<Receipt>, Fault> {
+        self.current().recorded(task, attempt, destination).await
     }
 
     async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault> {

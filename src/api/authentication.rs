@@ -15,6 +15,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Doors;
+use super::console;
+use super::console::session::{Sessions, demand_page};
 use super::origin::CHANGING;
 use super::problem::{Problem, ProblemKind};
 use super::rate::{Asker, RateLimit};
@@ -32,6 +34,8 @@ pub struct Access {
     keys: Vec<ApiKey>,
     /// Names by which the agent is called, besides addresses and `localhost`; `None` when any will do.
     hosts: Option<Vec<String>>,
+    /// Browsers that signed in with a key.
+    sessions: Arc<Sessions>,
     /// No limit when `None`.
     rate: Option<Arc<RateLimit>>,
     /// Of callers without a key, where there are none.
@@ -44,32 +48,53 @@ impl Access {
     pub fn new(server: &Server) -> Self {
         let any_host =
             server.allowed_hosts.is_empty() && (server.allow_unauthenticated || !server.api_keys.is_empty());
-        Self {
-            keys: server.api_keys.clone(),
-            hosts: (!any_host).then(|| server.allowed_hosts.clone()),
-            rate: server.requests_per_minute.map(|limit| Arc::new(RateLimit::new(limit))),
-            unbounded: Arc::default(),
-        }
+        let hosts = (!any_host).then(|| server.allowed_hosts.clone());
+        let rate = server.requests_per_minute.map(|limit| Arc::new(RateLimit::new(limit)));
+        Self { keys: server.api_keys.clone(), hosts, rate, ..Self::default() }
     }
 
-    /// Who a request says that it comes from: a configured key, an unknown one, or nobody.
-    fn holder(&self, headers: &HeaderMap) -> Holder {
-        let Some(presented) = presented(headers) else { return Holder::Nobody };
-        let digest = KeyDigest::of(presented);
+    /// True when callers need a key.
+    pub(super) fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// The key with this hash.
+    pub(super) fn find_key(&self, digest: &KeyDigest) -> Option<&ApiKey> {
+        self.find_number(digest).map(|number| &self.keys[number])
+    }
+
+    fn find_number(&self, digest: &KeyDigest) -> Option<usize> {
         // Every key is compared, so that the time tells nothing about their order.
-        let found = self
-            .keys
-            .iter()
-            .enumerate()
-            .fold(None, |found, (number, key)| if key.is(&digest) { Some(number) } else { found });
-        found.map_or(Holder::Unknown, Holder::Key)
+        let keys = self.keys.iter().enumerate();
+        keys.fold(None, |found, (number, key)| if key.is(digest) { Some(number) } else { found })
+    }
+
+    /// The sessions of browsers.
+    pub(super) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Takes over who is signed in.
+    pub(super) fn with_sessions_of(mut self, other: &Self) -> Self {
+        self.sessions = Arc::clone(&other.sessions);
+        self
+    }
+
+    /// Who a request says that it comes from.
+    fn holder(&self, headers: &HeaderMap) -> Holder {
+        if let Some(key) = presented(headers) {
+            return self.find_number(&KeyDigest::of(key)).map_or(Holder::Unknown, Holder::Key);
+        }
+        // As long as there is that key.
+        let number = self.sessions.key(headers).and_then(|digest| self.find_number(&digest));
+        number.map_or(Holder::Nobody, Holder::Session)
     }
 
     /// Counts a request of this caller.
     fn count(&self, holder: Holder, request: &Request) -> Result<(), Problem> {
         let Some(rate) = &self.rate else { return Ok(()) };
         let asker = match (holder, request.extensions().get::<Peer>()) {
-            (Holder::Key(number), _) => Asker::Key(number),
+            (Holder::Key(number) | Holder::Session(number), _) => Asker::Key(number),
             (Holder::Unknown | Holder::Nobody, Some(Peer(address))) => Asker::peer(address.ip()),
             (Holder::Unknown | Holder::Nobody, None) => Asker::Others,
         };
@@ -95,8 +120,10 @@ impl Access {
 /// Who a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holder {
-    /// A configured key, by its number.
+    /// A program with a configured key, by its number.
     Key(usize),
+    /// A browser that signed in with that key.
+    Session(usize),
     /// A key that is not configured.
     Unknown,
     /// No key was shown.
@@ -123,7 +150,9 @@ pub(super) enum Caller {
 /// What a request needs; `None` where strangers are answered as well.
 fn needed(method: &Method, path: &str) -> Option<Scope> {
     let only_reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if CHANGING.contains(&path) || path == "/log_level" && !only_reads {
+    if console::owns(path) {
+        None
+    } else if CHANGING.contains(&path) || path == "/log_level" && !only_reads {
         Some(Scope::Operate)
     } else if !only_reads {
         Some(Scope::Submit)
@@ -172,24 +201,28 @@ fn judge(access: &Access, request: &Request) -> Result<(Caller, Arc<TaskBounds>)
         }
         return Ok((Caller::Known, Arc::clone(&access.unbounded)));
     }
+    let needed = needed(method, path);
+    let stranger = || Ok((Caller::Stranger, Arc::clone(&access.unbounded)));
     let key = match holder {
         Holder::Key(number) => &access.keys[number],
-        // A probe goes on when its key is no longer known.
-        Holder::Unknown if OPEN.contains(&path) => {
-            return Ok((Caller::Stranger, Arc::clone(&access.unbounded)));
+        Holder::Session(number) => {
+            if matches!(needed, Some(Scope::Submit | Scope::Operate)) {
+                demand_page(request.headers())?;
+            }
+            &access.keys[number]
         }
+        // A probe goes on when its key is no longer known.
+        Holder::Unknown if OPEN.contains(&path) => return stranger(),
         Holder::Unknown => {
             return Err(Problem::new(ProblemKind::Unauthorized, "the agent does not know this API key"));
         }
-        Holder::Nobody if needed(method, path).is_none() => {
-            return Ok((Caller::Stranger, Arc::clone(&access.unbounded)));
-        }
+        Holder::Nobody if needed.is_none() => return stranger(),
         Holder::Nobody => {
             let detail = "send an API key: `Authorization: Bearer <key>` or `X-API-Key: <key>`";
             return Err(Problem::new(ProblemKind::Unauthorized, detail));
         }
     };
-    match needed(method, path) {
+    match needed {
         Some(scope) if !key.allows(scope) => {
             let held = key.scopes().iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
             let detail = format!(
@@ -244,8 +277,11 @@ mod tests {
 
     #[test]
     fn only_names_that_cannot_be_rebound_are_known_hosts() {
-        let hosts = Some(vec!["agent.example.com".to_owned()]);
-        let access = Access { hosts, ..Access::default() };
+        let access = Access {
+            keys: Vec::new(),
+            hosts: Some(vec!["agent.example.com".to_owned()]),
+            ..Access::default()
+        };
         for known in [
             "127.0.0.1:5001",
             "127.0.0.1",
@@ -268,6 +304,9 @@ mod tests {
     #[test]
     fn what_a_request_needs() {
         for (method, path, expected) in [
+            (Method::GET, "/", None),
+            (Method::POST, "/console/session", None),
+            (Method::GET, "/consoles", Some(Scope::Read)),
             (Method::GET, "/live", None),
             (Method::GET, "/health", None),
             (Method::GET, "/tasks", Some(Scope::Read)),

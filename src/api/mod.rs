@@ -13,6 +13,8 @@
 //! something that keeps strangers out.
 
 mod authentication;
+mod connections;
+mod console;
 mod control;
 mod doors;
 mod events;
@@ -28,6 +30,7 @@ mod log_level;
 mod metrics;
 mod openapi;
 mod origin;
+mod preview;
 mod problem;
 mod rate;
 mod server;
@@ -36,6 +39,7 @@ mod strict_json;
 mod submission;
 mod task_request;
 mod tasks;
+mod throughput;
 mod tls;
 mod view;
 
@@ -106,6 +110,9 @@ struct Shared {
     watchers: Arc<Semaphore>,
     /// One permit: a large body is checked at a time.
     large_bodies: Arc<Semaphore>,
+    /// Previews that can run.
+    previews: Arc<Semaphore>,
+    throughput: Arc<throughput::Throughput>,
     openapi: Bytes,
 }
 
@@ -116,14 +123,17 @@ type Api = Arc<Shared>;
 pub fn router(state: ApiState) -> Router {
     let document = openapi().to_json().expect("the document is made of texts and numbers");
     let doors = state.doors.clone();
+    let throughput = throughput::Throughput::start(&state.pool, &state.shutdown);
     let shared = Shared {
         connections: health::ConnectionChecks::default(),
         watchers: Arc::new(Semaphore::new(state.max_watchers)),
         agent: state,
         large_bodies: Arc::new(Semaphore::new(1)),
+        previews: Arc::new(Semaphore::new(preview::MAX_PREVIEWS)),
+        throughput,
         openapi: Bytes::from(document),
     };
-    finished(Router::from(routes()), doors).with_state(Arc::new(shared))
+    finished(Router::from(routes()).merge(console::routes()), doors).with_state(Arc::new(shared))
 }
 
 /// Puts the fallbacks and the layers around routes; the last layer is the outermost.
@@ -134,6 +144,7 @@ fn finished<S: Clone + Send + Sync + 'static>(routes: Router<S>, doors: Doors) -
         .layer(middleware::from_fn(origin::guard))
         .layer(middleware::from_fn_with_state(doors, authentication::guard))
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(middleware::from_fn(console::headers::add))
         .layer(middleware::from_fn(problem::finish))
 }
 
@@ -145,6 +156,9 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(history::logs))
         .routes(routes!(history::runs))
         .routes(routes!(events::watch))
+        .routes(routes!(preview::preview))
+        .routes(routes!(connections::connections))
+        .routes(routes!(throughput::throughput))
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

@@ -87,6 +87,7 @@ pub(super) enum ProblemKind {
     BodyTooLarge,
     MediaType,
     Validation,
+    PreviewFailed,
     TooManyRequests,
     Internal,
     Unavailable,
@@ -95,7 +96,7 @@ pub(super) enum ProblemKind {
 impl ProblemKind {
     /// Every kind.
     #[cfg(test)]
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::MalformedJson,
         Self::Unauthorized,
         Self::Forbidden,
@@ -111,6 +112,7 @@ impl ProblemKind {
         Self::BodyTooLarge,
         Self::MediaType,
         Self::Validation,
+        Self::PreviewFailed,
         Self::TooManyRequests,
         Self::Internal,
         Self::Unavailable,
@@ -133,6 +135,7 @@ impl ProblemKind {
             Self::BodyTooLarge => "urn:data-exchange-agent:problem:body-too-large",
             Self::MediaType => "urn:data-exchange-agent:problem:media-type",
             Self::Validation => "urn:data-exchange-agent:problem:validation",
+            Self::PreviewFailed => "urn:data-exchange-agent:problem:preview-failed",
             Self::TooManyRequests => "urn:data-exchange-agent:problem:too-many-requests",
             Self::Internal => "urn:data-exchange-agent:problem:internal",
             Self::Unavailable => "urn:data-exchange-agent:problem:unavailable",
@@ -156,6 +159,7 @@ impl ProblemKind {
             Self::BodyTooLarge => "The body is too large",
             Self::MediaType => "The body has the wrong content type",
             Self::Validation => "The request has wrong fields",
+            Self::PreviewFailed => "The rows could not be read",
             Self::TooManyRequests => "The caller asks too often",
             Self::Internal => "The agent has a defect",
             Self::Unavailable => "The agent cannot serve the request now",
@@ -174,7 +178,7 @@ impl ProblemKind {
             Self::IdConflict | Self::TaskState => StatusCode::CONFLICT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Validation => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Validation | Self::PreviewFailed => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

@@ -13,7 +13,7 @@ use super::task_request::TaskRequest;
 use crate::bounds::TaskBounds;
 use crate::catalog::Catalog;
 use crate::source::read_only;
-use crate::task::{FileFormat, Read, Task, TaskSpec};
+use crate::task::{FileFormat, Read, SourceSpec, Task, TaskSpec};
 
 /// Tasks of one array.
 const MAX_TASKS: usize = 1000;
@@ -134,9 +134,30 @@ fn check_fit(spec: &TaskSpec, catalog: &Catalog, bounds: &TaskBounds, mut report
     for misfit in catalog.misfits(spec, bounds) {
         report(misfit.pointer, misfit.detail);
     }
-    let info = catalog.source_info(&spec.source.connection);
+    check_read(&spec.source, catalog, report);
+}
+
+/// The same for a source alone, with its bounds.
+pub(super) fn check_source(
+    spec: &SourceSpec,
+    catalog: &Catalog,
+    bounds: &TaskBounds,
+    findings: &mut Findings,
+) {
+    if let Some(breach) = catalog.source_breach(spec, bounds) {
+        findings.refuse(breach.pointer.to_owned(), breach.detail);
+        return;
+    }
+    if let Some(misfit) = catalog.source_misfit(spec, bounds) {
+        findings.add(misfit.pointer.to_owned(), misfit.detail);
+    }
+    check_read(spec, catalog, |pointer, detail| findings.add(pointer.to_owned(), detail));
+}
+
+fn check_read(spec: &SourceSpec, catalog: &Catalog, mut report: impl FnMut(&str, String)) {
+    let info = catalog.source_info(&spec.connection);
     let Some(dialect) = info.and_then(|info| info.dialect) else { return };
-    let (pointer, checked) = match &spec.source.read {
+    let (pointer, checked) = match &spec.read {
         Read::Query(sql) => ("/source_config/query", read_only::check(sql, dialect).map(drop)),
         Read::Table(name) => ("/source_config/table", read_only::parse_table_name(name, dialect).map(drop)),
     };

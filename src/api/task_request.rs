@@ -10,6 +10,7 @@ use utoipa::openapi::{RefOr, SchemaFormat};
 
 use super::fields::{Findings, Object, choice, duration, expected, integer, line, short_line, size, text};
 use super::load_request::TableLoadRequest;
+use crate::catalog::AUTO;
 use crate::snowflake::put::StageLocation;
 use crate::task::{
     Compression, DEFAULT_MAX_ATTEMPTS, DestinationKind, DestinationSpec, FileFormat, LoadSpec, MAX_SLICES,
@@ -37,8 +38,8 @@ const MAX_FILE_SIZE: u64 = 5 << 40;
 
 const TASK_FIELDS: [&str; 7] =
     ["task_type", "id", "source_config", "destination_config", "max_attempts", "timeout", "priority"];
-const SOURCE_FIELDS: [&str; 7] =
-    ["database", "query", "table", "columns", "slices", "slice_column", "batch_size"];
+const SOURCE_FIELDS: [&str; 8] =
+    ["database", "query", "table", "columns", "slices", "slice_column", "batch_size", "method"];
 const DESTINATION_FIELDS: [&str; 8] =
     ["type", "path", "stage", "connection", "format", "compression", "max_file_size", "load"];
 
@@ -115,6 +116,11 @@ pub(super) struct SourceRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 10_000_000)]
     pub batch_size: Option<usize>,
+    /// How rows are read: `auto` (what the connection says, else `native`), `native` (the agent itself),
+    /// `odbc`, or the name of a bulk utility such as `bcp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 128)]
+    pub method: Option<String>,
 }
 
 /// Where files go, and what they look like.
@@ -191,19 +197,8 @@ impl TaskRequest {
     /// The task, with a new id when the request has none.
     pub(super) fn into_task(self, default_format: FileFormat) -> Task {
         let Self { task_type: TaskType::DataExtraction, id, source_config, destination_config, .. } = self;
-        let read = match (source_config.query, source_config.table) {
-            (Some(query), _) => Read::Query(query),
-            (None, table) => Read::Table(table.expect("a source has a query or a table, checked by `read`")),
-        };
         let spec = TaskSpec {
-            source: SourceSpec {
-                connection: source_config.database,
-                read,
-                columns: source_config.columns,
-                slices: source_config.slices,
-                slice_column: source_config.slice_column,
-                batch_size: source_config.batch_size,
-            },
+            source: source_config.into_spec(),
             destination: DestinationSpec {
                 kind: destination_config.kind,
                 connection: destination_config.connection,
@@ -243,6 +238,7 @@ impl From<&Task> for TaskRequest {
                 slices: source.slices,
                 slice_column: source.slice_column,
                 batch_size: source.batch_size,
+                method: source.method,
             },
             destination_config: DestinationRequest {
                 kind: destination.kind,
@@ -262,7 +258,25 @@ impl From<&Task> for TaskRequest {
 }
 
 impl SourceRequest {
-    fn read(value: &Value, pointer: &str, findings: &mut Findings) -> Option<Self> {
+    /// What to read.
+    pub(super) fn into_spec(self) -> SourceSpec {
+        let read = match (self.query, self.table) {
+            (Some(query), _) => Read::Query(query),
+            (None, table) => Read::Table(table.expect("a source has a query or a table, checked by `read`")),
+        };
+        SourceSpec {
+            connection: self.database,
+            read,
+            columns: self.columns,
+            slices: self.slices,
+            slice_column: self.slice_column,
+            batch_size: self.batch_size,
+            method: self.method,
+        }
+    }
+
+    /// Reads a source. It is good only when `findings` has nothing new.
+    pub(super) fn read(value: &Value, pointer: &str, findings: &mut Findings) -> Option<Self> {
         let object = Object::open(value, pointer, &SOURCE_FIELDS, findings)?;
         let what = "the name of a source connection";
         let database = object.required("database", what, findings, connection);
@@ -280,7 +294,8 @@ impl SourceRequest {
         let slices = object.optional("slices", findings, integer(1..=MAX_SLICES));
         let slice_column = object.optional("slice_column", findings, line(MAX_NAME));
         let batch_size = object.optional("batch_size", findings, integer(1..=MAX_BATCH_SIZE));
-        Some(Self { database: database?, query, table, columns, slices, slice_column, batch_size })
+        let method = object.optional("method", findings, connection).filter(|method| method != AUTO);
+        Some(Self { database: database?, query, table, columns, slices, slice_column, batch_size, method })
     }
 }
 

@@ -1,9 +1,11 @@
 //! Every key that the configuration knows, as the reader uses them and the documentation shows them.
 
+mod bulk_utility;
 mod operations;
 mod security;
 mod snowflake;
 
+pub(super) use bulk_utility::{BCP, COMMAND, MYSQL as MYSQL_CLIENT, PSQL, TPT};
 pub(super) use operations::{GUARDS, HISTORY, IDLE_SHUTDOWN, LOG};
 pub(super) use security::{BOUNDS, SECRET_STORES, SECRETS_AWS, SECRETS_AZURE, SECRETS_VAULT, SERVER_TLS};
 use security::{DESTINATIONS, LOAD_TABLES, PATH_PREFIXES, SOURCES};
@@ -54,7 +56,7 @@ pub(super) const TOP: &[Key] = &[
     key("bounds", "table", "", "What tasks may do, wherever they come from."),
     key("secrets", "table", "", "Stores of secrets that references lead to."),
     key("connections", "table", "", "Sources and targets, by name."),
-    key("bulk_utility", "table", "", "Bulk utilities of version 1.2.0."),
+    key("bulk_utility", "table", "", "Programs that export rows, by name."),
 ];
 
 pub(super) const APPLICATION: &[Key] = &[
@@ -224,13 +226,18 @@ pub(super) const CONNECTIONS: &[Key] = &[
     key("target", "table of connections", "", "Stores to write to."),
 ];
 
-pub(super) const BULK_UTILITY: &[Key] =
-    &[key("bcp", "table", "", "Of version 1.2.0; this version cannot run it, with a warning.")];
-
 const KIND: Key = key("kind", "string", "the name of the section", "What is behind the connection.");
+
+const METHOD: Key = key(
+    "method",
+    "`\"auto\"`, `\"native\"`, `\"odbc\"`, or the name of a bulk utility",
+    "\"auto\"",
+    "How rows are read for tasks that do not say. `auto` is `native`: the agent reads by itself.",
+);
 
 pub(super) const POSTGRESQL: &[Key] = &[
     KIND,
+    METHOD,
     key(
         "host",
         "string",
@@ -370,6 +377,7 @@ pub(super) const POSTGRESQL_IGNORED: &[&str] = &[
 
 pub(super) const MYSQL: &[Key] = &[
     KIND,
+    METHOD,
     key("host", "string", "\"localhost\"", "Host name, address, or path of a Unix socket (begins with `/`)."),
     key("port", "integer, 1 to 65535", "3306", "Port."),
     key(
@@ -451,6 +459,7 @@ pub(super) const SQLITE: &[Key] =
 
 pub(super) const SQLSERVER: &[Key] = &[
     KIND,
+    METHOD,
     key("host", "string", "\"localhost\"", "Host name or address; `host\\instance` names an instance too."),
     key("port", "integer, 1 to 65535", "1433", "Port."),
     key("database", "string", REQUIRED, "Database."),

@@ -6,6 +6,7 @@
 
 mod address;
 mod api_key;
+mod bulk_utility;
 #[cfg(test)]
 mod cloud_tests;
 mod discover;
@@ -35,6 +36,10 @@ use std::path::{Path, PathBuf};
 
 pub use address::{source_from_url, target_from_url};
 pub use api_key::{ApiKey, KeyDigest, Scope};
+pub use bulk_utility::{
+    BcpDialect, BcpSettings, BulkUtilityKind, BulkUtilitySettings, CommandFormat, CommandSettings,
+    PasswordBy, TptSettings,
+};
 pub use effective::{Effective, effective};
 pub use environment::Environment;
 pub use local_agent::{LocalAgent, local_agent};

@@ -6,7 +6,7 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ApiKey, GuardSettings, HistorySettings, LogSettings, Renewal, Secret};
+use super::{ApiKey, BulkUtilitySettings, GuardSettings, HistorySettings, LogSettings, Renewal, Secret};
 use crate::bounds::TaskBounds;
 use crate::snowflake::connection::Connection;
 use crate::snowflake::load::TableName;
@@ -37,8 +37,13 @@ pub struct Config {
     pub secrets: SecretSettings,
     /// `[connections.source.<name>]`.
     pub sources: BTreeMap<String, SourceConnection>,
+    /// Methods of source connections whose tasks do not say, by the name of the connection. Invariant:
+    /// each is `odbc` or the name of a bulk utility.
+    pub source_methods: BTreeMap<String, String>,
     /// `[connections.target.<name>]`.
     pub targets: BTreeMap<String, TargetConnection>,
+    /// `[bulk_utility.<name>]`: the programs that export rows, those without a section included.
+    pub bulk_utilities: BTreeMap<String, BulkUtilitySettings>,
     /// Sections that version 1.2.0 knows and this version cannot serve; shown by `/health`.
     pub unavailable: Vec<UnavailableConnection>,
     /// Reads the secrets of a connection again.

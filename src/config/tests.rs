@@ -2,7 +2,7 @@
 
 mod snowflake;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -154,6 +154,16 @@ fn bad_s3(lines: &str) -> String {
 
 // Layers.
 
+fn default_utilities() -> BTreeMap<String, BulkUtilitySettings> {
+    let kinds = [
+        ("bcp", BulkUtilityKind::Bcp(BcpSettings::default())),
+        ("psql", BulkUtilityKind::Psql),
+        ("mysql", BulkUtilityKind::Mysql),
+        ("tpt", BulkUtilityKind::Tpt(TptSettings::default())),
+    ];
+    kinds.into_iter().map(|(name, kind)| (name.to_owned(), BulkUtilitySettings::new(kind))).collect()
+}
+
 #[test]
 fn nothing_at_all_is_the_defaults() {
     let config = good("");
@@ -189,7 +199,9 @@ fn nothing_at_all_is_the_defaults() {
             bounds: TaskBounds::default(),
             secrets: SecretSettings::default(),
             sources: [].into(),
+            source_methods: [].into(),
             targets: [].into(),
+            bulk_utilities: default_utilities(),
             unavailable: Vec::new(),
             renewal: Renewal::default(),
         }
@@ -476,9 +488,9 @@ fn unknown_keys_are_named_with_the_nearest_one() {
           Did you mean batch_rows?",
         ),
         (
-            "[bulk_utility.tpt]",
-            "configuration.toml:1: bulk_utility.tpt is not a known key. \
-          Known here: bcp.",
+            "[bulk_utility.bpc]",
+            "configuration.toml:1: bulk_utility.bpc has no kind, and its name is not one either. \
+          Add kind = \"bcp\".",
         ),
         (
             "\"a[9999999999]\" = 1",
@@ -628,9 +640,12 @@ fn the_sample_of_1_2_0_works_unchanged() {
     let TargetConnection::S3(target) = &config.targets["s3"] else { panic!("{config:?}") };
     assert_eq!(target.profile_name.as_deref(), Some("profile_name"));
     let unavailable: Vec<&str> = config.unavailable.iter().map(|section| section.section.as_str()).collect();
-    assert_eq!(unavailable, ["connections.source.teradata", "bulk_utility.bcp"]);
+    assert_eq!(unavailable, ["connections.source.teradata"]);
+    let BulkUtilityKind::Bcp(bcp) = &config.bulk_utilities["bcp"].kind else { panic!("{config:?}") };
+    assert_eq!((bcp.delimiter.as_str(), bcp.row_terminator.as_str()), (",", "\n"));
+    assert_eq!((bcp.trusted_connection, bcp.encrypt), (false, Some(true)));
     let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(texts.len(), 4, "{texts:#?}");
+    assert_eq!(texts.len(), 5, "{texts:#?}");
     assert_eq!(
         texts[0],
         "configuration.toml:11: task_source.api.key is not used without base_url. Add base_url when a \
@@ -1274,7 +1289,11 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("task_source.api", keys::TASK_SOURCE_API, ""),
         ("task_source.snowflake_stored_procedure", keys::TASK_SOURCE_SNOWFLAKE, ""),
         ("connections", keys::CONNECTIONS, ""),
-        ("bulk_utility", keys::BULK_UTILITY, ""),
+        ("bulk_utility.bcp", keys::BCP, ""),
+        ("bulk_utility.psql", keys::PSQL, ""),
+        ("bulk_utility.mysql", keys::MYSQL_CLIENT, ""),
+        ("bulk_utility.tpt", keys::TPT, ""),
+        ("bulk_utility.exporter", keys::COMMAND, "kind = \"command\"\nexecutable = \"export\"\n"),
         ("connections.source.sales", keys::POSTGRESQL, SALES),
         ("connections.source.sales", keys::POSTGRESQL_DRIVER, SALES),
         ("connections.source.shop", keys::MYSQL, SHOP),
@@ -1319,6 +1338,10 @@ fn the_example_shows_every_key_with_its_default() {
             if section == "connections.target.snowflake" && found.is_none() {
                 // Whoever names another connection says less.
                 found = written(&document, "connections.target.service").get(key.name);
+            }
+            if section == "bulk_utility.exporter" && found.is_none() {
+                // CSV and other delimited texts have keys of their own.
+                found = written(&document, "bulk_utility.dumper").get(key.name);
             }
             let found = found.unwrap_or_else(|| panic!("{section}.{} is not in the example", key.name));
             if is_toml_default(key) {

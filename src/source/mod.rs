@@ -10,6 +10,7 @@ pub mod read_only;
 mod socket;
 pub mod sqlite;
 pub mod sqlserver;
+mod text_export;
 mod tls;
 mod variable_width;
 
@@ -22,7 +23,8 @@ use std::time::Instant;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 
-use crate::fault::Fault;
+pub use self::text_export::{TextExport, TextForms};
+use crate::fault::{Fault, FaultKind};
 use crate::schema::TableSchema;
 use crate::task::Read;
 
@@ -63,6 +65,15 @@ pub trait Source: Send + Sync {
     async fn renew(&self, since: Instant) -> bool {
         let _no_newer_ones = since;
         false
+    }
+
+    /// Checks that the query only reads, learns its columns, and writes a statement with the same rows
+    /// as texts, for a program that knows nothing else. Reads no rows, and holds nothing open
+    /// afterwards. Called once for each attempt that a bulk utility runs.
+    async fn export_as_text(&self, _query: &Query) -> Result<TextExport, Fault> {
+        Err(Fault::new(FaultKind::Request, "describe the query for a bulk utility")
+            .because("databases of this kind are not read by bulk utilities")
+            .remedy("Set `method` to `native`, or leave it out."))
     }
 }
 

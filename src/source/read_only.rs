@@ -53,6 +53,17 @@ pub enum SqlDialect {
 }
 
 impl SqlDialect {
+    /// The kind of connections that speak it, as in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PostgreSql => "postgresql",
+            Self::MySql => "mysql",
+            Self::Sqlite => "sqlite",
+            Self::SqlServer => "sqlserver",
+        }
+    }
+
     fn parser_dialect(self) -> &'static dyn Dialect {
         match self {
             Self::PostgreSql => &PostgreSqlDialect {},

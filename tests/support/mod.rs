@@ -3,6 +3,8 @@
 pub(crate) mod agent;
 pub(crate) mod azurite;
 pub(crate) mod blob_container;
+pub(crate) mod browser;
+pub(crate) mod bulk;
 pub(crate) mod certificates;
 pub(crate) mod cloud_front;
 pub(crate) mod emulator_relay;

@@ -146,6 +146,20 @@ async fn what_is_allowed_is_told_and_nothing_else_that_there_is() {
 }
 
 #[tokio::test]
+async fn a_preview_stays_inside_the_bounds_too() {
+    let agent = agent().await;
+    let look = |key: &'static str, source: &str| {
+        let body = json!({"source_config": {"database": source, "query": "SELECT 1 FROM"}});
+        Answer::of(agent.request(Method::POST, "/preview").json(&body).bearer_auth(key))
+    };
+    let refused = look(BOUNDED, "ledger").await;
+    refused.assert_problem(403, "out-of-bounds");
+    assert_eq!(refused.body["errors"][0]["pointer"], "/source_config/database");
+    // Inside, the query itself is looked at.
+    look(BOUNDED, "sales").await.assert_problem(422, "validation");
+}
+
+#[tokio::test]
 async fn a_task_that_a_key_could_not_submit_is_not_its_to_retry_or_cancel() {
     let agent = agent().await;
     let foreign = with(nested("foreign"), "/destination_config/path", json!("hr"));

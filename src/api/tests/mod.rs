@@ -6,6 +6,7 @@
 mod authentication;
 mod bounds;
 mod connections;
+mod console;
 mod control;
 mod document;
 mod events;
@@ -14,6 +15,7 @@ mod history;
 mod log_level;
 mod monitoring;
 mod operation;
+mod preview;
 mod problems;
 mod submit;
 mod tasks;

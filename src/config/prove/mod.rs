@@ -2,6 +2,7 @@
 
 mod azure_blob;
 mod bounds;
+mod bulk_utility;
 mod connections;
 mod gcs;
 mod general;
@@ -53,9 +54,10 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         ["log", "history", "guards", "idle_shutdown"].map(|name| top.value(name));
     let secrets = secrets::prove_secrets(report, secrets);
     let mut unavailable = Vec::new();
-    let (sources, targets) = connections::prove_connections(report, connections, &mut unavailable);
+    let bulk_utilities = bulk_utility::prove_bulk_utilities(report, bulk_utility);
+    let (sources, source_methods, targets) =
+        connections::prove_connections(report, connections, &bulk_utilities, &mut unavailable);
     let task_sources = task_source::prove_task_source(report, task_sources, selected, &targets);
-    connections::prove_bulk_utility(report, bulk_utility, &mut unavailable);
     Config {
         application: general::prove_application(report, application),
         server: server::prove_server(report, server),
@@ -68,7 +70,9 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         bounds: bounds::prove_bounds(report, bounds),
         secrets,
         sources,
+        source_methods,
         targets,
+        bulk_utilities,
         unavailable,
         renewal: Renewal::default(),
     }

@@ -4,19 +4,18 @@
 //! quotes is one argument, without the quotes. There is no shell, and nothing else has a meaning: no
 //! variables, no backslashes, no pipes.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
-use tokio::process::Command;
-
 use super::super::Secret;
+use crate::bulk::Program;
 use crate::fault::{Fault, FaultKind};
+use crate::shutdown::Shutdown;
 
 /// Longest time for a program. It may ask a person's agent or a service, not a person.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest output, in bytes.
-const LONGEST_OUTPUT: u64 = 64 * 1024;
+const LONGEST_OUTPUT: usize = 64 * 1024;
+const REMEDY: &str = "Run the command by hand, as the user and in the environment of the agent.";
 
 /// Runs the program and returns what it prints, without one line end.
 pub(super) async fn run(line: &str) -> Result<Secret, Fault> {
@@ -29,39 +28,24 @@ async fn run_within(line: &str, limit: Duration) -> Result<Secret, Fault> {
             .because("a quote in it has no end")
             .remedy("Put an argument with spaces in single or double quotes.")
     })?;
-    let Some((program, arguments)) = words.split_first() else {
+    let Some((name, arguments)) = words.split_first() else {
         return Err(Fault::new(FaultKind::Request, "read a command").because("it is empty"));
     };
-    // Arguments are not told: one of them may be a secret itself.
+    // Neither arguments nor anything that it says is told: both may hold the secret.
     let fault = |kind, cause: String| {
-        Fault::new(kind, format!("run the program `{program}`"))
-            .because(cause)
-            .remedy("Run the command by hand, as the user and in the environment of the agent.")
+        Fault::new(kind, format!("run the program `{name}`")).because(cause).remedy(REMEDY)
     };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        // It may hold the secret too, so it is nowhere.
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| fault(FaultKind::Request, error.to_string()))?;
-    let mut output = child.stdout.take().expect("it is piped").take(LONGEST_OUTPUT + 1);
-    let mut printed = Vec::new();
-    let ending = async {
-        output.read_to_end(&mut printed).await?;
-        child.wait().await
-    };
-    let status = tokio::time::timeout(limit, ending)
-        .await
-        .map_err(|_elapsed| fault(FaultKind::Transient, format!("it did not end within {limit:?}")))?
-        .map_err(|error| fault(FaultKind::Transient, error.to_string()))?;
-    if printed.len() as u64 > LONGEST_OUTPUT {
-        return Err(fault(FaultKind::Request, format!("it printed more than {LONGEST_OUTPUT} bytes")));
-    }
-    if !status.success() {
-        return Err(fault(FaultKind::Credentials, format!("it ended with {status}")));
+    let mut program = Program::new(name.as_str(), name.into(), limit, REMEDY);
+    program.arguments = arguments.to_vec();
+    let output = program.output(&Shutdown::new(), LONGEST_OUTPUT).await;
+    let (printed, exit) = output.map_err(|broken| match broken.kind() {
+        FaultKind::Data => fault(FaultKind::Request, format!("it printed more than {LONGEST_OUTPUT} bytes")),
+        FaultKind::Transient => fault(FaultKind::Transient, format!("it did not end within {limit:?}")),
+        kind => fault(kind, "it is not there, or this user may not run it".to_owned()),
+    })?;
+    if !exit.is_success() {
+        let ended = exit.status.map_or_else(|| "a signal".to_owned(), |status| status.to_string());
+        return Err(fault(FaultKind::Credentials, format!("it ended with {ended}")));
     }
     // The decoding error would tell bytes of the secret.
     let text = String::from_utf8(printed)
@@ -127,7 +111,7 @@ mod tests {
     #[tokio::test]
     async fn what_goes_wrong_is_said_without_arguments_and_output() {
         for (line, expected) in [
-            ("/nowhere/at/all planted", "run the program `/nowhere/at/all`: No such file"),
+            ("/nowhere/at/all planted", "run the program `/nowhere/at/all`: it is not there"),
             (
                 "sh -c 'echo planted; echo planted >&2; exit 3'",
                 "run the program `sh`: it ended with exit status: 3",

@@ -10,6 +10,7 @@ use crate::config::{AzureIdentity, ManagedIdentity, Secret};
 use crate::destination::cloud::token::{Token, TokenSource};
 use crate::destination::cloud::token_service::{Question, TokenAnswer, TokenServices, encoded};
 use crate::fault::{Fault, FaultKind};
+use crate::shutdown::Shutdown;
 
 /// For whom the tokens of a storage account are good.
 pub(super) const RESOURCE: &str = "https://storage.azure.com";
@@ -19,13 +20,14 @@ pub(super) struct Identity {
     settings: AzureIdentity,
     services: TokenServices,
     resource: String,
+    shutdown: Shutdown,
 }
 
 impl Identity {
     /// An identity whose tokens are good for `resource`.
-    pub(super) fn new(settings: &AzureIdentity, resource: &str) -> Result<Self, Fault> {
+    pub(super) fn new(settings: &AzureIdentity, resource: &str, shutdown: Shutdown) -> Result<Self, Fault> {
         let resource = resource.to_owned();
-        Ok(Self { settings: settings.clone(), services: TokenServices::new()?, resource })
+        Ok(Self { settings: settings.clone(), services: TokenServices::new()?, resource, shutdown })
     }
 
     fn scope(&self) -> String {
@@ -114,7 +116,7 @@ impl TokenSource for Identity {
             (Some(tenant), Some(client), None, Some(file)) => self.by_workload(tenant, client, file).await,
             _ => match self.by_managed_identity().await {
                 Some(token) => token,
-                None => command_line::token(tenant_id.as_deref(), &self.resource).await,
+                None => command_line::token(tenant_id.as_deref(), &self.resource, &self.shutdown).await,
             },
         }
     }

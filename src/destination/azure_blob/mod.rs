@@ -34,7 +34,7 @@ use crate::shutdown::Shutdown;
 
 /// A token of the default credential, for another service of Azure than storage.
 pub(crate) async fn token(identity: &AzureIdentity, resource: &str) -> Result<Secret, Fault> {
-    Identity::new(identity, resource)?.fetch().await.map(|token| token.text)
+    Identity::new(identity, resource, Shutdown::new())?.fetch().await.map(|token| token.text)
 }
 
 /// Writes below one prefix of one container.
