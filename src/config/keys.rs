@@ -1,11 +1,13 @@
 //! Every key that the configuration knows, as the reader uses them and the documentation shows them.
 
 mod bulk_utility;
+mod odbc;
 mod operations;
 mod security;
 mod snowflake;
 
 pub(super) use bulk_utility::{BCP, COMMAND, MYSQL as MYSQL_CLIENT, PSQL, TPT};
+pub(super) use odbc::{DB2, ODBC, ODBC_SHARED, ORACLE, REDSHIFT, TERADATA};
 pub(super) use operations::{GUARDS, HISTORY, IDLE_SHUTDOWN, LOG};
 pub(super) use security::{BOUNDS, SECRET_STORES, SECRETS_AWS, SECRETS_AZURE, SECRETS_VAULT, SERVER_TLS};
 use security::{DESTINATIONS, LOAD_TABLES, PATH_PREFIXES, SOURCES};
@@ -235,6 +237,14 @@ const METHOD: Key = key(
     "How rows are read for tasks that do not say. `auto` is `native`: the agent reads by itself.",
 );
 
+/// For connections that have an adapter of their own.
+const ODBC_CONNECTION_STRING: Key = key(
+    "odbc_connection_string",
+    "secret",
+    "",
+    "Connection string for tasks that ask to read the same database through ODBC.",
+);
+
 pub(super) const POSTGRESQL: &[Key] = &[
     KIND,
     METHOD,
@@ -267,6 +277,7 @@ pub(super) const POSTGRESQL: &[Key] = &[
         "\"error\"",
         "What NaN and infinities of numeric, date and timestamp become where the output has none.",
     ),
+    ODBC_CONNECTION_STRING,
     key("options", "table", "", "Driver options, as listed below; they may stand beside the other keys too."),
 ];
 
@@ -421,6 +432,7 @@ pub(super) const MYSQL: &[Key] = &[
         "\"integer\"",
         "What `tinyint(1)` columns, also called `bool`, become.",
     ),
+    ODBC_CONNECTION_STRING,
     key("options", "table", "", "Driver options, as listed below; they may stand beside the other keys too."),
 ];
 
@@ -522,6 +534,7 @@ pub(super) const SQLSERVER: &[Key] = &[
         "\"text\"",
         "What `geometry` and `geography` become: well-known text or well-known binary.",
     ),
+    ODBC_CONNECTION_STRING,
     key("options", "table", "", "Driver options, as listed below; they may stand beside the other keys too."),
 ];
 
@@ -744,6 +757,8 @@ pub(super) const SECRETS: &[&str] = &[
     "access_token",
     "client_secret",
     "connection_string",
+    "odbc_connection_string",
+    "logdata",
     "account_key",
     "sas_token",
     "sslpassword",
