@@ -1,10 +1,11 @@
 //! What the tests need around the agent: foreign servers, faults, places to write.
 
+pub(crate) mod account;
 pub(crate) mod agent;
 pub(crate) mod azurite;
 pub(crate) mod blob_container;
-pub(crate) mod bulk;
 pub(crate) mod browser;
+pub(crate) mod bulk;
 pub(crate) mod cloud_front;
 pub(crate) mod emulator_relay;
 pub(crate) mod extraction;
