@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, Access, ApiState, Doors};
 use crate::bulk::{self, BulkSource};
 use crate::catalog::{Catalog, ODBC, SourceInfo};
-use crate::config::{Config, SourceConnection, TargetConnection, TransferSettings};
+use crate::config::{Config, OdbcSource, SourceConnection, TargetConnection, TransferSettings};
 use crate::destination::Destination;
 use crate::destination::azure_blob::AzureBlobDestination;
 use crate::destination::gcs::GcsDestination;
@@ -35,6 +35,8 @@ use crate::shutdown::Shutdown;
 use crate::snowflake::Clients;
 use crate::source::Source;
 use crate::source::mysql::Mysql;
+#[cfg(feature = "odbc")]
+use crate::source::odbc::Odbc;
 use crate::source::postgres::Postgres;
 use crate::source::read_only::SqlDialect;
 use crate::source::sqlite::SqliteDatabase;
@@ -340,6 +342,7 @@ pub fn source(connection: SourceConnection, shutdown: &Shutdown) -> Result<Arc<d
         SourceConnection::Mysql(config) => Arc::new(Mysql::new(config, shutdown.clone())?),
         SourceConnection::Sqlite(config) => Arc::new(SqliteDatabase::new(&config)),
         SourceConnection::SqlServer(config) => Arc::new(SqlServer::new(config, shutdown.clone())?),
+        SourceConnection::Odbc(config) => odbc(config)?,
     })
 }
 
@@ -350,8 +353,8 @@ pub fn methods(
     config: &Config,
     shutdown: &Shutdown,
 ) -> Vec<(String, Result<Arc<dyn Source>, Fault>)> {
-    let odbc = Fault::new(FaultKind::Request, "this build has no ODBC").remedy("Set `method` to `native`.");
-    let mut methods: Vec<(String, Result<Arc<dyn Source>, Fault>)> = vec![(ODBC.to_owned(), Err(odbc))];
+    let mut methods: Vec<(String, Result<Arc<dyn Source>, Fault>)> =
+        vec![(ODBC.to_owned(), odbc_source(connection))];
     for utility in bulk::utilities(&config.bulk_utilities) {
         let name = utility.name().to_owned();
         let way = utility.supports(connection).map(|()| {
@@ -361,6 +364,28 @@ pub fn methods(
         methods.push((name, way));
     }
     methods
+}
+
+/// The same database through ODBC: for the kinds of ODBC what [`source`] is, for the others by their
+/// `odbc_connection_string`. A task that asks for the method `odbc` is read by it.
+pub fn odbc_source(connection: &SourceConnection) -> Result<Arc<dyn Source>, Fault> {
+    let config = connection.odbc().ok_or_else(|| {
+        Fault::new(FaultKind::Request, "read through ODBC: the connection has no connection string for it")
+            .remedy("Set odbc_connection_string for the connection.")
+    })?;
+    odbc(config)
+}
+
+#[cfg(feature = "odbc")]
+#[expect(clippy::unnecessary_wraps, reason = "a build without ODBC has nothing but the fault")]
+fn odbc(config: OdbcSource) -> Result<Arc<dyn Source>, Fault> {
+    Ok(Arc::new(Odbc::new(config)))
+}
+
+#[cfg(not(feature = "odbc"))]
+fn odbc(_config: OdbcSource) -> Result<Arc<dyn Source>, Fault> {
+    Err(Fault::new(FaultKind::Request, "read through ODBC: this build has no ODBC")
+        .remedy("Build the agent with --features odbc (needs unixODBC)."))
 }
 
 /// What tasks can ask of a source connection before it is connected to.
@@ -373,6 +398,9 @@ fn info(connection: &SourceConnection) -> SourceInfo {
             SourceInfo { database: config.database.clone(), dialect: Some(SqlDialect::MySql) }
         }
         SourceConnection::Sqlite(_) => SourceInfo { database: None, dialect: Some(SqlDialect::Sqlite) },
+        SourceConnection::Odbc(config) => {
+            SourceInfo { database: None, dialect: config.dialect.map(SqlDialect::from) }
+        }
         SourceConnection::SqlServer(config) => {
             SourceInfo { database: Some(config.database.clone()), dialect: Some(SqlDialect::SqlServer) }
         }

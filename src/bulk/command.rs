@@ -72,7 +72,7 @@ fn place(connection: &SourceConnection) -> Place<'_> {
                 password,
             }
         }
-        SourceConnection::Sqlite(_) => Place::default(),
+        SourceConnection::Sqlite(_) | SourceConnection::Odbc(_) => Place::default(),
     }
 }
 
@@ -92,7 +92,7 @@ impl BulkUtility for Command {
 
     fn supports(&self, connection: &SourceConnection) -> Result<(), Fault> {
         match connection {
-            SourceConnection::Sqlite(_) => {
+            SourceConnection::Sqlite(_) | SourceConnection::Odbc(_) => {
                 Err(super::not_for(&self.name, "PostgreSQL, MySQL, MariaDB or SQL Server"))
             }
             _ => Ok(()),

@@ -19,6 +19,7 @@ mod psql;
 mod search;
 mod source;
 pub(crate) mod template;
+mod tpt;
 
 
 use std::collections::BTreeMap;
@@ -76,7 +77,7 @@ pub fn utility(name: &str, settings: BulkUtilitySettings) -> Arc<dyn BulkUtility
         BulkUtilityKind::Bcp(bcp) => Arc::new(bcp::Bcp::new(settings, bcp)),
         BulkUtilityKind::Psql => Arc::new(psql::Psql::new(settings)),
         BulkUtilityKind::Mysql => Arc::new(mysql::MysqlClient::new(settings)),
-        BulkUtilityKind::Tpt(_) => unimplemented!(),
+        BulkUtilityKind::Tpt(tpt) => Arc::new(tpt::Tpt::new(settings, tpt)),
         BulkUtilityKind::Command(command) => Arc::new(command::Command::new(name, settings, command)),
     }
 }

@@ -1,10 +1,12 @@
 //! Every key that the configuration knows, as the reader uses them and the documentation shows them.
 
 mod bulk_utility;
+mod odbc;
 mod operations;
 mod snowflake;
 
 pub(super) use bulk_utility::{BCP, COMMAND, MYSQL as MYSQL_CLIENT, PSQL, TPT};
+pub(super) use odbc::{DB2, ODBC, ODBC_SHARED, ORACLE, REDSHIFT, TERADATA};
 pub(super) use operations::{GUARDS, HISTORY, IDLE_SHUTDOWN, LOG};
 pub(super) use snowflake::{SNOWFLAKE, SNOWFLAKE_CONNECTION, SNOWFLAKE_IGNORED};
 
@@ -205,6 +207,14 @@ const METHOD: Key = key(
     "How rows are read for tasks that do not say. `auto` is `native`: the agent reads by itself.",
 );
 
+/// For connections that have an adapter of their own.
+const ODBC_CONNECTION_STRING: Key = key(
+    "odbc_connection_string",
+    "secret",
+    "",
+    "Connection string for tasks that ask to read the same database through ODBC.",
+);
+
 pub(super) const POSTGRESQL: &[Key] = &[
     KIND,
     METHOD,
@@ -237,6 +247,7 @@ pub(super) const POSTGRESQL: &[Key] = &[
         "\"error\"",
         "What NaN and infinities of numeric, date and timestamp become where the output has none.",
     ),
+    ODBC_CONNECTION_STRING,
     key("options", "table", "", "Driver options, as listed below; they may stand beside the other keys too."),
 ];
 
@@ -391,6 +402,7 @@ pub(super) const MYSQL: &[Key] = &[
         "\"integer\"",
         "What `tinyint(1)` columns, also called `bool`, become.",
     ),
+    ODBC_CONNECTION_STRING,
     key("options", "table", "", "Driver options, as listed below; they may stand beside the other keys too."),
 ];
 
@@ -492,6 +504,7 @@ pub(super) const SQLSERVER: &[Key] = &[
         "\"text\"",
         "What `geometry` and `geography` become: well-known text or well-known binary.",
     ),
+    ODBC_CONNECTION_STRING,
     key("options", "table", "", "Driver options, as listed below; they may stand beside the other keys too."),
 ];
 
@@ -714,6 +727,8 @@ pub(super) const SECRETS: &[&str] = &[
     "access_token",
     "client_secret",
     "connection_string",
+    "odbc_connection_string",
+    "logdata",
     "account_key",
     "sas_token",
     "sslpassword",

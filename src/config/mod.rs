@@ -9,6 +9,7 @@ mod api_key;
 mod bulk_utility;
 #[cfg(test)]
 mod cloud_tests;
+mod connection_string;
 mod discover;
 mod effective;
 mod environment;
@@ -16,6 +17,7 @@ mod keys;
 mod known;
 mod local_agent;
 pub mod model;
+mod odbc;
 mod operations;
 mod pgpass;
 pub mod problem;
@@ -38,6 +40,7 @@ pub use bulk_utility::{
     BcpDialect, BcpSettings, BulkUtilityKind, BulkUtilitySettings, CommandFormat, CommandSettings, PasswordBy,
     TptSettings,
 };
+pub use connection_string::{ConnectionString, Malformed};
 pub use effective::{Effective, effective};
 pub use environment::Environment;
 pub use local_agent::{LocalAgent, local_agent};
@@ -49,6 +52,7 @@ pub use model::{
     SqlServerEncryption, SqlServerLogin, SqlServerSource, SqliteSource, SslMode, TargetConnection,
     TaskSources, TimeMapping, TinyintMapping, TransferSettings, UnavailableConnection, ZeroDates,
 };
+pub use odbc::{OdbcConsistency, OdbcDialect, OdbcLongValues, OdbcSource, OdbcText};
 pub use operations::{GuardSettings, HistorySettings, LogSettings};
 pub use problem::{Place, Problem, Problems, Warning};
 pub use secret::Secret;

@@ -5,6 +5,8 @@
 //! Arrow batches.
 
 pub mod mysql;
+#[cfg(feature = "odbc")]
+pub mod odbc;
 pub mod postgres;
 pub mod read_only;
 mod socket;

@@ -51,6 +51,7 @@ pub(crate) fn configuration(url: &str) -> PostgresSource {
         connect_timeout: Duration::from_secs(60),
         numeric: NumericPolicy::Text,
         special_values: SpecialValues::Error,
+        odbc_connection: None,
     }
 }
 

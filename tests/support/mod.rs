@@ -15,6 +15,8 @@ pub(crate) mod foreign_reader;
 pub(crate) mod gate;
 pub(crate) mod gcs;
 pub(crate) mod mysql;
+#[cfg(feature = "odbc")]
+pub(crate) mod odbc;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod proxy;

@@ -12,8 +12,8 @@ use super::super::report::Report;
 use super::super::section::{Section, type_name};
 use super::super::{keys, reference};
 use super::{
-    prove_azure_blob, prove_gcs, prove_mysql, prove_postgresql, prove_s3, prove_snowflake, prove_sqlite,
-    prove_sqlserver,
+    prove_azure_blob, prove_gcs, prove_mysql, prove_odbc, prove_postgresql, prove_s3, prove_snowflake,
+    prove_sqlite, prove_sqlserver,
 };
 use crate::catalog::{AUTO, NATIVE, ODBC};
 use crate::nearest;
@@ -22,22 +22,28 @@ type Sources = BTreeMap<String, SourceConnection>;
 type Targets = BTreeMap<String, TargetConnection>;
 type Methods = BTreeMap<String, String>;
 
-const SOURCE_KINDS: &[&str] = &["postgresql", "mysql", "mariadb", "sqlserver", "sqlite"];
+const SOURCE_KINDS: &[&str] = &[
+    "postgresql",
+    "mysql",
+    "mariadb",
+    "sqlserver",
+    "sqlite",
+    "odbc",
+    "teradata",
+    "oracle",
+    "db2",
+    "redshift",
+];
+const ODBC_KINDS: &[&str] = &["odbc", "teradata", "oracle", "db2", "redshift"];
+/// Why a connection through ODBC is not available in a build without it.
+const NO_ODBC: &str = "this build has no ODBC; build it with --features odbc (needs unixODBC)";
 const TARGET_KINDS: &[&str] = &["local", "s3", "blob", "gcs", "snowflake"];
 /// Kinds of version 1.2.0 that are served and that nobody should write any more.
 const OLD_TARGET_KINDS: &[&str] =
     &["snowflake_connection_name", "snowflake_password", "snowflake_external_browser"];
 
-/// What version 1.2.0 knows and this version does not serve.
-fn unavailable_reason(kind: &str) -> Option<&'static str> {
-    match kind {
-        "teradata" => Some("this version cannot read from Teradata"),
-        _ => None,
-    }
-}
-
-fn is_unlisted_source(kind: &str) -> bool {
-    kind == "teradata"
+fn is_unlisted_source(_kind: &str) -> bool {
+    false
 }
 
 fn is_unlisted_target(kind: &str) -> bool {
@@ -65,8 +71,17 @@ pub(super) fn prove_connections(
             "mysql" | "mariadb" => prove_mysql(report, &path, value).map(SourceConnection::Mysql),
             "sqlite" => prove_sqlite(report, &path, value).map(SourceConnection::Sqlite),
             "sqlserver" => prove_sqlserver(report, &path, value).map(SourceConnection::SqlServer),
-            kind => {
-                refuse(report, &path, kind, unavailable);
+            kind if ODBC_KINDS.contains(&kind) => {
+                let source = prove_odbc(report, &path, kind, value);
+                if cfg!(feature = "odbc") {
+                    source.map(SourceConnection::Odbc)
+                } else {
+                    record(report, &path, NO_ODBC, unavailable);
+                    None
+                }
+            }
+            _ => {
+                refuse(report, &path, unavailable);
                 None
             }
         };
@@ -85,8 +100,8 @@ pub(super) fn prove_connections(
             kind if kind == "snowflake" || OLD_TARGET_KINDS.contains(&kind) => {
                 prove_snowflake(report, &path, kind, value).map(TargetConnection::Snowflake)
             }
-            kind => {
-                refuse(report, &path, kind, unavailable);
+            _ => {
+                refuse(report, &path, unavailable);
                 None
             }
         };
@@ -206,9 +221,8 @@ fn method_of(
     }
 }
 
-fn refuse(report: &mut Report<'_>, path: &str, kind: &str, unavailable: &mut Vec<UnavailableConnection>) {
-    let reason = unavailable_reason(kind).unwrap_or("this version does not know this kind");
-    record(report, path, reason, unavailable);
+fn refuse(report: &mut Report<'_>, path: &str, unavailable: &mut Vec<UnavailableConnection>) {
+    record(report, path, "this version does not know this kind", unavailable);
 }
 
 fn record(report: &mut Report<'_>, path: &str, reason: &str, unavailable: &mut Vec<UnavailableConnection>) {

@@ -10,6 +10,7 @@ use super::super::known::Known;
 use super::super::model::{NumericPolicy, PostgresSource, SpecialValues, SslMode};
 use super::super::report::Report;
 use super::super::section::Section;
+use super::prove_connection_string;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -47,7 +48,9 @@ pub(in super::super) fn prove_postgresql(
     );
     let special_values =
         section.choice("special_values", &[("error", SpecialValues::Error), ("null", SpecialValues::Null)]);
+    let odbc_connection = prove_connection_string(&mut section, "odbc_connection_string");
     Some(PostgresSource {
+        odbc_connection,
         host,
         port: port.unwrap_or(5432),
         database: database?,

@@ -176,6 +176,7 @@ impl TdsServer {
             datetimeoffset: OffsetPolicy::Utc,
             seventh_digit: SeventhDigit::Cut,
             spatial: SpatialPolicy::Text,
+            odbc_connection: None,
         }
     }
 }
