@@ -1,5 +1,6 @@
 //! What the tests need around the agent: foreign servers, faults, places to write.
 
+pub(crate) mod account;
 pub(crate) mod agent;
 pub(crate) mod azurite;
 pub(crate) mod blob_container;
