@@ -191,9 +191,12 @@ impl Runner {
     ) -> Result<Ended, Fault> {
         let begun = Instant::now();
         let spec = &lease.task.spec;
+        let method = self.catalog.method(&spec.source);
         tracing::info!(
             source.name = spec.source.connection,
             destination.name = spec.destination.connection_name(),
+            method = method.name,
+            reason = method.reason,
             "attempt begins"
         );
         let mut cut = Box::pin(self.cut(lease, source, running));
@@ -266,7 +269,6 @@ impl Runner {
             return Ok(Opened::Done(receipt));
         }
         let method = self.catalog.method(&spec.source);
-        tracing::info!(task.id = %id, method = method.name, reason = method.reason, "how rows are read");
         let (source, destination) = (source.as_ref(), destination.as_ref());
         let transfer = Transfer::open_attempt(source, destination, task, *attempt, &self.settings, progress);
         Ok(Opened::Transfer(transfer.await?.read_by(method)))
