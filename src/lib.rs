@@ -15,6 +15,7 @@ pub mod guards;
 pub mod history;
 pub mod idle;
 mod nearest;
+pub mod observer;
 mod quantity;
 pub mod reload;
 pub mod retry;

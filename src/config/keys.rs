@@ -3,7 +3,7 @@
 mod operations;
 mod snowflake;
 
-pub(super) use operations::{GUARDS, HISTORY, IDLE_SHUTDOWN, LOG};
+pub(super) use operations::{GUARDS, HISTORY, IDLE_SHUTDOWN, LOG, OTLP};
 pub(super) use snowflake::{SNOWFLAKE, SNOWFLAKE_CONNECTION, SNOWFLAKE_IGNORED};
 
 /// One key of a section.
@@ -47,6 +47,7 @@ pub(super) const TOP: &[Key] = &[
     key("history", "table", "", "How much is kept of runs and their log lines."),
     key("guards", "table", "", "When no new task is started."),
     key("idle_shutdown", "table", "", "When an agent that has nothing to do ends."),
+    key("otlp", "table", "", "Where traces and metrics are sent to."),
     key("task_source", "table", "", "Where tasks come from besides `POST /tasks`."),
     key("connections", "table", "", "Sources and targets, by name."),
     key("bulk_utility", "table", "", "Bulk utilities of version 1.2.0."),

@@ -44,7 +44,7 @@ pub use model::{
     SqlServerEncryption, SqlServerLogin, SqlServerSource, SqliteSource, SslMode, TargetConnection,
     TaskSources, TimeMapping, TinyintMapping, TransferSettings, UnavailableConnection, ZeroDates,
 };
-pub use operations::{GuardSettings, HistorySettings, LogSettings};
+pub use operations::{GuardSettings, HistorySettings, LogSettings, OtlpSettings};
 pub use problem::{Place, Problem, Problems, Warning};
 pub use secret::Secret;
 

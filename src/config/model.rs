@@ -6,7 +6,7 @@ use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ApiKey, GuardSettings, HistorySettings, LogSettings, Secret};
+use super::{ApiKey, GuardSettings, HistorySettings, LogSettings, OtlpSettings, Secret};
 use crate::snowflake::connection::Connection;
 use crate::snowflake::load::TableName;
 use crate::task::{Compression, DestinationKind, FileFormat};
@@ -28,6 +28,8 @@ pub struct Config {
     pub guards: GuardSettings,
     /// `[idle_shutdown]`: the agent ends when there was nothing to do for so long.
     pub idle_shutdown: Option<Duration>,
+    /// `[otlp]`: where traces and metrics are sent to.
+    pub otlp: Option<OtlpSettings>,
     /// `[task_source]`: what runs beside the local queue.
     pub task_sources: TaskSources,
     /// `[connections.source.<name>]`.

@@ -90,8 +90,11 @@ async fn people_sign_in_and_out_and_do_what_their_key_allows() {
         )
         .start()
         .await;
-    let submitted =
-        agent.http().post(agent.url("/tasks")).bearer_auth(OPERATOR_KEY).json(&task("one", "SELECT 1 AS one"));
+    let submitted = agent
+        .http()
+        .post(agent.url("/tasks"))
+        .bearer_auth(OPERATOR_KEY)
+        .json(&task("one", "SELECT 1 AS one"));
     assert_eq!(submitted.send().await.unwrap().status(), 202);
     play_alone("scopes", &agent, &[("READER_KEY", READER_KEY), ("OPERATOR_KEY", OPERATOR_KEY)]).await;
     let log = agent.log();

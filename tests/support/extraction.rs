@@ -151,6 +151,7 @@ pub(crate) async fn transfer(source: &dyn Source, query: &Query, slices: u16) ->
             max_attempts: 1,
             timeout: None,
             priority: 0,
+            trace: Default::default(),
         },
     };
     let settings = TransferSettings::default();

@@ -13,6 +13,7 @@ pub(crate) mod foreign_reader;
 pub(crate) mod gate;
 pub(crate) mod gcs;
 pub(crate) mod mysql;
+pub(crate) mod otlp;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod proxy;

@@ -194,6 +194,7 @@ fn config(directory: &Path, database: &Path, output: &Path) -> Config {
         history: HistorySettings::default(),
         guards: GuardSettings::default(),
         idle_shutdown: None,
+        otlp: None,
         sources: [("sample".to_owned(), SourceConnection::Sqlite(SqliteSource { path: database.into() }))]
             .into(),
         targets: [("local".to_owned(), TargetConnection::Local(LocalTarget { root: output.into() }))].into(),

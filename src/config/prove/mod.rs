@@ -37,8 +37,8 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
     let [application, server, transfer, task_sources, connections, bulk_utility] =
         ["application", "server", "transfer", "task_source", "connections", "bulk_utility"]
             .map(|name| top.value(name));
-    let [log, history, guards, idle_shutdown] =
-        ["log", "history", "guards", "idle_shutdown"].map(|name| top.value(name));
+    let [log, history, guards, idle_shutdown, otlp] =
+        ["log", "history", "guards", "idle_shutdown", "otlp"].map(|name| top.value(name));
     let mut unavailable = Vec::new();
     let (sources, targets) = connections::prove_connections(report, connections, &mut unavailable);
     let task_sources = task_source::prove_task_source(report, task_sources, selected, &targets);
@@ -51,6 +51,7 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         history: operations::prove_history(report, history),
         guards: operations::prove_guards(report, guards),
         idle_shutdown: operations::prove_idle_shutdown(report, idle_shutdown),
+        otlp: operations::prove_otlp(report, otlp),
         task_sources,
         sources,
         targets,

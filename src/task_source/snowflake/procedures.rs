@@ -226,11 +226,8 @@ impl Procedures {
         if !self.abilities().await?.records {
             return Ok(false);
         }
-        let statement = self
-            .call("RECORD_HISTORY", 2)
-            .bind(agent)
-            .bind(Binding::json(history))
-            .query_tag(&tag(agent));
+        let statement =
+            self.call("RECORD_HISTORY", 2).bind(agent).bind(Binding::json(history)).query_tag(&tag(agent));
         self.ask("RECORD_HISTORY", &statement).await.map(|_answer| true)
     }
 

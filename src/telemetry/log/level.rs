@@ -13,7 +13,7 @@ const LIBRARIES: LevelFilter = LevelFilter::WARN;
 /// Longest text.
 const MAX_LENGTH: usize = 512;
 /// The parts of the agent that have lines of their own.
-const PARTS: [&str; 26] = [
+const PARTS: [&str; 27] = [
     "agent",
     "api",
     "bulk",
@@ -26,6 +26,7 @@ const PARTS: [&str; 26] = [
     "guards",
     "history",
     "idle",
+    "observer",
     "pipeline",
     "reload",
     "retry",
