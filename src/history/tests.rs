@@ -57,6 +57,7 @@ fn lease(id: &str, attempt: u32) -> Lease {
         slices: None,
         slice_column: None,
         batch_size: None,
+        method: None,
     };
     let destination = DestinationSpec {
         kind: DestinationKind::Local,

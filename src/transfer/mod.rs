@@ -28,7 +28,7 @@ use crate::destination::{Destination, LoadRequest, StoredPart, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::{TaskSet, spawn_blocking};
 use crate::source::{Extraction, Query, Source};
-use crate::task::{Progress, Receipt, Task, TaskId};
+use crate::task::{MethodReceipt, Progress, Receipt, Task, TaskId};
 
 /// Everything that one transfer needs; clones share it.
 #[derive(Clone)]
@@ -43,6 +43,8 @@ pub struct Transfer {
     pub task: TaskId,
     /// Live figures.
     pub progress: Arc<Progress>,
+    /// How the rows are read; for the receipt.
+    pub method: Option<MethodReceipt>,
 }
 
 /// The parts of a transfer, stored and not yet visible.
@@ -97,6 +99,7 @@ impl Transfer {
             plan: Arc::new(plan),
             task: task.id.clone(),
             progress: Arc::clone(progress),
+            method: None,
         })
     }
 
@@ -141,6 +144,13 @@ impl Transfer {
         Ok(Some(written))
     }
 
+    /// The same with this in the receipt.
+    #[must_use]
+    pub fn read_by(mut self, method: MethodReceipt) -> Self {
+        self.method = Some(method);
+        self
+    }
+
     /// Makes the parts visible, and loads them where the task asks for it. `begun` is when the attempt began.
     pub async fn commit(&self, written: Written, begun: Instant) -> Result<Receipt, Fault> {
         let rows = written.rows;
@@ -153,6 +163,7 @@ impl Transfer {
         let load = self.upload.load(&files).await.map_err(|fault| fault.while_doing("load"))?;
         Ok(Receipt {
             load,
+            method: self.method.clone(),
             bytes: files.iter().map(|file| file.bytes).sum(),
             files,
             rows,

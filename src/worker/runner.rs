@@ -240,9 +240,11 @@ impl Runner {
             );
             return Ok(Opened::Done(receipt));
         }
+        let method = self.catalog.method(&spec.source);
+        tracing::info!(task.id = %id, method = method.name, reason = method.reason, "how rows are read");
         let (source, destination) = (source.as_ref(), destination.as_ref());
         let transfer = Transfer::open_attempt(source, destination, task, *attempt, &self.settings, progress);
-        transfer.await.map(Opened::Transfer)
+        Ok(Opened::Transfer(transfer.await?.read_by(method)))
     }
 
     /// Resolves when the attempt must end early.
@@ -439,6 +441,7 @@ mod tests {
                 slices: None,
                 slice_column: None,
                 batch_size: None,
+                method: None,
             },
             destination: DestinationSpec {
                 kind: DestinationKind::Local,

@@ -17,6 +17,13 @@ mod agent_stop;
 mod agent_transfer;
 mod agent_watchers;
 mod azure_destination;
+mod bulk_bcp;
+mod bulk_command;
+mod bulk_extending;
+mod bulk_faults;
+mod bulk_mysql;
+mod bulk_psql;
+mod bulk_tpt;
 mod command_line_guide;
 mod console;
 mod destinations;
@@ -30,6 +37,10 @@ mod mysql_property;
 mod mysql_slices;
 mod mysql_source;
 mod mysql_types;
+#[cfg(feature = "odbc")]
+mod odbc_source;
+#[cfg(feature = "odbc")]
+mod odbc_types;
 mod postgres_faults;
 mod postgres_login;
 mod postgres_matrix;

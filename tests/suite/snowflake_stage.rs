@@ -516,6 +516,7 @@ async fn rows_get_from_postgresql_over_a_stage_into_a_table() {
                 slices: Some(2),
                 slice_column: None,
                 batch_size: None,
+                method: None,
             },
             destination: DestinationSpec {
                 kind: DestinationKind::SnowflakeStage,

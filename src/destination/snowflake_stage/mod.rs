@@ -115,6 +115,7 @@ impl Destination for SnowflakeStageDestination {
             duration_ms: 0,
             slices: 0,
             load: Some(receipt),
+            method: None,
         }))
     }
 

@@ -27,7 +27,7 @@ export function showAgent(main, context) {
       get("/health", signal), get("/get_tasks_count", signal), get("/connections", signal)]);
     problem.hidden = true;
     control.show(health.handling_tasks);
-    fillWhenChanged(state, [health.status, health.queue, health.workers, health.version, counts], () => stateOf(health, counts));
+    fillWhenChanged(state, [health.status, health.queue, health.workers, health.held, health.version, counts], () => stateOf(health, counts));
     fillWhenChanged(connections, [health.database_connections, health.destination_connections, health.unavailable, known],
       () => connectionsOf(health, known));
   }, (error) => {
@@ -47,6 +47,7 @@ function stateOf(health, counts) {
       ["Health", isWell ? good("healthy") : bad("unhealthy")],
       ["Queue", health.queue === "ok" ? good("ok") : bad(health.queue)],
       ["Workers", [`${workers.busy} of ${workers.total} busy `, meter]],
+      health.held && ["No new task is started", bad(health.held)],
       workers.state !== "ok" && ["Worker pool", bad(workers.state)],
       running.length > 0 && ["Running, by task source", running.map(([name, number]) => `${name}: ${number}`).join(", ")],
       ["Waiting tasks", count(counts.tasks_by_status.queued)],

@@ -39,8 +39,8 @@ export async function call(method, path, { body, signal } = {}) {
   listeners.reachable(true);
   const text = await response.text();
   const answer = parse(text);
-  // The health of a broken agent comes with an error status, and is what was asked for.
-  if (response.ok || (path === "/health" && answer?.workers)) return answer;
+  // The state of an agent that is not well comes with an error status, and is what was asked for.
+  if (response.ok || (response.status === 503 && ["/health", "/ready"].includes(path) && answer?.type === undefined)) return answer;
   if (response.status === 401 && path !== "/console/session") listeners.signedOut();
   throw new Problem(response.status, answer ?? {});
 }

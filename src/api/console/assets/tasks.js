@@ -66,6 +66,7 @@ export function showTasks(main, context) {
   const figures = h("dl", { class: "figures" });
   const filters = h("ul", { class: "filters" });
   const problem = h("p", { class: "notice notice-bad", hidden: true });
+  const held = h("p", { class: "notice notice-warning", hidden: true });
   const columns = [
     { title: "Task", isWide: true }, { title: "Status" }, { title: "From and to" },
     { title: "Rows", numeric: true }, { title: "Size", numeric: true },
@@ -77,7 +78,7 @@ export function showTasks(main, context) {
   fill(main,
     h("div", { class: "title" }, h("h1", { tabindex: "-1" }, "Tasks"), control.element,
       can("submit") && h("a", { class: "button primary", href: "#/new" }, "New task")),
-    figures,
+    held, figures,
     h("section", { class: "card", "aria-labelledby": "rates" }, h("h2", { id: "rates" }, "Throughput, last ten minutes"), chart.element),
     h("section", { class: "card", "aria-labelledby": "list" },
       h("div", { class: "title" }, h("h2", { id: "list" }, "List"), h("nav", { "aria-label": "Filter by status" }, filters)),
@@ -134,6 +135,12 @@ export function showTasks(main, context) {
   }, (error) => {
     problem.hidden = false;
     setText(problem, `The tasks cannot be shown: ${error.message}`);
+  });
+
+  poll(signal, 10_000, async () => {
+    const { ready, reason } = await get("/ready", signal);
+    held.hidden = ready;
+    setText(held, ready ? "" : `No new task is started: ${reason}`);
   });
 
   let samples = [];
