@@ -226,7 +226,11 @@ mod tests {
 
     #[test]
     fn only_names_that_cannot_be_rebound_are_known_hosts() {
-        let access = Access { keys: Vec::new(), hosts: Some(vec!["agent.example.com".to_owned()]), ..Access::default() };
+        let access = Access {
+            keys: Vec::new(),
+            hosts: Some(vec!["agent.example.com".to_owned()]),
+            ..Access::default()
+        };
         for known in [
             "127.0.0.1:5001",
             "127.0.0.1",

@@ -175,10 +175,7 @@ impl Wanted {
         let (_, source) = source.expect("it was found when the request was read");
         let extraction = source.prepare(&self.query, NonZeroUsize::MIN).await?;
         // One more tells whether there are more.
-        let limits = BatchLimits {
-            rows: NonZeroUsize::MIN.saturating_add(self.rows),
-            bytes: BATCH_BYTES,
-        };
+        let limits = BatchLimits { rows: NonZeroUsize::MIN.saturating_add(self.rows), bytes: BATCH_BYTES };
         let mut stream = extraction.open(0, limits).await?;
         let mut rows = Vec::new();
         while rows.len() <= self.rows {

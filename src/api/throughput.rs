@@ -64,7 +64,8 @@ impl Throughput {
     /// Takes samples until the agent stops.
     pub(super) fn start(pool: &Pool, shutdown: &Shutdown) -> Arc<Self> {
         let throughput = Arc::new(Self::default());
-        let (samples, running, stop) = (Arc::clone(&throughput), Arc::clone(pool.running()), shutdown.clone());
+        let (samples, running, stop) =
+            (Arc::clone(&throughput), Arc::clone(pool.running()), shutdown.clone());
         shutdown.spawn(async move {
             let mut ticks = tokio::time::interval_at(Instant::now() + INTERVAL, INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

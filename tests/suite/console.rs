@@ -83,15 +83,18 @@ async fn people_sign_in_and_out_and_do_what_their_key_allows() {
     let Some(database) = database().await else { return };
     let agent = Place::new()
         .database(&database)
-        .section("server.api_keys.watcher", &format!("key = {READER_KEY:?}\nscopes = [\"read\"]"))
+        .section("server.api_keys.watcher", &format!("key = {READER_KEY:?}\nscopes = \"read\""))
         .section(
             "server.api_keys.operator",
-            &format!("key = {OPERATOR_KEY:?}\nscopes = [\"read\", \"submit\", \"operate\"]"),
+            &format!("key = {OPERATOR_KEY:?}\nscopes = \"read, submit, operate\""),
         )
         .start()
         .await;
-    let submitted =
-        agent.http().post(agent.url("/tasks")).bearer_auth(OPERATOR_KEY).json(&task("one", "SELECT 1 AS one"));
+    let submitted = agent
+        .http()
+        .post(agent.url("/tasks"))
+        .bearer_auth(OPERATOR_KEY)
+        .json(&task("one", "SELECT 1 AS one"));
     assert_eq!(submitted.send().await.unwrap().status(), 202);
     play_alone("scopes", &agent, &[("READER_KEY", READER_KEY), ("OPERATOR_KEY", OPERATOR_KEY)]).await;
     let log = agent.log();

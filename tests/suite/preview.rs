@@ -60,14 +60,19 @@ async fn it_shows_columns_and_first_rows_and_leaves_nothing_behind() {
 async fn what_writes_or_cannot_be_read_is_refused_with_a_reason() {
     let Some((database, agent)) = agent().await else { return };
     database.execute("CREATE TABLE kept (id int); INSERT INTO kept VALUES (1)").await;
-    for sql in ["DELETE FROM kept", "SELECT 1; DELETE FROM kept", "WITH x AS (DELETE FROM kept RETURNING 1) SELECT 1"]
-    {
+    for sql in [
+        "DELETE FROM kept",
+        "SELECT 1; DELETE FROM kept",
+        "WITH x AS (DELETE FROM kept RETURNING 1) SELECT 1",
+    ] {
         let problem = preview(&agent, json!({"query": sql}), 1).await.problem(422);
         assert!(problem["type"].as_str().unwrap().ends_with(":validation"), "{problem}");
     }
     // What the text does not show, the read-only transaction stops.
     database
-        .execute("CREATE FUNCTION sly() RETURNS int LANGUAGE plpgsql AS 'BEGIN DELETE FROM kept; RETURN 1; END'")
+        .execute(
+            "CREATE FUNCTION sly() RETURNS int LANGUAGE plpgsql AS 'BEGIN DELETE FROM kept; RETURN 1; END'",
+        )
         .await;
     let problem = preview(&agent, json!({"query": "SELECT sly()"}), 1).await.problem(422);
     assert!(problem["type"].as_str().unwrap().ends_with(":preview-failed"), "{problem}");

@@ -68,5 +68,6 @@ pub(crate) async fn play(
 
 /// The same for a scenario that asks for nothing.
 pub(crate) async fn play_alone(scenario: &str, agent: &Agent, variables: &[(&str, &str)]) {
-    play(scenario, &agent.url(""), variables, async |word| panic!("nobody knows what `{word}` asks for")).await;
+    play(scenario, &agent.url(""), variables, async |word| panic!("nobody knows what `{word}` asks for"))
+        .await;
 }

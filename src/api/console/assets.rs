@@ -80,8 +80,11 @@ pub(super) async fn page(headers: HeaderMap) -> Response {
     let tag = format!("\"{}\"", *VERSION);
     let known = headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
     let is_known = known.is_some_and(|tags| tags.contains(&tag));
-    let mut response =
-        if is_known { StatusCode::NOT_MODIFIED.into_response() } else { FINISHED_PAGE.as_str().into_response() };
+    let mut response = if is_known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        FINISHED_PAGE.as_str().into_response()
+    };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -96,7 +99,9 @@ pub(super) async fn asset(Path((version, name)): Path<(String, String)>) -> Resu
         let detail = "this version of the agent has no such file; load the page again";
         return Err(Problem::new(ProblemKind::UnknownRoute, detail));
     };
-    let headers =
-        [(header::CONTENT_TYPE, asset.media_type), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];
+    let headers = [
+        (header::CONTENT_TYPE, asset.media_type),
+        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+    ];
     Ok((headers, asset.content).into_response())
 }

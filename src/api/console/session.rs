@@ -118,7 +118,8 @@ fn digest(id: &str) -> IdDigest {
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     let name = cookie_name(headers);
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut pairs =
+        cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs
         .find(|(found, _)| found.strip_prefix(SECURE_PREFIX).unwrap_or(found) == name)
         .map(|(_, value)| value)
@@ -291,7 +292,11 @@ mod tests {
             ("h:1", "data-exchange-agent-1", None),
             ("h:1", "", None),
         ] {
-            assert_eq!(cookie(&request(&[("host", host), ("cookie", cookies)])), expected, "{host} {cookies}");
+            assert_eq!(
+                cookie(&request(&[("host", host), ("cookie", cookies)])),
+                expected,
+                "{host} {cookies}"
+            );
         }
         assert_eq!(cookie(&HeaderMap::new()), None);
     }

@@ -55,8 +55,11 @@ fn files_of_others_are_as_they_were_published() {
 fn no_file_of_the_console_makes_html_of_texts_or_names_another_host() {
     let own = ASSETS.iter().filter(|asset| !asset.name.starts_with("vendor/"));
     let page = fs::read_to_string(folder().join("index.html")).unwrap();
-    for (name, content) in own.map(|asset| (asset.name, asset.content)).chain([("index.html", page.as_str())]) {
-        for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("] {
+    for (name, content) in own.map(|asset| (asset.name, asset.content)).chain([("index.html", page.as_str())])
+    {
+        for forbidden in
+            ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("]
+        {
             assert!(!content.contains(forbidden), "{name} has {forbidden}");
         }
         // The name space of SVG is a name and not an address.

@@ -129,7 +129,9 @@ async fn a_session_can_do_what_its_key_can_do_and_ends_with_the_sign_out() {
     let gone = sign_out(&operator).await;
     assert_eq!(gone.status(), 204);
     assert!(header(&gone, "set-cookie").contains("Max-Age=0"));
-    Answer::of(with_cookie(&agent, Method::GET, "/tasks", &operator)).await.assert_problem(401, "unauthorized");
+    Answer::of(with_cookie(&agent, Method::GET, "/tasks", &operator))
+        .await
+        .assert_problem(401, "unauthorized");
     assert_eq!(Answer::of(with_cookie(&agent, Method::GET, "/tasks", &watcher)).await.status, 200);
     assert_eq!(sign_out("").await.status(), 204, "whoever is out can go out");
 }
@@ -171,7 +173,10 @@ async fn without_keys_nobody_has_to_sign_in() {
 async fn the_connections_and_the_rates_are_shown() {
     let agent = Agent::start().await;
     let connections = agent.get("/connections").await.body;
-    assert_eq!(connections["sources"][1], json!({"name": "sales", "sql": "postgresql", "database": "sales_db"}));
+    assert_eq!(
+        connections["sources"][1],
+        json!({"name": "sales", "sql": "postgresql", "database": "sales_db"})
+    );
     assert_eq!(connections["targets"][0], json!({"name": "archive", "type": "s3"}));
     assert_eq!(connections["default_format"], "parquet");
 

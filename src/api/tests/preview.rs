@@ -28,9 +28,13 @@ async fn everything_that_is_wrong_is_said_at_once() {
         ],
     )
     .await;
-    check(of(json!({"database": "slaes", "table": "orders"})), &[("/source_config/database", "known: `ledger`, `sales`")])
+    check(
+        of(json!({"database": "slaes", "table": "orders"})),
+        &[("/source_config/database", "known: `ledger`, `sales`")],
+    )
+    .await;
+    check(of(json!({"database": "sales", "query": "DELETE FROM orders"})), &[("/source_config/query", "")])
         .await;
-    check(of(json!({"database": "sales", "query": "DELETE FROM orders"})), &[("/source_config/query", "")]).await;
     check(of(json!({"database": "sales", "table": "a.b.c.d.e"})), &[("/source_config/table", "")]).await;
     let large = of(json!({"database": "sales", "query": format!("SELECT '{}'", "x".repeat(70_000))}));
     Answer::of(preview(&agent, &large)).await.assert_problem(413, "body-too-large");

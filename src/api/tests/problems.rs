@@ -73,7 +73,8 @@ async fn a_client_that_sends_far_too_much_gets_its_answer() {
 #[tokio::test]
 async fn unknown_routes_and_impossible_ids_are_not_found() {
     let agent = Agent::start().await;
-    for path in ["/console", "/task", "/tasks/", "/tasks/1/", "/tasks/1/files", "/health/x", "/%00", "/TASKS"] {
+    for path in ["/console", "/task", "/tasks/", "/tasks/1/", "/tasks/1/files", "/health/x", "/%00", "/TASKS"]
+    {
         let answer = agent.get(path).await;
         assert!(
             ["unknown-route", "unknown-task"]
