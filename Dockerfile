@@ -4,20 +4,27 @@ ARG RUNTIME_IMAGE=docker.io/library/debian:bookworm-slim
 
 FROM ${RUST_IMAGE} AS build
 WORKDIR /build
+# `--build-arg FEATURES=odbc` adds sources through ODBC, and the driver manager; drivers come in a layer of your own.
+ARG FEATURES=""
+# hadolint ignore=DL3008
+RUN case " ${FEATURES} " in *odbc*) apt-get update && \
+    apt-get install --yes --no-install-recommends unixodbc-dev && rm -rf /var/lib/apt/lists/* ;; esac
 # The dependencies alone, so that a change of the agent does not compile them again.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src tests/suite && \
     echo 'fn main() {}' > src/main.rs && \
     touch src/lib.rs tests/suite/main.rs && \
-    cargo build --profile dist --locked
+    cargo build --profile dist --locked --features "${FEATURES}"
 COPY src src
-RUN touch src/main.rs src/lib.rs && cargo build --profile dist --locked
+RUN touch src/main.rs src/lib.rs && cargo build --profile dist --locked --features "${FEATURES}"
 
 FROM ${RUNTIME_IMAGE}
+ARG FEATURES=""
 # envsubst (gettext-base) fills the templates; ca-certificates are the authorities of TLS.
 # hadolint ignore=DL3008
 RUN apt-get update && \
     apt-get install --yes --no-install-recommends ca-certificates gettext-base && \
+    case " ${FEATURES} " in *odbc*) apt-get install --yes --no-install-recommends libodbc2 odbcinst ;; esac && \
     rm -rf /var/lib/apt/lists/* && \
     groupadd --gid 10001 agent && \
     useradd --uid 10001 --gid agent --create-home --shell /usr/sbin/nologin agent && \

@@ -17,15 +17,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Access, ApiState, Doors};
-use crate::catalog::{Catalog, SourceInfo};
-use crate::config::{Config, SourceConnection, TargetConnection, TransferSettings};
+use crate::bulk::{self, BulkSource};
+use crate::catalog::{Catalog, ODBC, SourceInfo};
+use crate::config::{Config, OdbcSource, SourceConnection, TargetConnection, TransferSettings};
 use crate::destination::Destination;
 use crate::destination::azure_blob::AzureBlobDestination;
 use crate::destination::gcs::GcsDestination;
 use crate::destination::local::LocalDestination;
 use crate::destination::s3::S3Destination;
 use crate::destination::snowflake_stage::SnowflakeStageDestination;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::guards::Guards;
 use crate::history::{History, mirror};
 use crate::idle::idle;
@@ -34,6 +35,8 @@ use crate::shutdown::Shutdown;
 use crate::snowflake::Clients;
 use crate::source::Source;
 use crate::source::mysql::Mysql;
+#[cfg(feature = "odbc")]
+use crate::source::odbc::Odbc;
 use crate::source::postgres::Postgres;
 use crate::source::read_only::SqlDialect;
 use crate::source::sqlite::SqliteDatabase;
@@ -84,7 +87,7 @@ impl Agent {
     /// died before are leased at once.
     pub async fn start(config: Config, mode: Mode) -> anyhow::Result<Self> {
         let shutdown = Shutdown::new();
-        let snowflake = Clients::new(&shutdown);
+        let snowflake = Clients::new(&shutdown).of_agent(agent_name(&config));
         let catalog = Arc::new(catalog(&config, &snowflake, &shutdown).await?);
         let memory_planned =
             check_memory(&config, catalog.destinations().map(|(_, _, destination)| destination))?;
@@ -107,7 +110,8 @@ impl Agent {
 
         if let Some(settings) = &config.task_sources.snowflake {
             let (tell, told) = mirror();
-            write_history(settings, told, &queue_tasks).map_err(explained)?;
+            let client = snowflake.client(&settings.connection).map_err(|error| explained(error.into()))?;
+            write_history(client, settings, told, &queue_tasks);
             history.tell(tell);
         }
         let metrics = Arc::new(Metrics::default());
@@ -252,11 +256,11 @@ impl Agent {
         if tokio::time::timeout(API_LIMIT, self.api).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
-        // Tasks, the queue in Snowflake and the checks of the API have used them until here.
-        self.snowflake.close().await;
         self.queue.close().await;
         self.history.close().await;
         self.queue_tasks.finished(API_LIMIT).await;
+        // Tasks, the queue in Snowflake, the checks of the API and the history have used them until here.
+        self.snowflake.close().await;
         tracing::info!("the agent has stopped");
         ended && is_good
     }
@@ -299,12 +303,25 @@ fn written_places(config: &Config) -> Vec<(String, PathBuf)> {
     places
 }
 
+/// What this process is called in Snowflake's query history: as configured, otherwise a name of its own.
+fn agent_name(config: &Config) -> String {
+    let queue = config.task_sources.snowflake.as_ref().and_then(|queue| queue.agent_id.clone());
+    let configured = queue.or_else(|| config.task_sources.api.as_ref().and_then(|api| api.agent_id.clone()));
+    configured.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
+}
+
 /// Every configured connection, by name.
 async fn catalog(config: &Config, snowflake: &Clients, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
     let mut catalog = Catalog::new();
     for (name, connection) in &config.sources {
         let source = source(connection.clone(), shutdown).map_err(explained);
         let source = source.with_context(|| format!("connections.source.{name}"))?;
+        for (method, way) in methods(connection, &source, config, shutdown) {
+            catalog.add_method(name, method, way.map_err(|fault| explained(fault).to_string()));
+        }
+        if let Some(method) = config.source_methods.get(name) {
+            catalog.choose_method(name, method);
+        }
         catalog.add_source(name, info(connection), source);
     }
     for (name, connection) in &config.targets {
@@ -325,7 +342,50 @@ pub fn source(connection: SourceConnection, shutdown: &Shutdown) -> Result<Arc<d
         SourceConnection::Mysql(config) => Arc::new(Mysql::new(config, shutdown.clone())?),
         SourceConnection::Sqlite(config) => Arc::new(SqliteDatabase::new(&config)),
         SourceConnection::SqlServer(config) => Arc::new(SqlServer::new(config, shutdown.clone())?),
+        SourceConnection::Odbc(config) => odbc(config)?,
     })
+}
+
+/// The other ways to read a source connection: by each bulk utility, and through ODBC.
+pub fn methods(
+    connection: &SourceConnection,
+    native: &Arc<dyn Source>,
+    config: &Config,
+    shutdown: &Shutdown,
+) -> Vec<(String, Result<Arc<dyn Source>, Fault>)> {
+    let mut methods: Vec<(String, Result<Arc<dyn Source>, Fault>)> =
+        vec![(ODBC.to_owned(), odbc_source(connection))];
+    for utility in bulk::utilities(&config.bulk_utilities) {
+        let name = utility.name().to_owned();
+        let way = utility.supports(connection).map(|()| {
+            let (native, connection) = (Arc::clone(native), connection.clone());
+            Arc::new(BulkSource::new(native, utility, connection, shutdown.clone())) as Arc<dyn Source>
+        });
+        methods.push((name, way));
+    }
+    methods
+}
+
+/// The same database through ODBC: for the kinds of ODBC what [`source`] is, for the others by their
+/// `odbc_connection_string`. A task that asks for the method `odbc` is read by it.
+pub fn odbc_source(connection: &SourceConnection) -> Result<Arc<dyn Source>, Fault> {
+    let config = connection.odbc().ok_or_else(|| {
+        Fault::new(FaultKind::Request, "read through ODBC: the connection has no connection string for it")
+            .remedy("Set odbc_connection_string for the connection.")
+    })?;
+    odbc(config)
+}
+
+#[cfg(feature = "odbc")]
+#[expect(clippy::unnecessary_wraps, reason = "a build without ODBC has nothing but the fault")]
+fn odbc(config: OdbcSource) -> Result<Arc<dyn Source>, Fault> {
+    Ok(Arc::new(Odbc::new(config)))
+}
+
+#[cfg(not(feature = "odbc"))]
+fn odbc(_config: OdbcSource) -> Result<Arc<dyn Source>, Fault> {
+    Err(Fault::new(FaultKind::Request, "read through ODBC: this build has no ODBC")
+        .remedy("Build the agent with --features odbc (needs unixODBC)."))
 }
 
 /// What tasks can ask of a source connection before it is connected to.
@@ -338,6 +398,9 @@ fn info(connection: &SourceConnection) -> SourceInfo {
             SourceInfo { database: config.database.clone(), dialect: Some(SqlDialect::MySql) }
         }
         SourceConnection::Sqlite(_) => SourceInfo { database: None, dialect: Some(SqlDialect::Sqlite) },
+        SourceConnection::Odbc(config) => {
+            SourceInfo { database: None, dialect: config.dialect.map(SqlDialect::from) }
+        }
         SourceConnection::SqlServer(config) => {
             SourceInfo { database: Some(config.database.clone()), dialect: Some(SqlDialect::SqlServer) }
         }

@@ -7,7 +7,9 @@ use crate::destination::Destination;
 use crate::fault::{Fault, FaultKind};
 use crate::source::Source;
 use crate::source::read_only::SqlDialect;
-use crate::task::{Compression, DestinationKind, DestinationSpec, FileFormat, SourceSpec, TaskSpec};
+use crate::task::{
+    Compression, DestinationKind, DestinationSpec, FileFormat, MethodReceipt, SourceSpec, TaskSpec,
+};
 
 /// Every source and destination that tasks can name.
 #[derive(Default)]
@@ -15,6 +17,23 @@ pub struct Catalog {
     sources: BTreeMap<String, (SourceInfo, Arc<dyn Source>)>,
     destinations: BTreeMap<String, (DestinationKind, Arc<dyn Destination>)>,
     unavailable: BTreeMap<String, String>,
+    methods: BTreeMap<String, Methods>,
+}
+
+/// The method that leaves the choice to the connection.
+pub const AUTO: &str = "auto";
+/// The method by which the agent reads itself.
+pub const NATIVE: &str = "native";
+/// The method by which a driver reads.
+pub const ODBC: &str = "odbc";
+
+/// The other ways to read a source connection than by itself, by name.
+#[derive(Default)]
+struct Methods {
+    /// What `auto` means here; the agent itself when `None`.
+    chosen: Option<String>,
+    /// A source that reads this way, or the reason why this connection cannot be read so.
+    known: BTreeMap<String, Result<Arc<dyn Source>, String>>,
 }
 
 /// What the configuration says about a source connection, as far as a task can ask for it.
@@ -49,6 +68,68 @@ impl Catalog {
     /// Adds a source connection.
     pub fn add_source(&mut self, name: impl Into<String>, info: SourceInfo, source: Arc<dyn Source>) {
         self.sources.insert(name.into(), (info, source));
+    }
+
+    /// Adds another way to read a source connection, or the reason why it cannot be read so.
+    pub fn add_method(
+        &mut self,
+        connection: impl Into<String>,
+        method: impl Into<String>,
+        source: Result<Arc<dyn Source>, String>,
+    ) {
+        self.methods.entry(connection.into()).or_default().known.insert(method.into(), source);
+    }
+
+    /// Makes a method the one of tasks that do not say.
+    pub fn choose_method(&mut self, connection: impl Into<String>, method: impl Into<String>) {
+        self.methods.entry(connection.into()).or_default().chosen = Some(method.into());
+    }
+
+    /// The other ways to read a source connection, with the reason of those that it cannot be read by.
+    pub fn methods(&self, connection: &str) -> impl Iterator<Item = (&str, Result<&Arc<dyn Source>, &str>)> {
+        let known = self.methods.get(connection).into_iter().flat_map(|methods| &methods.known);
+        known.map(|(name, source)| (name.as_str(), source.as_ref().map_err(String::as_str)))
+    }
+
+    /// Which method a task is read by, and why.
+    #[must_use]
+    pub fn method(&self, spec: &SourceSpec) -> MethodReceipt {
+        let connection = &spec.connection;
+        let chosen = self.methods.get(connection).and_then(|methods| methods.chosen.as_ref());
+        let (name, reason) = match (&spec.method, chosen) {
+            (Some(asked), _) => (asked.clone(), "the task asks for it".to_owned()),
+            (None, Some(chosen)) => (chosen.clone(), format!("the connection `{connection}` is configured so")),
+            (None, None) => (NATIVE.to_owned(), "it is the default".to_owned()),
+        };
+        MethodReceipt { name, reason }
+    }
+
+    /// The source behind the method of a task, or why there is none.
+    fn source_of(&self, spec: &SourceSpec) -> Result<&Arc<dyn Source>, Misfit> {
+        let name = &spec.connection;
+        let Some((_, native)) = self.sources.get(name) else {
+            let detail = self.unknown("source", name, self.sources.keys());
+            return Err(Misfit { pointer: "/source_config/database", detail });
+        };
+        let method = self.method(spec).name;
+        if method == NATIVE {
+            return Ok(native);
+        }
+        let known = self.methods.get(name).map(|methods| &methods.known);
+        let detail = match known.and_then(|known| known.get(&method)) {
+            Some(Ok(source)) => return Ok(source),
+            Some(Err(reason)) => format!("source connection `{name}` cannot be read by `{method}`: {reason}"),
+            None => {
+                let others = known.into_iter().flatten().filter(|(_, source)| source.is_ok()).map(|(name, _)| name);
+                let names: Vec<String> = [AUTO, NATIVE]
+                    .into_iter()
+                    .chain(others.map(String::as_str))
+                    .map(|name| format!("`{name}`"))
+                    .collect();
+                format!("there is no method `{method}`; source connection `{name}` knows {}", names.join(", "))
+            }
+        };
+        Err(Misfit { pointer: "/source_config/method", detail })
     }
 
     /// Adds a target connection.
@@ -89,10 +170,10 @@ impl Catalog {
 
     /// The source and the destination of a task.
     pub fn resolve(&self, spec: &TaskSpec) -> Result<Ends, Fault> {
-        let source = self.sources.get(&spec.source.connection);
+        let source = self.source_of(&spec.source);
         let destination = self.destinations.get(self.destination_name(&spec.destination));
         match (source, destination) {
-            (Some((_, source)), Some((kind, destination))) if *kind == spec.destination.kind => {
+            (Ok(source), Some((kind, destination))) if *kind == spec.destination.kind => {
                 Ok((Arc::clone(source), Arc::clone(destination)))
             }
             _ => {
@@ -102,6 +183,11 @@ impl Catalog {
                     .remedy("Configure the connection and restart the agent, or correct the task."))
             }
         }
+    }
+
+    /// The source behind the method of a task.
+    pub fn source_for(&self, spec: &SourceSpec) -> Result<Arc<dyn Source>, Fault> {
+        self.source_of(spec).cloned().map_err(|misfit| Fault::new(FaultKind::Request, misfit.detail))
     }
 
     /// Everything in `spec` that does not fit the configuration; empty when it fits.
@@ -144,12 +230,7 @@ impl Catalog {
     /// What does not fit in the source alone.
     #[must_use]
     pub fn source_misfit(&self, spec: &SourceSpec) -> Option<Misfit> {
-        let name = &spec.connection;
-        let is_known = self.sources.contains_key(name);
-        (!is_known).then(|| Misfit {
-            pointer: "/source_config/database",
-            detail: self.unknown("source", name, self.sources.keys()),
-        })
+        self.source_of(spec).err()
     }
 
     /// The target connection that a task means. The Snowflake sections of version 1.2.0 are named

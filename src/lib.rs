@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod bulk;
 pub mod catalog;
 pub mod cli;
 pub mod config;

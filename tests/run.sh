@@ -247,6 +247,22 @@ SCRIPT
     "$root/bin/mysqld" --version && touch "$root/.complete"
 }
 
+# ---- Bulk utilities -------------------------------------------------------------------------------
+
+prepare_utilities() {
+    say "Bulk utilities"
+    local pair program package
+    for pair in freebcp:freetds-bin psql:postgresql-client mariadb:mariadb-client; do
+        program=${pair%%:*}
+        package=${pair#*:}
+        if have "$program" || install_packages "$package"; then
+            command -v "$program"
+        else
+            lacks "$program (install the package '$package'): tests of that bulk utility"
+        fi
+    done
+}
+
 # ---- Python: moto's S3 server and the foreign readers --------------------------------------------
 # ---- Python: servers that speak as S3 and Snowflake do, and the foreign readers -------------------
 
@@ -365,6 +381,33 @@ prepare_browser() {
     "$TEST_CHROMIUM" --version
 }
 
+# ---- ODBC: the driver manager and four drivers -----------------------------------------------------
+
+features=()
+prepare_odbc() {
+    say "ODBC"
+    local packages=(unixodbc unixodbc-dev odbc-postgresql odbc-mariadb tdsodbc libsqliteodbc) folder library
+    # The linker looks where the compiler is from; a program that only lacks the headers' package fails there.
+    if ! printf 'int main(void) { return 0; }\n' | cc -x c - -o /dev/null -lodbc 2>/dev/null ||
+        ! find /usr/lib -path '*/odbc/libtdsodbc.so' 2>/dev/null | grep -q .; then
+        install_packages "${packages[@]}" || true
+    fi
+    if ! printf 'int main(void) { return 0; }\n' | cc -x c - -o /dev/null -lodbc 2>/dev/null; then
+        lacks "unixODBC (install ${packages[*]}): the feature odbc is not built, and nothing of it is tested"
+        return
+    fi
+    features=(--features odbc)
+    folder=${TEST_ODBC_DRIVERS:-}
+    if [[ -z $folder ]]; then
+        folder=$(find /usr/lib -name psqlodbcw.so -printf '%h\n' 2>/dev/null | head -n 1)
+    fi
+    for library in psqlodbcw.so libmaodbc.so libsqlite3odbc.so libtdsodbc.so; do
+        if [[ ! -e $folder/$library ]]; then lacks "the ODBC driver $library (install ${packages[*]}): tests through it"; fi
+    done
+    if [[ -n $folder ]]; then export TEST_ODBC_DRIVERS=$folder; fi
+    printf 'drivers in %s\n' "$folder"
+}
+
 # ---- Rust ---------------------------------------------------------------------------------------
 
 prepare_rust() {
@@ -402,6 +445,8 @@ prepare_matrix
 settle_postgres
 prepare_mariadb
 prepare_mysql
+prepare_utilities
+prepare_odbc
 prepare_python
 prepare_schemathesis
 prepare_azurite
@@ -412,7 +457,7 @@ if [[ ${CI:-} == true ]]; then export REQUIRE_SERVERS=1; fi
 
 if [[ $only_prepare == yes ]]; then
     summary
-    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_SCHEMATHESIS TEST_AZURITE TEST_CHROMIUM TEST_PLAYWRIGHT; do
+    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_ODBC_DRIVERS TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_SCHEMATHESIS TEST_AZURITE TEST_CHROMIUM TEST_PLAYWRIGHT; do
         if [[ -n ${!variable:-} ]]; then printf 'export %s=%q\n' "$variable" "${!variable}"; fi
     done
     exit 0
@@ -420,7 +465,7 @@ fi
 
 say "cargo test"
 status=0
-cargo test --locked "$@" || status=$?
+cargo test --locked "${features[@]}" "$@" || status=$?
 
 if [[ -n $soak_minutes ]] && ((status == 0)); then
     say "soak, $soak_minutes minutes"

@@ -10,6 +10,7 @@ use utoipa::openapi::{RefOr, SchemaFormat};
 
 use super::fields::{Findings, Object, choice, duration, expected, integer, line, short_line, size, text};
 use super::load_request::TableLoadRequest;
+use crate::catalog::AUTO;
 use crate::snowflake::put::StageLocation;
 use crate::task::{
     Compression, DEFAULT_MAX_ATTEMPTS, DestinationKind, DestinationSpec, FileFormat, LoadSpec, MAX_SLICES,
@@ -37,8 +38,8 @@ const MAX_FILE_SIZE: u64 = 5 << 40;
 
 const TASK_FIELDS: [&str; 7] =
     ["task_type", "id", "source_config", "destination_config", "max_attempts", "timeout", "priority"];
-const SOURCE_FIELDS: [&str; 7] =
-    ["database", "query", "table", "columns", "slices", "slice_column", "batch_size"];
+const SOURCE_FIELDS: [&str; 8] =
+    ["database", "query", "table", "columns", "slices", "slice_column", "batch_size", "method"];
 const DESTINATION_FIELDS: [&str; 8] =
     ["type", "path", "stage", "connection", "format", "compression", "max_file_size", "load"];
 
@@ -115,6 +116,11 @@ pub(super) struct SourceRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 10_000_000)]
     pub batch_size: Option<usize>,
+    /// How rows are read: `auto` (what the connection says, else `native`), `native` (the agent itself),
+    /// `odbc`, or the name of a bulk utility such as `bcp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 128)]
+    pub method: Option<String>,
 }
 
 /// Where files go, and what they look like.
@@ -232,6 +238,7 @@ impl From<&Task> for TaskRequest {
                 slices: source.slices,
                 slice_column: source.slice_column,
                 batch_size: source.batch_size,
+                method: source.method,
             },
             destination_config: DestinationRequest {
                 kind: destination.kind,
@@ -264,6 +271,7 @@ impl SourceRequest {
             slices: self.slices,
             slice_column: self.slice_column,
             batch_size: self.batch_size,
+            method: self.method,
         }
     }
 
@@ -286,7 +294,8 @@ impl SourceRequest {
         let slices = object.optional("slices", findings, integer(1..=MAX_SLICES));
         let slice_column = object.optional("slice_column", findings, line(MAX_NAME));
         let batch_size = object.optional("batch_size", findings, integer(1..=MAX_BATCH_SIZE));
-        Some(Self { database: database?, query, table, columns, slices, slice_column, batch_size })
+        let method = object.optional("method", findings, connection).filter(|method| method != AUTO);
+        Some(Self { database: database?, query, table, columns, slices, slice_column, batch_size, method })
     }
 }
 

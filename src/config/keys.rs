@@ -1,8 +1,12 @@
 //! Every key that the configuration knows, as the reader uses them and the documentation shows them.
 
+mod bulk_utility;
+mod odbc;
 mod operations;
 mod snowflake;
 
+pub(super) use bulk_utility::{BCP, COMMAND, MYSQL as MYSQL_CLIENT, PSQL, TPT};
+pub(super) use odbc::{DB2, ODBC, ODBC_SHARED, ORACLE, REDSHIFT, TERADATA};
 pub(super) use operations::{GUARDS, HISTORY, IDLE_SHUTDOWN, LOG};
 pub(super) use snowflake::{SNOWFLAKE, SNOWFLAKE_CONNECTION, SNOWFLAKE_IGNORED};
 
@@ -49,7 +53,7 @@ pub(super) const TOP: &[Key] = &[
     key("idle_shutdown", "table", "", "When an agent that has nothing to do ends."),
     key("task_source", "table", "", "Where tasks come from besides `POST /tasks`."),
     key("connections", "table", "", "Sources and targets, by name."),
-    key("bulk_utility", "table", "", "Bulk utilities of version 1.2.0."),
+    key("bulk_utility", "table", "", "Programs that export rows, by name."),
 ];
 
 pub(super) const APPLICATION: &[Key] = &[
@@ -194,13 +198,26 @@ pub(super) const CONNECTIONS: &[Key] = &[
     key("target", "table of connections", "", "Stores to write to."),
 ];
 
-pub(super) const BULK_UTILITY: &[Key] =
-    &[key("bcp", "table", "", "Of version 1.2.0; this version cannot run it, with a warning.")];
-
 const KIND: Key = key("kind", "string", "the name of the section", "What is behind the connection.");
+
+const METHOD: Key = key(
+    "method",
+    "`\"auto\"`, `\"native\"`, `\"odbc\"`, or the name of a bulk utility",
+    "\"auto\"",
+    "How rows are read for tasks that do not say. `auto` is `native`: the agent reads by itself.",
+);
+
+/// For connections that have an adapter of their own.
+const ODBC_CONNECTION_STRING: Key = key(
+    "odbc_connection_string",
+    "secret",
+    "",
+    "Connection string for tasks that ask to read the same database through ODBC.",
+);
 
 pub(super) const POSTGRESQL: &[Key] = &[
     KIND,
+    METHOD,
     key(
         "host",
         "string",
@@ -230,6 +247,7 @@ pub(super) const POSTGRESQL: &[Key] = &[
         "\"error\"",
         "What NaN and infinities of numeric, date and timestamp become where the output has none.",
     ),
+    ODBC_CONNECTION_STRING,
     key("options", "table", "", "Driver options, as listed below; they may stand beside the other keys too."),
 ];
 
@@ -340,6 +358,7 @@ pub(super) const POSTGRESQL_IGNORED: &[&str] = &[
 
 pub(super) const MYSQL: &[Key] = &[
     KIND,
+    METHOD,
     key("host", "string", "\"localhost\"", "Host name, address, or path of a Unix socket (begins with `/`)."),
     key("port", "integer, 1 to 65535", "3306", "Port."),
     key(
@@ -383,6 +402,7 @@ pub(super) const MYSQL: &[Key] = &[
         "\"integer\"",
         "What `tinyint(1)` columns, also called `bool`, become.",
     ),
+    ODBC_CONNECTION_STRING,
     key("options", "table", "", "Driver options, as listed below; they may stand beside the other keys too."),
 ];
 
@@ -421,6 +441,7 @@ pub(super) const SQLITE: &[Key] =
 
 pub(super) const SQLSERVER: &[Key] = &[
     KIND,
+    METHOD,
     key("host", "string", "\"localhost\"", "Host name or address; `host\\instance` names an instance too."),
     key("port", "integer, 1 to 65535", "1433", "Port."),
     key("database", "string", REQUIRED, "Database."),
@@ -483,6 +504,7 @@ pub(super) const SQLSERVER: &[Key] = &[
         "\"text\"",
         "What `geometry` and `geography` become: well-known text or well-known binary.",
     ),
+    ODBC_CONNECTION_STRING,
     key("options", "table", "", "Driver options, as listed below; they may stand beside the other keys too."),
 ];
 
@@ -705,6 +727,8 @@ pub(super) const SECRETS: &[&str] = &[
     "access_token",
     "client_secret",
     "connection_string",
+    "odbc_connection_string",
+    "logdata",
     "account_key",
     "sas_token",
     "sslpassword",

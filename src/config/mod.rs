@@ -6,8 +6,10 @@
 
 mod address;
 mod api_key;
+mod bulk_utility;
 #[cfg(test)]
 mod cloud_tests;
+mod connection_string;
 mod discover;
 mod effective;
 mod environment;
@@ -15,6 +17,7 @@ mod keys;
 mod known;
 mod local_agent;
 pub mod model;
+mod odbc;
 mod operations;
 mod pgpass;
 pub mod problem;
@@ -33,6 +36,11 @@ use std::path::{Path, PathBuf};
 
 pub use address::{source_from_url, target_from_url};
 pub use api_key::{ApiKey, KeyDigest, Scope};
+pub use bulk_utility::{
+    BcpDialect, BcpSettings, BulkUtilityKind, BulkUtilitySettings, CommandFormat, CommandSettings, PasswordBy,
+    TptSettings,
+};
+pub use connection_string::{ConnectionString, Malformed};
 pub use effective::{Effective, effective};
 pub use environment::Environment;
 pub use local_agent::{LocalAgent, local_agent};
@@ -44,6 +52,7 @@ pub use model::{
     SqlServerEncryption, SqlServerLogin, SqlServerSource, SqliteSource, SslMode, TargetConnection,
     TaskSources, TimeMapping, TinyintMapping, TransferSettings, UnavailableConnection, ZeroDates,
 };
+pub use odbc::{OdbcConsistency, OdbcDialect, OdbcLongValues, OdbcSource, OdbcText};
 pub use operations::{GuardSettings, HistorySettings, LogSettings};
 pub use problem::{Place, Problem, Problems, Warning};
 pub use secret::Secret;

@@ -6,7 +6,10 @@ use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ApiKey, GuardSettings, HistorySettings, LogSettings, Secret};
+use super::odbc::OdbcSource;
+use super::{
+    ApiKey, BulkUtilitySettings, ConnectionString, GuardSettings, HistorySettings, LogSettings, Secret,
+};
 use crate::snowflake::connection::Connection;
 use crate::snowflake::load::TableName;
 use crate::task::{Compression, DestinationKind, FileFormat};
@@ -32,8 +35,13 @@ pub struct Config {
     pub task_sources: TaskSources,
     /// `[connections.source.<name>]`.
     pub sources: BTreeMap<String, SourceConnection>,
+    /// Methods of source connections whose tasks do not say, by the name of the connection. Invariant:
+    /// each is `odbc` or the name of a bulk utility.
+    pub source_methods: BTreeMap<String, String>,
     /// `[connections.target.<name>]`.
     pub targets: BTreeMap<String, TargetConnection>,
+    /// `[bulk_utility.<name>]`: the programs that export rows, those without a section included.
+    pub bulk_utilities: BTreeMap<String, BulkUtilitySettings>,
     /// Sections that version 1.2.0 knows and this version cannot serve; shown by `/health`.
     pub unavailable: Vec<UnavailableConnection>,
 }
@@ -171,6 +179,8 @@ pub enum SourceConnection {
     Sqlite(SqliteSource),
     /// `kind = "sqlserver"`.
     SqlServer(SqlServerSource),
+    /// `kind = "odbc"`, `"teradata"`, `"oracle"`, `"db2"` or `"redshift"`.
+    Odbc(OdbcSource),
 }
 
 /// `kind = "postgresql"`.
@@ -203,6 +213,8 @@ pub struct PostgresSource {
     pub numeric: NumericPolicy,
     /// What NaN and infinities become where the output has none.
     pub special_values: SpecialValues,
+    /// For reading the same database through ODBC.
+    pub odbc_connection: Option<ConnectionString>,
 }
 
 /// libpq's `sslmode`.
@@ -283,6 +295,8 @@ pub struct MysqlSource {
     pub time: TimeMapping,
     /// What `tinyint(1)` becomes.
     pub tinyint1: TinyintMapping,
+    /// For reading the same database through ODBC.
+    pub odbc_connection: Option<ConnectionString>,
 }
 
 /// How several slices get one picture of the data.
@@ -377,6 +391,8 @@ pub struct SqlServerSource {
     pub seventh_digit: SeventhDigit,
     /// What `geometry` and `geography` become.
     pub spatial: SpatialPolicy,
+    /// For reading the same database through ODBC.
+    pub odbc_connection: Option<ConnectionString>,
 }
 
 impl SqlServerSource {

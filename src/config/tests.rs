@@ -1,8 +1,9 @@
 //! The whole configuration: layers, messages, 1.2.0, example and documentation.
 
+mod odbc;
 mod snowflake;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -153,6 +154,16 @@ fn bad_s3(lines: &str) -> String {
 
 // Layers.
 
+fn default_utilities() -> BTreeMap<String, BulkUtilitySettings> {
+    let kinds = [
+        ("bcp", BulkUtilityKind::Bcp(BcpSettings::default())),
+        ("psql", BulkUtilityKind::Psql),
+        ("mysql", BulkUtilityKind::Mysql),
+        ("tpt", BulkUtilityKind::Tpt(TptSettings::default())),
+    ];
+    kinds.into_iter().map(|(name, kind)| (name.to_owned(), BulkUtilitySettings::new(kind))).collect()
+}
+
 #[test]
 fn nothing_at_all_is_the_defaults() {
     let config = good("");
@@ -183,7 +194,9 @@ fn nothing_at_all_is_the_defaults() {
             idle_shutdown: None,
             task_sources: TaskSources::default(),
             sources: [].into(),
+            source_methods: [].into(),
             targets: [].into(),
+            bulk_utilities: default_utilities(),
             unavailable: Vec::new(),
         }
     );
@@ -431,7 +444,7 @@ configuration.toml:6: application.debug_mode is the string \"yes\"; expected tru
 configuration.toml:7: application.wokers is not a known key. Did you mean workers?
 configuration.toml:10: server.host is 0.0.0.0, which other machines reach; nothing listens on a network without authentication. Add an API key: [server.api_keys.orchestrator] with key = \"${env:AGENT_API_KEY}\". Or use \"127.0.0.1\", or set server.allow_unauthenticated = true when something in front of the agent keeps strangers out.
 configuration.toml:11: server.port is 70000; expected an integer from 0 to 65535
-configuration.toml:14: connections.source.sales.kind is \"postgres\"; expected \"postgresql\" or \"mysql\" or \"mariadb\" or \"sqlserver\" or \"sqlite\". Did you mean \"postgresql\"?
+configuration.toml:14: connections.source.sales.kind is \"postgres\"; expected \"postgresql\" or \"mysql\" or \"mariadb\" or \"sqlserver\" or \"sqlite\" or \"odbc\" or \"teradata\" or \"oracle\" or \"db2\" or \"redshift\". Did you mean \"postgresql\"?
 configuration.toml:16: connections.source.postgresql.database is missing. Add database to the section.
 configuration.toml:17: connections.source.postgresql.username is an integer; expected a string
 configuration.toml:18: connections.source.postgresql.password refers to the environment variable NOT_SET, which is not set. Set NOT_SET, or write the value here.
@@ -469,9 +482,9 @@ fn unknown_keys_are_named_with_the_nearest_one() {
           Did you mean batch_rows?",
         ),
         (
-            "[bulk_utility.tpt]",
-            "configuration.toml:1: bulk_utility.tpt is not a known key. \
-          Known here: bcp.",
+            "[bulk_utility.bpc]",
+            "configuration.toml:1: bulk_utility.bpc has no kind, and its name is not one either. \
+          Add kind = \"bcp\".",
         ),
         (
             "\"a[9999999999]\" = 1",
@@ -600,7 +613,8 @@ fn the_sample_of_1_2_0_works_unchanged() {
     let (config, warnings) = parse_in(SAMPLE_OF_1_2_0, &environment_of_1_2_0()).unwrap();
     assert_eq!(config.application.workers.get(), 4);
     assert_eq!(config.application.affinity.as_deref(), Some("blue"));
-    assert_eq!(config.sources.keys().collect::<Vec<_>>(), ["postgresql", "sqlserver"]);
+    let with_odbc: &[&str] = if cfg!(feature = "odbc") { &["teradata"] } else { &[] };
+    assert_eq!(config.sources.keys().collect::<Vec<_>>(), [&["postgresql", "sqlserver"], with_odbc].concat());
     let SourceConnection::SqlServer(source) = &config.sources["sqlserver"] else { panic!("{config:?}") };
     assert_eq!((source.host.as_str(), source.port, source.instance.as_deref()), ("127.0.0.1", 1433, None));
     assert_eq!(source.encryption, SqlServerEncryption::Mandatory);
@@ -621,9 +635,13 @@ fn the_sample_of_1_2_0_works_unchanged() {
     let TargetConnection::S3(target) = &config.targets["s3"] else { panic!("{config:?}") };
     assert_eq!(target.profile_name.as_deref(), Some("profile_name"));
     let unavailable: Vec<&str> = config.unavailable.iter().map(|section| section.section.as_str()).collect();
-    assert_eq!(unavailable, ["connections.source.teradata", "bulk_utility.bcp"]);
+    let without_odbc: &[&str] = if cfg!(feature = "odbc") { &[] } else { &["connections.source.teradata"] };
+    assert_eq!(unavailable, without_odbc);
+    let BulkUtilityKind::Bcp(bcp) = &config.bulk_utilities["bcp"].kind else { panic!("{config:?}") };
+    assert_eq!((bcp.delimiter.as_str(), bcp.row_terminator.as_str()), (",", "\n"));
+    assert_eq!((bcp.trusted_connection, bcp.encrypt), (false, Some(true)));
     let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(texts.len(), 4, "{texts:#?}");
+    assert_eq!(texts.len(), 4 + without_odbc.len(), "{texts:#?}");
     assert_eq!(
         texts[0],
         "configuration.toml:11: task_source.api.key is not used without base_url. Add base_url when a \
@@ -634,14 +652,6 @@ fn the_sample_of_1_2_0_works_unchanged() {
         "configuration.toml:23: connections.source.sqlserver.instanceName is not used, because `port` says where \
          the server listens. Keep one of the two."
     );
-}
-
-#[test]
-fn a_kind_of_1_2_0_is_unavailable_under_any_name() {
-    let config = good("[connections.source.crm]\nkind = \"teradata\"\nanything = 1");
-    assert!(config.sources.is_empty());
-    assert_eq!(config.unavailable[0].section, "connections.source.crm");
-    assert_eq!(config.unavailable[0].reason, "this version cannot read from Teradata");
 }
 
 fn sqlserver(lines: &str) -> SqlServerSource {
@@ -953,7 +963,7 @@ fn the_kind_of_a_connection_is_its_name_when_nobody_says() {
         (
             "[connections.source.sales]",
             "configuration.toml:1: connections.source.sales has no kind, and its \
-          name is not one either. Add kind = \"postgresql\" or \"mysql\" or \"mariadb\" or \"sqlserver\" or \"sqlite\".",
+          name is not one either. Add kind = \"postgresql\" or \"mysql\" or \"mariadb\" or \"sqlserver\" or \"sqlite\" or \"odbc\" or \"teradata\" or \"oracle\" or \"db2\" or \"redshift\".",
         ),
         (
             "[connections.source.postgres]",
@@ -963,7 +973,7 @@ fn the_kind_of_a_connection_is_its_name_when_nobody_says() {
         (
             "[connections.source.s3]",
             "configuration.toml:1: connections.source.s3 has no kind, and its name \
-          is not one either. Add kind = \"postgresql\" or \"mysql\" or \"mariadb\" or \"sqlserver\" or \"sqlite\".",
+          is not one either. Add kind = \"postgresql\" or \"mysql\" or \"mariadb\" or \"sqlserver\" or \"sqlite\" or \"odbc\" or \"teradata\" or \"oracle\" or \"db2\" or \"redshift\".",
         ),
         (
             "[connections.target.x]\nkind = \"ftp\"",
@@ -1209,6 +1219,16 @@ fn example_environment() -> Environment {
         ("SHOP_PASSWORD", "a"),
         ("CRM_PASSWORD", "a"),
         ("CRM_TOKEN", "a"),
+        ("SALES_ODBC", "DSN=sales"),
+        ("SHOP_ODBC", "DSN=shop"),
+        ("CRM_ODBC", "DSN=crm"),
+        ("VENDOR_CONNECTION", "DSN=vendor"),
+        ("VENDOR_PASSWORD", "a"),
+        ("DWH_PASSWORD", "a"),
+        ("DWH_LOGDATA", "a"),
+        ("ERP_PASSWORD", "a"),
+        ("DB2_PASSWORD", "a"),
+        ("CLUSTER_PASSWORD", "a"),
         ("CRM_SECRET", "a"),
         ("STORE_SECRET", "b"),
         ("TASK_API_KEY", "c"),
@@ -1230,7 +1250,9 @@ fn the_example_is_the_defaults_as_it_is() {
 fn the_example_is_valid_with_everything_enabled() {
     let text = enabled(EXAMPLE);
     let (config, _) = parse_in(&text, &example_environment()).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(config.sources.len(), 4);
+    // Those through ODBC are sources in a build that has it, and unavailable in another.
+    assert_eq!(config.sources.len() + config.unavailable.len(), 4 + 7 + 1);
+    assert_eq!(config.sources.len(), if cfg!(feature = "odbc") { 4 + 7 } else { 4 });
     assert_eq!(config.targets.len(), 9);
 }
 
@@ -1240,6 +1262,8 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
     const SALES: &str = "kind = \"postgresql\"\nusername = \"u\"\ndatabase = \"d\"\n";
     const SHOP: &str = "kind = \"mysql\"\nusername = \"u\"\n";
     const CRM: &str = "kind = \"sqlserver\"\nusername = \"u\"\ndatabase = \"d\"\n";
+    const VENDOR: &str = "kind = \"odbc\"\ndsn = \"d\"\n";
+    const CLUSTER: &str = "kind = \"redshift\"\nhost = \"h\"\ndatabase = \"d\"\n";
     const BLOB: &str = "container_name = \"lake\"\naccount_name = \"account\"\nsas_token = \"sig=x\"\n";
     vec![
         ("", keys::TOP, ""),
@@ -1255,7 +1279,11 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("task_source.api", keys::TASK_SOURCE_API, ""),
         ("task_source.snowflake_stored_procedure", keys::TASK_SOURCE_SNOWFLAKE, ""),
         ("connections", keys::CONNECTIONS, ""),
-        ("bulk_utility", keys::BULK_UTILITY, ""),
+        ("bulk_utility.bcp", keys::BCP, ""),
+        ("bulk_utility.psql", keys::PSQL, ""),
+        ("bulk_utility.mysql", keys::MYSQL_CLIENT, ""),
+        ("bulk_utility.tpt", keys::TPT, ""),
+        ("bulk_utility.exporter", keys::COMMAND, "kind = \"command\"\nexecutable = \"export\"\n"),
         ("connections.source.sales", keys::POSTGRESQL, SALES),
         ("connections.source.sales", keys::POSTGRESQL_DRIVER, SALES),
         ("connections.source.shop", keys::MYSQL, SHOP),
@@ -1263,6 +1291,12 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("connections.source.archive", keys::SQLITE, "kind = \"sqlite\"\npath = \"p\"\n"),
         ("connections.source.crm", keys::SQLSERVER, CRM),
         ("connections.source.crm", keys::SQLSERVER_DRIVER, CRM),
+        ("connections.source.vendor", keys::ODBC, VENDOR),
+        ("connections.source.vendor", keys::ODBC_SHARED, VENDOR),
+        ("connections.source.dwh", keys::TERADATA, "kind = \"teradata\"\n"),
+        ("connections.source.erp", keys::ORACLE, "kind = \"oracle\"\nservice_name = \"s\"\n"),
+        ("connections.source.mainframe", keys::DB2, "kind = \"db2\"\ndatabase = \"d\"\n"),
+        ("connections.source.cluster", keys::REDSHIFT, CLUSTER),
         ("connections.target.local", keys::LOCAL, "root = \"r\"\n"),
         ("connections.target.s3", keys::S3, "bucket_name = \"lake\"\n"),
         ("connections.target.blob", keys::BLOB, BLOB),
@@ -1300,6 +1334,14 @@ fn the_example_shows_every_key_with_its_default() {
             if section == "connections.target.snowflake" && found.is_none() {
                 // Whoever names another connection says less.
                 found = written(&document, "connections.target.service").get(key.name);
+            }
+            if section == "bulk_utility.exporter" && found.is_none() {
+                // CSV and other delimited texts have keys of their own.
+                found = written(&document, "bulk_utility.dumper").get(key.name);
+            }
+            if found.is_none() && ["connections.source.dwh", "connections.source.erp"].contains(&section) {
+                // The same place can be named in two ways, of which one is enough.
+                found = written(&document, &format!("{section}_by_name")).get(key.name);
             }
             let found = found.unwrap_or_else(|| panic!("{section}.{} is not in the example", key.name));
             if is_toml_default(key) {

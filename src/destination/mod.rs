@@ -34,6 +34,8 @@ use crate::task::{
 pub struct Target {
     /// Whose files.
     pub task: TaskId,
+    /// Number of the attempt, from 1, for who looks at what the store was asked.
+    pub attempt: u32,
     /// Directory or key prefix below the connection's root, or a stage with a path on it, as the
     /// task gave it.
     pub path: String,
@@ -87,8 +89,13 @@ pub trait Destination: Send + Sync {
     /// each attempt, before the source is asked for anything. Changes nothing that was not asked for.
     ///
     /// `None` where that cannot be known; then the attempt is repeated as a whole.
-    async fn recorded(&self, task: &TaskId, destination: &DestinationSpec) -> Result<Option<Receipt>, Fault> {
-        let _nothing_is_recorded = (task, destination);
+    async fn recorded(
+        &self,
+        task: &TaskId,
+        attempt: u32,
+        destination: &DestinationSpec,
+    ) -> Result<Option<Receipt>, Fault> {
+        let _nothing_is_recorded = (task, attempt, destination);
         Ok(None)
     }
 

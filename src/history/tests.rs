@@ -56,7 +56,7 @@ fn lease(id: &str, attempt: u32) -> Lease {
         columns: None,
         slices: None,
         slice_column: None,
-        batch_size: None,
+        batch_size: None, method: None,
     };
     let destination = DestinationSpec {
         kind: DestinationKind::Local,

@@ -5,11 +5,14 @@
 //! Arrow batches.
 
 pub mod mysql;
+#[cfg(feature = "odbc")]
+pub mod odbc;
 pub mod postgres;
 pub mod read_only;
 mod socket;
 pub mod sqlite;
 pub mod sqlserver;
+mod text_export;
 mod tls;
 mod variable_width;
 
@@ -21,7 +24,8 @@ use std::num::NonZeroUsize;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 
-use crate::fault::Fault;
+pub use self::text_export::{TextExport, TextForms};
+use crate::fault::{Fault, FaultKind};
 use crate::schema::TableSchema;
 use crate::task::Read;
 
@@ -55,6 +59,15 @@ pub trait Source: Send + Sync {
     /// Checks that the query only reads, learns its columns, and fixes a snapshot that can be read
     /// in up to `wanted` slices. Reads no rows. After an error nothing is held open.
     async fn prepare(&self, query: &Query, wanted: NonZeroUsize) -> Result<Box<dyn Extraction>, Fault>;
+
+    /// Checks that the query only reads, learns its columns, and writes a statement with the same rows
+    /// as texts, for a program that knows nothing else. Reads no rows, and holds nothing open
+    /// afterwards. Called once for each attempt that a bulk utility runs.
+    async fn export_as_text(&self, _query: &Query) -> Result<TextExport, Fault> {
+        Err(Fault::new(FaultKind::Request, "describe the query for a bulk utility")
+            .because("databases of this kind are not read by bulk utilities")
+            .remedy("Set `method` to `native`, or leave it out."))
+    }
 }
 
 /// One consistent picture of a result, held until it is dropped.

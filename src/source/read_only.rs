@@ -19,18 +19,24 @@
 
 #[cfg(test)]
 mod mysql_tests;
+#[cfg(test)]
+mod odbc_tests;
 mod scanner;
 mod table_name;
 
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{Query, Select, SetExpr, Statement, Value, ValueWithSpan, Visit, Visitor};
-use sqlparser::dialect::{Dialect, MsSqlDialect, MySqlDialect, PostgreSqlDialect, SQLiteDialect};
+use sqlparser::dialect::{
+    Dialect, GenericDialect, MsSqlDialect, MySqlDialect, OracleDialect, PostgreSqlDialect,
+    RedshiftSqlDialect, SQLiteDialect, TeradataDialect,
+};
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
 pub use table_name::{TableName, parse_table_name, quote_identifier};
 
+use crate::config::OdbcDialect;
 use crate::fault::{Fault, FaultKind};
 
 /// Longest text that is looked at, in bytes.
@@ -50,6 +56,32 @@ pub enum SqlDialect {
     Sqlite,
     /// SQL Server 2016 and later, and Azure SQL.
     SqlServer,
+    /// Oracle Database.
+    Oracle,
+    /// Db2.
+    Db2,
+    /// Teradata.
+    Teradata,
+    /// Amazon Redshift.
+    Redshift,
+    /// A server of which nothing is known: what two servers could read differently is refused.
+    Ansi,
+}
+
+impl From<OdbcDialect> for SqlDialect {
+    fn from(dialect: OdbcDialect) -> Self {
+        match dialect {
+            OdbcDialect::Ansi => Self::Ansi,
+            OdbcDialect::PostgreSql => Self::PostgreSql,
+            OdbcDialect::MySql => Self::MySql,
+            OdbcDialect::Sqlite => Self::Sqlite,
+            OdbcDialect::SqlServer => Self::SqlServer,
+            OdbcDialect::Oracle => Self::Oracle,
+            OdbcDialect::Db2 => Self::Db2,
+            OdbcDialect::Teradata => Self::Teradata,
+            OdbcDialect::Redshift => Self::Redshift,
+        }
+    }
 }
 
 impl SqlDialect {
@@ -61,6 +93,11 @@ impl SqlDialect {
             Self::MySql => "mysql",
             Self::Sqlite => "sqlite",
             Self::SqlServer => "sqlserver",
+            Self::Oracle => "oracle",
+            Self::Db2 => "db2",
+            Self::Teradata => "teradata",
+            Self::Redshift => "redshift",
+            Self::Ansi => "odbc",
         }
     }
 
@@ -70,6 +107,10 @@ impl SqlDialect {
             Self::MySql => &MySqlDialect {},
             Self::Sqlite => &SQLiteDialect {},
             Self::SqlServer => &MsSqlDialect {},
+            Self::Oracle => &OracleDialect {},
+            Self::Teradata => &TeradataDialect {},
+            Self::Redshift => &RedshiftSqlDialect {},
+            Self::Db2 | Self::Ansi => &GenericDialect {},
         }
     }
 
@@ -78,7 +119,10 @@ impl SqlDialect {
             Self::PostgreSql | Self::MySql | Self::Sqlite => {
                 matches!(word, "SELECT" | "VALUES" | "TABLE" | "WITH")
             }
-            Self::SqlServer => matches!(word, "SELECT" | "WITH"),
+            Self::Db2 => matches!(word, "SELECT" | "WITH" | "VALUES"),
+            Self::SqlServer | Self::Oracle | Self::Teradata | Self::Redshift | Self::Ansi => {
+                matches!(word, "SELECT" | "WITH")
+            }
         }
     }
 }
@@ -135,6 +179,12 @@ enum Refusal {
     UnterminatedComment,
     #[error("it has a comment that the server reads as SQL: /*! ... */, or a hint with SET_VAR")]
     ExecutableComment,
+    #[error("a comment begins inside a comment, which servers read differently")]
+    NestedComment,
+    #[error("a backslash stands before a quote, which servers read differently")]
+    BackslashBeforeQuote,
+    #[error("a literal begins with q' or nq', and only the server knows where it ends")]
+    QuoteDelimited,
     #[error("a bracket is not closed")]
     UnclosedBracket,
     #[error("a bracket is closed that was not opened")]
@@ -185,6 +235,10 @@ impl Refusal {
             | Self::UnterminatedComment
             | Self::UnclosedBracket
             | Self::UnopenedBracket => "Check quotes, comments and brackets of the query.",
+            Self::NestedComment => "Remove the inner comment.",
+            Self::BackslashBeforeQuote | Self::QuoteDelimited => {
+                "Write the literal another way, for example with CHR(92), or create a view in the database and read it with `table`."
+            }
             Self::ExecutableComment => "Write the SQL without the comment around it, or remove it.",
             Self::NumberRunsOn => "Put a space behind the number.",
             Self::ContinuedEscapeString => "Write it as one literal, or join the two with ||.",

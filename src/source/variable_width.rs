@@ -39,7 +39,26 @@ impl VariableWidth {
         if let Some(field) = field {
             put(&mut self.bytes, field)?;
         }
-        self.nulls.append(field.is_some());
+        self.end_value(field.is_some())?;
+        Ok(())
+    }
+
+    /// Takes one field, which `put` appends to the bytes as it arrives; it answers whether there was
+    /// one.
+    #[cfg(feature = "odbc")]
+    #[inline]
+    pub(super) fn take_by<E: From<TooLong>>(
+        &mut self,
+        put: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let is_there = put(&mut self.bytes)?;
+        self.end_value(is_there)?;
+        Ok(())
+    }
+
+    #[inline]
+    fn end_value(&mut self, is_there: bool) -> Result<(), TooLong> {
+        self.nulls.append(is_there);
         self.offsets.push(i32::try_from(self.bytes.len()).map_err(|_too_long| TooLong)?);
         Ok(())
     }

@@ -55,6 +55,9 @@ pub struct SourceSpec {
     /// Largest number of rows of one batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<usize>,
+    /// `native`, `odbc` or the name of a bulk utility; what the connection says when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
 }
 
 /// A query or a table.

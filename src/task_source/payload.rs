@@ -121,6 +121,7 @@ mod tests {
                 slices: None,
                 slice_column: None,
                 batch_size: None,
+                method: None,
             },
             destination: DestinationSpec {
                 kind: DestinationKind::Local,

@@ -199,6 +199,7 @@ mod tests {
             slices: None,
             slice_column: None,
             batch_size: None,
+            method: None,
         };
         let destination = DestinationSpec {
             kind: DestinationKind::Local,

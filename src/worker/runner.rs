@@ -226,18 +226,20 @@ impl Runner {
     }
 
     async fn open(&self, lease: &Lease, progress: &Arc<Progress>) -> Result<Opened, Fault> {
-        let Task { id, spec } = &lease.task;
+        let Lease { task: task @ Task { id, spec }, attempt, .. } = lease;
         let (source, destination) = self.catalog.resolve(spec)?;
-        if let Some(receipt) = destination.recorded(id, &spec.destination).await? {
+        if let Some(receipt) = destination.recorded(id, *attempt, &spec.destination).await? {
             tracing::info!(
-                task.id = %id, attempt = lease.attempt, rows = receipt.rows,
+                task.id = %id, attempt, rows = receipt.rows,
                 "an earlier attempt has done everything; only its outcome was lost"
             );
             return Ok(Opened::Done(receipt));
         }
-        let transfer =
-            Transfer::open(source.as_ref(), destination.as_ref(), &lease.task, &self.settings, progress);
-        transfer.await.map(Opened::Transfer)
+        let method = self.catalog.method(&spec.source);
+        tracing::info!(task.id = %id, method = method.name, reason = method.reason, "how rows are read");
+        let (source, destination) = (source.as_ref(), destination.as_ref());
+        let transfer = Transfer::open_attempt(source, destination, task, *attempt, &self.settings, progress);
+        Ok(Opened::Transfer(transfer.await?.read_by(method)))
     }
 
     /// Resolves when the attempt must end early.
@@ -433,7 +435,7 @@ mod tests {
                 columns: None,
                 slices: None,
                 slice_column: None,
-                batch_size: None,
+                batch_size: None, method: None,
             },
             destination: DestinationSpec {
                 kind: DestinationKind::Local,

@@ -24,7 +24,7 @@ CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.
 # s3s-fs from 0.15 on needs a newer compiler than this project.
 CARGO_TOOLS = ["s3s-fs@0.14.1 --features binary", "pg2parquet@0.2.2", "odbc2parquet@11.0.1"]
 MODES = [
-    "lineitem", "wide_text", "mysql", "s3", "snowflake_stage", "snowflake_queue", "memory", "submit", "watchers", "idle",
+    "lineitem", "wide_text", "mysql", "odbc", "s3", "snowflake_stage", "snowflake_queue", "memory", "submit", "watchers", "idle",
 ]
 
 

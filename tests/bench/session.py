@@ -134,6 +134,20 @@ def lineitem_mysql(given, server, store, work):
         mariadb.close()
 
 
+def lineitem_odbc(given, server, store, work):
+    """PostgreSQL's ODBC driver for all of them; the agent has to be built with the feature `odbc`."""
+    facts = load(server, "lineitem", round(given.rows * 1e6), databases.lineitem_sql)
+    every = [
+        tools.copy(1),
+        tools.agent_through_odbc(given.agent, "utf16"),
+        tools.agent_through_odbc(given.agent, "utf8"),
+        tools.odbc2parquet(tools.find("odbc2parquet", given.tool_folder)),
+    ]
+    section = rounds(given, server, work, facts, "l_orderkey", chosen(every, given))
+    section["title"] += ", through psqlODBC"
+    return section
+
+
 def s3(given, server, store, work):
     """Upload included. The store runs on the same cores."""
     facts = load(server, "lineitem", round(given.rows * 1e6), databases.lineitem_sql)
@@ -359,6 +373,7 @@ MODES = {
     "lineitem": lineitem,
     "wide_text": wide_text,
     "mysql": lineitem_mysql,
+    "odbc": lineitem_odbc,
     "s3": s3,
     "snowflake_stage": snowflake_stage,
     "snowflake_queue": snowflake_queue,

@@ -120,15 +120,38 @@ def pg2parquet(found, password):
     return Tool("pg2parquet", "pg2parquet", command, missing=missing, environment=environment)
 
 
+def _psqlodbc(database):
+    """One connection string for everybody who goes through PostgreSQL's driver."""
+    return (
+        f"Driver={{PostgreSQL Unicode}};Server={database.host};Port={database.port};Database={database.name};"
+        f"Uid={database.user};Pwd={database.password};UseDeclareFetch=1;Fetch=20000;"
+    )
+
+
+def agent_through_odbc(path, text):
+    """The agent through the same driver; `text` is how texts leave it."""
+
+    def command(job):
+        configuration = os.path.join(os.path.dirname(job.folder), f"odbc-{text}.toml")
+        with open(configuration, "w") as file:
+            file.write(
+                f"[application]\ndata_directory = {os.path.dirname(job.folder)!r}\n"
+                f"[connections.source.bench]\nkind = 'odbc'\ntext = '{text}'\n"
+                f"connection_string = '{_psqlodbc(job.database)}'\n"
+            )
+        return [
+            path, "extract", "--config", configuration, "--source", "bench", "--table", job.table,
+            "--to", f"file://{job.folder}", "--slices", "1", "--json",
+        ]  # fmt: skip
+
+    missing = None if os.access(path, os.X_OK) else f"{path} is not there; run `cargo build --release --features odbc`"
+    return Tool(f"this agent through ODBC, text as {text}", "agent", command, missing=missing)
+
+
 def odbc2parquet(found):
     def command(job):
-        database = job.database
-        connection = (
-            f"Driver={{PostgreSQL Unicode}};Server={database.host};Port={database.port};Database={database.name};"
-            f"Uid={database.user};Pwd={database.password};UseDeclareFetch=1;Fetch=20000;"
-        )
         return [
-            found, "--quiet", "query", "--connection-string", connection,
+            found, "--quiet", "query", "--connection-string", _psqlodbc(job.database),
             "--column-compression-default", "zstd", "--column-compression-level-default", "1",
             # Its buffers take the longest possible value of every row: without these, gigabytes.
             "--batch-size-row", "20000", "--column-length-limit", "256",

@@ -29,8 +29,8 @@ class Streams:
             raise measure.Failed("the streams could not be opened")
 
     def close(self):
-        self._process.stdin.close()
-        self._process.wait(60)
+        self._process.kill()
+        self._process.wait()
 
 
 def post(agent, identity, table, priority):

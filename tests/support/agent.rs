@@ -565,7 +565,7 @@ impl Agent {
 
     /// Reads the events of a task until the stream ends, and tells `watcher` each one.
     pub(crate) async fn watch(&self, id: &str, mut watcher: impl AsyncFnMut(&Value)) -> Vec<Value> {
-        let mut response = self.http.get(self.url(&format!("/tasks/{id}/events"))).send().await.unwrap();
+        let mut response = self.http.get(self.url(&format!("/tasks/{id}/events"))).send().await.expect("the stream opens");
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let mut events = Vec::new();
         let mut text = String::new();

@@ -3,8 +3,8 @@
     event_streams.py HOST PORT IDLE_TASK IDLE_COUNT SLOW_TASK SLOW_COUNT
 
 Opens that many streams of each task. The idle ones read whatever comes; the slow ones read one byte every
-quarter of a second, through a small receive buffer. Prints `ready` when all are open, and when the standard
-input has ended, how many of both are open still.
+quarter of a second, through a small receive buffer. Prints `ready` when all are open. When the standard input
+has ended, it waits up to a minute for the idle streams to end, and prints how many of both are open still.
 """
 
 import resource
@@ -15,6 +15,7 @@ import time
 
 SMALL = 4096
 PAUSE = 0.25
+PATIENCE = 60.0
 
 
 def open_stream(address, task, small):
@@ -23,7 +24,7 @@ def open_stream(address, task, small):
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
     stream.settimeout(120)
     stream.connect(address)
-    stream.sendall(f"GET /tasks/{task}/events HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\n\r\n".encode())
+    stream.sendall(f"GET /tasks/{task}/events HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\nConnection: close\r\n\r\n".encode())
     return stream
 
 
@@ -66,17 +67,20 @@ def main():
         poll.register(number, select.POLLIN)
     poll.register(sys.stdin, select.POLLIN)
     next_byte = time.monotonic()
-    while True:
+    end = None
+    while end is None or (by_number and time.monotonic() < end):
         for number, _ in poll.poll(PAUSE * 1000):
             if number == sys.stdin.fileno():
-                print(len(by_number), len(slow), flush=True)
-                return
+                poll.unregister(sys.stdin)
+                end = time.monotonic() + PATIENCE
+                continue
             if not take(by_number[number], 1 << 16):
                 poll.unregister(number)
                 by_number.pop(number).close()
         if time.monotonic() >= next_byte:
             next_byte = time.monotonic() + PAUSE
             slow = [stream for stream in slow if take(stream, 1)]
+    print(len(by_number), len(slow), flush=True)
 
 
 if __name__ == "__main__":

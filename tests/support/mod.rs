@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod azurite;
 pub(crate) mod blob_container;
+pub(crate) mod bulk;
 pub(crate) mod browser;
 pub(crate) mod cloud_front;
 pub(crate) mod emulator_relay;
@@ -13,6 +14,8 @@ pub(crate) mod foreign_reader;
 pub(crate) mod gate;
 pub(crate) mod gcs;
 pub(crate) mod mysql;
+#[cfg(feature = "odbc")]
+pub(crate) mod odbc;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod proxy;

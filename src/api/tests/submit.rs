@@ -287,7 +287,7 @@ async fn every_wrong_field_of_the_flat_form_is_named() {
         ("/statement", Value::Null, "missing: an SQL query"),
         ("/statement", json!(" "), "empty"),
         ("/statement", json!("DROP TABLE orders"), "a statement of the kind DROP"),
-        ("/source_type", json!("bcp"), "cannot run bcp"),
+        ("/source_type", json!("bpc"), "there is no method `bpc`"),
         ("/source_type", json!("odbc"), "expected `jdbc`"),
         ("/upload_type", Value::Null, "missing: `local`, `s3`, `blob`, `gcs` or `snowflake_stage`"),
         ("/upload_type", json!("blob"), "target connection `blob` cannot be used: this version cannot"),

@@ -196,7 +196,9 @@ fn config(directory: &Path, database: &Path, output: &Path) -> Config {
         idle_shutdown: None,
         sources: [("sample".to_owned(), SourceConnection::Sqlite(SqliteSource { path: database.into() }))]
             .into(),
+        source_methods: BTreeMap::new(),
         targets: [("local".to_owned(), TargetConnection::Local(LocalTarget { root: output.into() }))].into(),
+        bulk_utilities: BTreeMap::new(),
         unavailable: Vec::new(),
     }
 }

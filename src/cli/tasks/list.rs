@@ -89,11 +89,11 @@ const COLUMNS: [Column; 8] = [
     Column::text("ID"),
     Column::text("STATUS"),
     Column::number("AGE").dispensable(1),
-    Column::number("TRIES").dispensable(4),
+    Column::number("TRIES").dispensable(6),
     Column::number("ROWS").dispensable(2),
-    Column::number("SIZE").dispensable(3),
-    Column::text("FROM").cut_to(12).dispensable(5),
-    Column::text("TO").cut_to(10).dispensable(6),
+    Column::number("SIZE").dispensable(4),
+    Column::text("FROM").cut_to(12).dispensable(3),
+    Column::text("TO").cut_to(10).dispensable(5),
 ];
 
 fn row(task: &TaskView, now: Timestamp) -> Vec<Cell> {

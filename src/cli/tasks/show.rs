@@ -64,7 +64,16 @@ fn text(task: &TaskView, width: Option<usize>) -> String {
     entry("to", &task.to());
     entry("accepted", &moment(&task.created_at));
     entry("changed", &moment(&task.updated_at));
-    entry("tries", &format!("{} of {}", task.attempts.len(), task.request.max_attempts));
+    let (tries, allowed) = (task.attempts.len(), task.request.max_attempts);
+    entry(
+        "tries",
+        &if u32::try_from(tries).is_ok_and(|tries| tries <= allowed) {
+            format!("{tries} of {allowed}")
+        } else {
+            // A person put it back, or the agent died meanwhile: both do not count.
+            format!("{tries}, of which {allowed} may fail in a row")
+        },
+    );
     if task.request.priority != 0 {
         entry("priority", &task.request.priority.to_string());
     }

@@ -158,11 +158,11 @@ impl Screen {
         self.has_complained = false;
         let has_changed = task.status != view.status;
         task.status.clone_from(&view.status);
-        if view.has_ended() {
-            if let Some(bar) = task.bar.take() {
-                bar.finish_and_clear();
-                self.shown -= 1;
-            }
+        if view.has_ended()
+            && let Some(bar) = task.bar.take()
+        {
+            bar.finish_and_clear();
+            self.shown -= 1;
         }
         if self.json {
             if has_changed {

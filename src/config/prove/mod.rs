@@ -1,10 +1,12 @@
 //! From the raw tree to the proven configuration, one file a section.
 
 mod azure_blob;
+mod bulk_utility;
 mod connections;
 mod gcs;
 mod general;
 mod mysql;
+mod odbc;
 mod operations;
 mod postgresql;
 mod snowflake;
@@ -23,6 +25,7 @@ pub(super) use azure_blob::prove_azure_blob;
 pub(super) use gcs::prove_gcs;
 pub(super) use general::scopes;
 pub(super) use mysql::prove_mysql;
+pub(super) use odbc::{prove_connection_string, prove_odbc};
 pub(super) use postgresql::prove_postgresql;
 pub(super) use snowflake::prove_snowflake;
 pub(super) use sqlserver::prove_sqlserver;
@@ -40,9 +43,10 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
     let [log, history, guards, idle_shutdown] =
         ["log", "history", "guards", "idle_shutdown"].map(|name| top.value(name));
     let mut unavailable = Vec::new();
-    let (sources, targets) = connections::prove_connections(report, connections, &mut unavailable);
+    let bulk_utilities = bulk_utility::prove_bulk_utilities(report, bulk_utility);
+    let (sources, source_methods, targets) =
+        connections::prove_connections(report, connections, &bulk_utilities, &mut unavailable);
     let task_sources = task_source::prove_task_source(report, task_sources, selected, &targets);
-    connections::prove_bulk_utility(report, bulk_utility, &mut unavailable);
     Config {
         application: general::prove_application(report, application),
         server: general::prove_server(report, server),
@@ -53,7 +57,9 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         idle_shutdown: operations::prove_idle_shutdown(report, idle_shutdown),
         task_sources,
         sources,
+        source_methods,
         targets,
+        bulk_utilities,
         unavailable,
     }
 }

@@ -9,6 +9,7 @@ use super::super::known::Known;
 use super::super::model::{Consistency, MysqlSource, SslMode, TimeMapping, TinyintMapping, ZeroDates};
 use super::super::report::Report;
 use super::super::section::Section;
+use super::prove_connection_string;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -27,6 +28,7 @@ pub(in super::super) fn prove_mysql(
     let mut section = Section::open(report, path, Some(value), KNOWN);
     section.absorb_options("options");
     section.skip("kind");
+    section.skip("method");
     let host = section.text("host").unwrap_or_else(|| "localhost".into());
     let port = section.integer("port", 1..=65_535).and_then(|port| u16::try_from(port).ok());
     let database = section.text("database");
@@ -63,7 +65,9 @@ pub(in super::super) fn prove_mysql(
         let message = "is not used, because ssl_mode does not ask for a certificate";
         section.report().warning(&path, message, Some(remedy.into()));
     }
+    let odbc_connection = prove_connection_string(&mut section, "odbc_connection_string");
     Some(MysqlSource {
+        odbc_connection,
         host,
         port: port.unwrap_or(3306),
         database,

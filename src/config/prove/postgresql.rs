@@ -10,6 +10,7 @@ use super::super::known::Known;
 use super::super::model::{NumericPolicy, PostgresSource, SpecialValues, SslMode};
 use super::super::report::Report;
 use super::super::section::Section;
+use super::prove_connection_string;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -29,6 +30,7 @@ pub(in super::super) fn prove_postgresql(
     let mut section = Section::open(report, path, Some(value), KNOWN);
     section.absorb_options("options");
     section.skip("kind");
+    section.skip("method");
     let host = section.text("host").unwrap_or_else(|| "localhost".into());
     let port = section.integer("port", 1..=65_535).and_then(|port| u16::try_from(port).ok());
     let database = section.required_text("database");
@@ -46,7 +48,9 @@ pub(in super::super) fn prove_postgresql(
     );
     let special_values =
         section.choice("special_values", &[("error", SpecialValues::Error), ("null", SpecialValues::Null)]);
+    let odbc_connection = prove_connection_string(&mut section, "odbc_connection_string");
     Some(PostgresSource {
+        odbc_connection,
         host,
         port: port.unwrap_or(5432),
         database: database?,

@@ -14,6 +14,7 @@ use super::super::model::{
 };
 use super::super::report::Report;
 use super::super::section::Section;
+use super::prove_connection_string;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -37,6 +38,7 @@ pub(in super::super) fn prove_sqlserver(
     let mut section = Section::open(report, path, Some(value), KNOWN);
     section.absorb_options("options");
     section.skip("kind");
+    section.skip("method");
     let (host, instance) = prove_host(&mut section);
     let port = section.integer("port", 1..=65_535).and_then(|port| u16::try_from(port).ok());
     let database = section.required_text("database");
@@ -75,7 +77,9 @@ pub(in super::super) fn prove_sqlserver(
         section.report().warning(&path, message, Some("Keep one of the two.".into()));
     }
     let (database, login) = (database?, login?);
+    let odbc_connection = prove_connection_string(&mut section, "odbc_connection_string");
     Some(SqlServerSource {
+        odbc_connection,
         host,
         port: port.unwrap_or(DEFAULT_PORT),
         instance: instance.filter(|_| !has_port),

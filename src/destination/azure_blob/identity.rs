@@ -10,6 +10,7 @@ use crate::config::{AzureIdentity, ManagedIdentity, Secret};
 use crate::destination::cloud::token::{Token, TokenSource};
 use crate::destination::cloud::token_service::{Question, TokenAnswer, TokenServices, encoded};
 use crate::fault::{Fault, FaultKind};
+use crate::shutdown::Shutdown;
 
 /// For whom tokens are good.
 pub(super) const RESOURCE: &str = "https://storage.azure.com";
@@ -19,11 +20,12 @@ const SCOPE: &str = "https://storage.azure.com/.default";
 pub(super) struct Identity {
     settings: AzureIdentity,
     services: TokenServices,
+    shutdown: Shutdown,
 }
 
 impl Identity {
-    pub(super) fn new(settings: &AzureIdentity) -> Result<Self, Fault> {
-        Ok(Self { settings: settings.clone(), services: TokenServices::new()? })
+    pub(super) fn new(settings: &AzureIdentity, shutdown: Shutdown) -> Result<Self, Fault> {
+        Ok(Self { settings: settings.clone(), services: TokenServices::new()?, shutdown })
     }
 
     fn token_url(&self, tenant: &str) -> String {
@@ -108,7 +110,7 @@ impl TokenSource for Identity {
             (Some(tenant), Some(client), None, Some(file)) => self.by_workload(tenant, client, file).await,
             _ => match self.by_managed_identity().await {
                 Some(token) => token,
-                None => command_line::token(tenant_id.as_deref()).await,
+                None => command_line::token(tenant_id.as_deref(), &self.shutdown).await,
             },
         }
     }

@@ -47,6 +47,30 @@ pub(super) struct Rules {
     /// Line comments end at a line feed, and nothing else in them looks like a line's end: nobody
     /// has written down where else the server would end them.
     plain_line_ends: bool,
+    /// What servers read differently is refused, since this one has not been watched: comments inside
+    /// of comments, comments that some server runs, a backslash before a quote, and literals that begin
+    /// with `q'`.
+    cautious: bool,
+}
+
+impl Rules {
+    /// For servers behind ODBC drivers. What is not refused, all of them read alike.
+    const CAUTIOUS: Self = Self {
+        nested_comments: false,
+        carriage_return_ends_line: false,
+        escape_strings: false,
+        dollar_quotes: false,
+        backtick_names: false,
+        bracket_names: BracketNames::None,
+        backslash_escapes: false,
+        mysql_comments: false,
+        parameter_marks: "?:",
+        refused_signs: "@#$[]{}`\\",
+        refused_words: &[],
+        table_queries: false,
+        plain_line_ends: true,
+        cautious: true,
+    };
 }
 
 /// What `[` does.
@@ -137,6 +161,7 @@ impl SqlDialect {
                 refused_words: &[],
                 table_queries: true,
                 plain_line_ends: false,
+                cautious: false,
             },
             Self::MySql => Rules {
                 nested_comments: false,
@@ -153,6 +178,7 @@ impl SqlDialect {
                 refused_words: &[],
                 table_queries: true,
                 plain_line_ends: false,
+                cautious: false,
             },
             Self::Sqlite => Rules {
                 nested_comments: false,
@@ -168,6 +194,7 @@ impl SqlDialect {
                 refused_words: &[],
                 table_queries: true,
                 plain_line_ends: false,
+                cautious: false,
             },
             Self::SqlServer => Rules {
                 nested_comments: true,
@@ -184,7 +211,13 @@ impl SqlDialect {
                 refused_words: REFUSED_IN_TRANSACT_SQL,
                 table_queries: false,
                 plain_line_ends: true,
+                cautious: false,
             },
+            Self::Oracle | Self::Db2 | Self::Teradata => Rules::CAUTIOUS,
+            // Casts with `::`, and paths into semi-structured values.
+            Self::Redshift => Rules { parameter_marks: "?", refused_signs: "@#${}`\\", ..Rules::CAUTIOUS },
+            // Where no semicolon is needed between two statements, words are all that tells them apart.
+            Self::Ansi => Rules { refused_words: REFUSED_IN_TRANSACT_SQL, ..Rules::CAUTIOUS },
         }
     }
 }
@@ -351,7 +384,8 @@ impl Scanner<'_> {
             '-' if self.rest_starts_with("--") => {
                 // Elsewhere than in MySQL, `--1` is a comment; nobody has to know whom the parser follows.
                 let after = self.text[self.position + 2..].chars().next();
-                if self.rules.mysql_comments && after.is_some_and(|after| !after.is_ascii_whitespace()) {
+                let is_doubtful = self.rules.mysql_comments || self.rules.cautious;
+                if is_doubtful && after.is_some_and(|after| !after.is_ascii_whitespace()) {
                     return Err(here(Refusal::Character('-')));
                 }
                 self.line_comment()
@@ -453,11 +487,14 @@ impl Scanner<'_> {
 
     fn block_comment(&mut self) -> Result<(), Refused> {
         let begin = self.position;
-        if self.rules.mysql_comments && is_executable(&self.text[begin..]) {
+        if (self.rules.mysql_comments || self.rules.cautious) && is_executable(&self.text[begin..]) {
             return Err(here(Refusal::ExecutableComment));
         }
         let mut depth = 0_usize;
         loop {
+            if self.rules.cautious && depth > 0 && self.rest_starts_with("/*") {
+                return Err((Refusal::NestedComment, Some(self.position)));
+            }
             let opens = self.rest_starts_with("/*") && (depth == 0 || self.rules.nested_comments);
             let closes = self.rest_starts_with("*/");
             if opens || closes {
@@ -482,6 +519,9 @@ impl Scanner<'_> {
             let Some(character) = self.peek() else {
                 return Err((Refusal::UnterminatedQuote, Some(begin)));
             };
+            if self.rules.cautious && character == '\\' && self.text[self.position + 1..].starts_with(quote) {
+                return Err((Refusal::BackslashBeforeQuote, Some(self.position)));
+            }
             if backslash_escapes && character == '\\' {
                 self.take(|_| '0');
                 self.take(|_| '0');
@@ -615,6 +655,10 @@ impl Scanner<'_> {
             }
         }
         self.first_word.get_or_insert_with(|| word.to_ascii_uppercase());
+        let is_delimiter = ["q", "nq"].iter().any(|prefix| word.eq_ignore_ascii_case(prefix));
+        if self.rules.cautious && is_delimiter && self.rest_starts_with("'") {
+            return Err((Refusal::QuoteDelimited, Some(begin)));
+        }
         if self.rules.escape_strings && word.eq_ignore_ascii_case("e") && self.rest_starts_with("'") {
             return self.escape_string();
         }

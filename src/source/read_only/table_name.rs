@@ -33,7 +33,7 @@ pub fn quote_identifier(name: &str) -> String {
 
 /// Reads `name` or `schema.name`. Parts in double quotes, for MySQL also in backticks, are taken as
 /// they are, with `""` for a quote, and for SQL Server parts in brackets, with `]]` for one; other
-/// parts are words, which PostgreSQL folds to lower case.
+/// parts are words, which PostgreSQL and Redshift fold to lower case, Oracle and Db2 to upper case.
 pub fn parse_table_name(text: &str, dialect: SqlDialect) -> Result<TableName, Fault> {
     let text = text.trim();
     let (first, rest) = part(text, dialect)?;
@@ -84,8 +84,13 @@ fn word_part(text: &str, dialect: SqlDialect) -> (String, &str) {
     let (word, rest) = text.split_at(length);
     let name = match dialect {
         // Only ASCII: what the server does with other letters depends on its locale.
-        SqlDialect::PostgreSql => word.to_ascii_lowercase(),
-        SqlDialect::MySql | SqlDialect::Sqlite | SqlDialect::SqlServer => word.to_owned(),
+        SqlDialect::PostgreSql | SqlDialect::Redshift => word.to_ascii_lowercase(),
+        SqlDialect::Oracle | SqlDialect::Db2 => word.to_ascii_uppercase(),
+        SqlDialect::MySql
+        | SqlDialect::Sqlite
+        | SqlDialect::SqlServer
+        | SqlDialect::Teradata
+        | SqlDialect::Ansi => word.to_owned(),
     };
     (name, rest)
 }

@@ -1,7 +1,7 @@
 //! Writes runs and their log lines to Snowflake, beside the queue there.
 //!
-//! In batches, with a session of its own, and never in the way of the work: what cannot be written is
-//! dropped with a warning, and the local history has it.
+//! In batches, and never in the way of the work: what cannot be written is dropped with a warning, and the
+//! local history has it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,7 +13,6 @@ use uuid::Uuid;
 
 use super::procedures::Procedures;
 use crate::config::SnowflakeQueueSettings;
-use crate::fault::Fault;
 use crate::history::{RunRecord, Told};
 use crate::shutdown::Shutdown;
 use crate::snowflake::Client;
@@ -31,11 +30,11 @@ const WARN_EVERY: Duration = Duration::from_secs(600);
 
 /// Writes what arrives until the history is closed, in a task of `shutdown`.
 pub fn write_history(
+    client: Client,
     settings: &SnowflakeQueueSettings,
     told: mpsc::Receiver<Told>,
     shutdown: &Shutdown,
-) -> Result<(), Fault> {
-    let client = Client::new(settings.connection.clone(), shutdown)?;
+) {
     let writer = Writer {
         procedures: Procedures::new(client, settings, None),
         agent: settings.agent_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string()),
@@ -44,7 +43,6 @@ pub fn write_history(
         warned: None,
     };
     shutdown.spawn(writer.run());
-    Ok(())
 }
 
 struct Writer {
@@ -78,7 +76,6 @@ impl Writer {
             }
             self.write(batch).await;
         }
-        self.procedures.close().await;
     }
 
     async fn write(&mut self, batch: Batch) {

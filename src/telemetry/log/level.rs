@@ -201,7 +201,7 @@ mod tests {
             ("=info", LevelError::Part(String::new())),
             ("worker[{task}]=info", LevelError::Part("worker[{task}]".into())),
             ("sqlx=debug", LevelError::Library("sqlx".into())),
-            ("wroker=debug", LevelError::Library("wroker".into())),
+            ("elsewhere=debug", LevelError::Library("elsewhere".into())),
         ] {
             assert_eq!(text.parse::<LogLevel>().unwrap_err(), expected, "{text}");
         }

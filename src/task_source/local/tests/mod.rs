@@ -74,6 +74,7 @@ fn task(name: &str) -> Task {
         slices: None,
         slice_column: None,
         batch_size: None,
+        method: None,
     };
     let destination = DestinationSpec {
         kind: DestinationKind::Local,
@@ -116,7 +117,7 @@ fn receipt() -> Receipt {
         bytes: 10,
         sha256: "00".into(),
     };
-    Receipt { files: vec![file], rows: u64::MAX, bytes: 10, duration_ms: 5, slices: 1, load: None }
+    Receipt { files: vec![file], rows: u64::MAX, bytes: 10, duration_ms: 5, slices: 1, load: None, method: None }
 }
 
 fn retry_after(after: Duration) -> Outcome {

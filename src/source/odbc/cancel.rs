@@ -1,0 +1,169 @@
+//! Stops a thread that waits inside a driver.
+//!
+//! Everything in ODBC blocks, so statements run on threads of their own. Whoever waits for such a
+//! thread holds a [`StopOnDrop`]; when it is dropped early, the statement is cancelled on the server,
+//! again and again until the thread has ended: a cancel that comes a moment before its statement has
+//! no effect.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use odbc_api::handles::Statement;
+use odbc_api::sys::{HStmt, SQLCancel};
+
+use crate::shutdown::spawn_blocking;
+
+/// Between two attempts to cancel.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// What a thread does inside of ODBC, seen from others.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stopper(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    ended: Condvar,
+    is_stopped: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Idle,
+    Running(Handle),
+    Ended,
+}
+
+/// A statement that lives as long as the lock of the [`State`] around it is held.
+#[derive(Debug)]
+struct Handle(HStmt);
+
+#[expect(unsafe_code, reason = "ODBC lets any thread cancel; nothing else is done with the handle")]
+// SAFETY: the handle is only given to `SQLCancel`, which the standard allows from any thread.
+unsafe impl Send for Handle {}
+
+impl Handle {
+    #[expect(unsafe_code, reason = "odbc-api has no safe call for SQLCancel")]
+    fn cancel(&self) {
+        // SAFETY: `RunningStatement` takes the handle out of the state, under its lock, before the
+        // statement is freed; the lock is held here. What the driver answers changes nothing: the
+        // thread that runs the statement sees how it ended.
+        let _answer = unsafe { SQLCancel(self.0) };
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stopper {
+    /// Says that `statement` runs until the answer is dropped, which has to be before the statement.
+    /// `None` when nobody wants it any more.
+    pub(super) fn running(&self, statement: &impl Statement) -> Option<RunningStatement> {
+        let mut state = self.0.state();
+        if self.is_stopped() {
+            return None;
+        }
+        *state = State::Running(Handle(statement.as_sys()));
+        Some(RunningStatement(self.clone()))
+    }
+
+    /// True when nobody wants the result any more.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.0.is_stopped.load(SeqCst)
+    }
+
+    /// Cancels what runs now, if anything does.
+    pub(super) fn cancel(&self) {
+        if let State::Running(handle) = &*self.0.state() {
+            handle.cancel();
+        }
+    }
+
+    /// Says that nobody wants the result, and cancels until the thread has ended. Blocks.
+    fn stop(&self) {
+        self.0.is_stopped.store(true, SeqCst);
+        let mut state = self.0.state();
+        while !matches!(*state, State::Ended) {
+            if let State::Running(handle) = &*state {
+                handle.cancel();
+            }
+            let waited = self.0.ended.wait_timeout(state, AGAIN);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Held by the thread itself: dropped at its end.
+    pub(super) fn until_end(&self) -> UntilEnd {
+        UntilEnd(self.clone())
+    }
+}
+
+/// A statement that can be cancelled.
+pub(super) struct RunningStatement(Stopper);
+
+impl Drop for RunningStatement {
+    fn drop(&mut self) {
+        let mut state = self.0.0.state();
+        if matches!(*state, State::Running(_)) {
+            *state = State::Idle;
+        }
+    }
+}
+
+/// The thread is inside of ODBC, or may go there again.
+pub(super) struct UntilEnd(Stopper);
+
+impl Drop for UntilEnd {
+    fn drop(&mut self) {
+        *self.0.0.state() = State::Ended;
+        self.0.0.ended.notify_all();
+    }
+}
+
+/// Held by whoever waits for the thread.
+#[derive(Debug)]
+pub(super) struct StopOnDrop(pub(super) Stopper);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.0.is_stopped.store(true, SeqCst);
+        if matches!(*self.0.0.state(), State::Ended) || tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let stopper = self.0.clone();
+        // Cancelling can take a login of its own, so it has a thread as well. It ends with the other.
+        drop(spawn_blocking(move || stopper.stop()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_has_ended_is_not_waited_for() {
+        let stopper = Stopper::default();
+        drop(stopper.until_end());
+        stopper.stop();
+        assert!(stopper.is_stopped());
+    }
+
+    #[test]
+    fn stopping_waits_for_the_end_of_the_thread() {
+        let stopper = Stopper::default();
+        let end = stopper.until_end();
+        let other = stopper.clone();
+        let stopping = std::thread::spawn(move || other.stop());
+        while !stopper.is_stopped() {
+            std::thread::yield_now();
+        }
+        assert!(!stopping.is_finished());
+        drop(end);
+        stopping.join().expect("it does not panic");
+    }
+}

@@ -1,0 +1,230 @@
+//! Decimals, exactly: they arrive as texts like `-12.340`.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, NullBufferBuilder, PrimitiveArray};
+use arrow::datatypes::{ArrowNativeTypeOp, DataType, DecimalType, i256};
+use odbc_api::CursorRow;
+use odbc_api::buffers::AnyColumnBufferSlice;
+
+use super::text::short_text;
+use super::{ColumnDecoder, Invalid};
+
+/// Digits that fit into 64 bits, so that most numbers need no wider arithmetic.
+const CHUNK_DIGITS: usize = 18;
+
+/// An integer that holds the digits of a decimal.
+pub(super) trait Digits: ArrowNativeTypeOp {
+    /// `self * 10^digits + chunk`. Invariant: the caller has counted digits, so it fits.
+    fn push(self, digits: usize, chunk: u64) -> Self;
+}
+
+macro_rules! digits {
+    ($($native:ty: $widen:expr),* $(,)?) => {$(
+        impl Digits for $native {
+            #[inline]
+            fn push(self, digits: usize, chunk: u64) -> Self {
+                self.wrapping_mul($widen(POWERS[digits])).wrapping_add($widen(chunk))
+            }
+        }
+    )*};
+}
+
+digits! {
+    i64: u64::cast_signed,
+    i128: i128::from,
+    i256: |value: u64| i256::from_i128(i128::from(value)),
+}
+
+/// Ten to the power of 0 to 18.
+const POWERS: [u64; CHUNK_DIGITS + 1] = {
+    let mut powers = [1; CHUNK_DIGITS + 1];
+    let mut exponent = 1;
+    while exponent <= CHUNK_DIGITS {
+        powers[exponent] = powers[exponent - 1] * 10;
+        exponent += 1;
+    }
+    powers
+};
+
+/// Gathers decimals.
+pub(super) struct Decimals<T: DecimalType> {
+    values: Vec<T::Native>,
+    nulls: NullBufferBuilder,
+    data_type: DataType,
+    precision: usize,
+    scale: usize,
+    kind: PhantomData<T>,
+}
+
+impl<T: DecimalType> Decimals<T>
+where
+    T::Native: Digits,
+{
+    pub(super) fn new(data_type: &DataType) -> Self {
+        let (precision, scale) = match data_type {
+            DataType::Decimal64(precision, scale)
+            | DataType::Decimal128(precision, scale)
+            | DataType::Decimal256(precision, scale) => (*precision, *scale),
+            _ => (T::MAX_PRECISION, 0),
+        };
+        Self {
+            values: Vec::new(),
+            nulls: NullBufferBuilder::new(0),
+            data_type: data_type.clone(),
+            precision: usize::from(precision.min(T::MAX_PRECISION)),
+            scale: usize::try_from(scale).unwrap_or(0),
+            kind: PhantomData,
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, text: Option<&[u8]>) -> Result<(), Invalid> {
+        let value = text.map(|text| self.read(text)).transpose()?;
+        self.nulls.append(value.is_some());
+        self.values.push(value.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Reads one value as an integer of `scale` digits after the point.
+    #[inline]
+    fn read(&self, value: &[u8]) -> Result<T::Native, Invalid> {
+        let value = value.trim_ascii();
+        let (is_negative, text) = match value {
+            [b'-', rest @ ..] => (true, rest),
+            [b'+', rest @ ..] => (false, rest),
+            _ => (false, value),
+        };
+        let (whole, fraction) = match text.iter().position(|byte| *byte == b'.') {
+            Some(point) => (&text[..point], &text[point + 1..]),
+            None => (text, &text[..0]),
+        };
+        if whole.is_empty() && fraction.is_empty() {
+            return Err(Invalid::Malformed);
+        }
+        let zeros = whole.iter().take_while(|byte| **byte == b'0').count();
+        let whole = &whole[zeros..];
+        let (fraction, below) = fraction.split_at(fraction.len().min(self.scale));
+        if whole.len() + self.scale > self.precision || below.iter().any(|byte| *byte != b'0') {
+            // A number with other letters in it is none, however long it is.
+            let is_number = whole.iter().chain(fraction).chain(below).all(u8::is_ascii_digit);
+            return Err(if is_number { Invalid::Overflow } else { Invalid::Malformed });
+        }
+        let mut number = append(T::Native::ZERO, whole)?;
+        number = append(number, fraction)?;
+        let mut missing = self.scale - fraction.len();
+        while missing > 0 {
+            let digits = missing.min(CHUNK_DIGITS);
+            number = number.push(digits, 0);
+            missing -= digits;
+        }
+        Ok(if is_negative { number.neg_wrapping() } else { number })
+    }
+}
+
+#[inline]
+fn append<N: Digits>(mut number: N, digits: &[u8]) -> Result<N, Invalid> {
+    for chunk in digits.chunks(CHUNK_DIGITS) {
+        let mut value = 0_u64;
+        for byte in chunk {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                return Err(Invalid::Malformed);
+            }
+            value = value * 10 + u64::from(digit);
+        }
+        number = number.push(chunk.len(), value);
+    }
+    Ok(number)
+}
+
+impl<T> ColumnDecoder for Decimals<T>
+where
+    T: DecimalType + Send,
+    T::Native: Digits + Send,
+{
+    fn append(&mut self, cells: AnyColumnBufferSlice<'_>) -> Result<(), Invalid> {
+        let texts = cells.as_text().ok_or(Invalid::OtherBuffer)?;
+        self.values.reserve(texts.len());
+        for text in texts.iter() {
+            self.push(text)?;
+        }
+        Ok(())
+    }
+
+    fn append_from(&mut self, row: &mut CursorRow<'_>, number: u16) -> Result<(), Invalid> {
+        // The longest decimal of Arrow has 76 digits.
+        short_text::<128, _>(row, number, |text| self.push(text))
+    }
+
+    fn byte_size(&self) -> usize {
+        size_of_val(self.values.as_slice())
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, Invalid> {
+        let next = Vec::with_capacity(self.values.len());
+        let values = std::mem::replace(&mut self.values, next);
+        let array = PrimitiveArray::<T>::new(values.into(), self.nulls.finish());
+        Ok(Arc::new(array.with_data_type(self.data_type.clone())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray;
+    use arrow::datatypes::{Decimal64Type, Decimal128Type, Decimal256Type};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decode<T>(text: &str, data_type: &DataType) -> Option<String>
+    where
+        T: DecimalType + Send,
+        T::Native: Digits + Send,
+    {
+        let mut decoder = Decimals::<T>::new(data_type);
+        decoder.push(Some(text.as_bytes())).ok()?;
+        Some(decoder.finish().ok()?.as_primitive::<T>().value_as_string(0))
+    }
+
+    proptest! {
+        #[test]
+        fn every_decimal_survives(sign in "-?", whole in "[1-9][0-9]{0,34}", fraction in "[0-9]{30}") {
+            let text = format!("{sign}{whole}.{fraction}");
+            prop_assert_eq!(decode::<Decimal256Type>(&text, &DataType::Decimal256(65, 30)), Some(text));
+            let text = format!("{sign}{}.{}", &whole[..whole.len().min(28)], &fraction[..10]);
+            prop_assert_eq!(decode::<Decimal128Type>(&text, &DataType::Decimal128(38, 10)), Some(text));
+            let text = format!("{sign}{}.{}", &whole[..whole.len().min(13)], &fraction[..2]);
+            prop_assert_eq!(decode::<Decimal64Type>(&text, &DataType::Decimal64(15, 2)), Some(text));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(value in proptest::collection::vec(any::<u8>(), 0..40), scale in 0_i8..=18) {
+            let decoder = Decimals::<Decimal64Type>::new(&DataType::Decimal64(18, scale));
+            let _any_answer = decoder.read(&value);
+        }
+    }
+
+    #[test]
+    fn other_spellings_are_the_same_number_and_no_digit_is_lost() {
+        let decoder = Decimals::<Decimal64Type>::new(&DataType::Decimal64(5, 2));
+        for (text, expected) in [
+            ("0", 0),
+            ("-0.00", 0),
+            ("0012.5", 1250),
+            (".5", 50),
+            ("+1.", 100),
+            (" 1.2300", 123),
+            ("-.01", -1),
+        ] {
+            assert_eq!(decoder.read(text.as_bytes()).ok(), Some(expected), "{text}");
+        }
+        for text in ["1000", "1.234", "-1000.00"] {
+            assert!(matches!(decoder.read(text.as_bytes()), Err(Invalid::Overflow)), "{text}");
+        }
+        for text in ["", "-", ".", "1e3", "1.2.3", "x", "1,5", "NaN", "Infinity"] {
+            assert!(matches!(decoder.read(text.as_bytes()), Err(Invalid::Malformed)), "{text}");
+        }
+    }
+}

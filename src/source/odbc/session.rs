@@ -1,0 +1,372 @@
+//! A connection through a driver, set up for reading. Everything here blocks.
+
+use std::sync::Arc;
+
+use odbc_api::handles::{AsStatementRef, SqlResult};
+use odbc_api::{
+    ColumnDescription, Connection, ConnectionOptions, Cursor, DataType, Error, ResultSetMetadata, environment,
+};
+
+use super::cancel::Stopper;
+use super::error::{INSTALL, Stage, fault};
+use super::sql::Base;
+use super::types::Described;
+use crate::config::{OdbcDialect, OdbcSource};
+use crate::fault::{Fault, FaultKind};
+
+/// An open connection. Dropping it rolls back and disconnects.
+pub(super) struct Session {
+    /// `None` only while it is dropped.
+    connection: Option<Connection<'static>>,
+    pub(super) config: Arc<OdbcSource>,
+    pub(super) dialect: OdbcDialect,
+    pub(super) stopper: Stopper,
+}
+
+/// A statement that sets up a session.
+struct Setting {
+    sql: String,
+    /// Without it, the session must not be used.
+    is_needed: bool,
+}
+
+impl Session {
+    /// Connects, and finds out whose SQL is spoken.
+    pub(super) fn open(config: &Arc<OdbcSource>, stopper: &Stopper) -> Result<Self, Fault> {
+        let action = "connect through ODBC";
+        let failed = |error: Error| fault(action, &error, Stage::Connect, config.dialect, &config.connection);
+        let environment = environment().map_err(failed)?;
+        find_driver(environment, config)?;
+        if stopper.is_stopped() {
+            return Err(nobody_waits());
+        }
+        let seconds = u32::try_from(config.connect_timeout.as_secs().max(1)).unwrap_or(u32::MAX);
+        let options = ConnectionOptions { login_timeout_sec: Some(seconds), packet_size: None };
+        let string = config.connection.build();
+        let connection =
+            environment.connect_with_connection_string(string.expose(), options).map_err(failed)?;
+        let dialect = match config.dialect {
+            Some(dialect) => dialect,
+            None => dialect_of(&connection.database_management_system_name().map_err(failed)?),
+        };
+        let session = Self {
+            connection: Some(connection),
+            config: Arc::clone(config),
+            dialect,
+            stopper: stopper.clone(),
+        };
+        for Setting { sql, is_needed } in settings(config, dialect) {
+            match session.run(&sql, "set up the session") {
+                Err(fault) if is_needed => return Err(fault),
+                Err(fault) => tracing::debug!(error = fault.chain(), "the session is not tagged"),
+                Ok(()) => {}
+            }
+        }
+        if let Some(sql) = begin_reading(dialect) {
+            session.connection().set_autocommit(false).map_err(|error| session.fault(action, &error))?;
+            session.run(sql, "begin a read-only transaction")?;
+        }
+        Ok(session)
+    }
+
+    pub(super) fn connection(&self) -> &Connection<'static> {
+        self.connection.as_ref().expect("it is there until the session is dropped")
+    }
+
+    /// A fault of the agent's own statements.
+    fn fault(&self, action: &str, error: &Error) -> Fault {
+        fault(action, error, Stage::Prepare, Some(self.dialect), &self.config.connection)
+    }
+
+    /// A fault of the task's statement while it runs.
+    pub(super) fn run_fault(&self, action: &str, error: &Error) -> Fault {
+        fault(action, error, Stage::Run, Some(self.dialect), &self.config.connection)
+    }
+
+    /// Runs a statement that has no result.
+    pub(super) fn run(&self, sql: &str, action: &str) -> Result<(), Fault> {
+        self.first_row(sql, action).map(|_row| ())
+    }
+
+    /// The first row of a result, as texts; `None` when there is none. Texts are of the kind that
+    /// numbers and times print as.
+    pub(super) fn first_row(&self, sql: &str, action: &str) -> Result<Option<Vec<Option<String>>>, Fault> {
+        let failed = |error: Error| self.fault(action, &error);
+        let mut statement = self.connection().preallocate().map_err(failed)?;
+        let running = self.stopper.running(&statement.as_stmt_ref()).ok_or_else(nobody_waits)?;
+        let row = (|| {
+            let Some(mut cursor) = statement.execute(sql, ())? else { return Ok(None) };
+            let row = first_row_of(&mut cursor);
+            // Not closed on its own: it ends with the statement, which cannot fail.
+            let _left = cursor.into_stmt();
+            row
+        })();
+        drop(running);
+        row.map_err(failed)
+    }
+
+    /// Runs the cheapest statement.
+    pub(super) fn ask(&self) -> Result<(), Fault> {
+        let sql = match self.dialect {
+            OdbcDialect::Oracle => "SELECT 1 FROM dual",
+            OdbcDialect::Db2 => "SELECT 1 FROM sysibm.sysdummy1",
+            _ => "SELECT 1",
+        };
+        self.run(sql, "run a query of one row")
+    }
+
+    /// The columns of a result, without its rows.
+    pub(super) fn describe(&self, sql: &str, base: &Base) -> Result<Vec<Described>, Fault> {
+        let action = "describe the result";
+        let failed = |error: Error| self.fault(action, &error);
+        if self.stopper.is_stopped() {
+            return Err(nobody_waits());
+        }
+        let mut prepared = self.connection().prepare(sql).map_err(failed)?;
+        if prepared.num_result_cols().map_err(failed)? > 0 {
+            return columns(&mut prepared).map_err(failed);
+        }
+        drop(prepared);
+        // A driver that does not describe what it has not run: the same without rows.
+        let sql = self.finished(&base.select("s.*", Some("1 = 0"), self.dialect));
+        let mut statement = self.connection().preallocate().map_err(failed)?;
+        let running = self.stopper.running(&statement.as_stmt_ref()).ok_or_else(nobody_waits)?;
+        let described = (|| match statement.execute(&sql, ())? {
+            Some(mut cursor) => {
+                let columns = columns(&mut cursor);
+                let _left = cursor.into_stmt();
+                columns
+            }
+            None => Ok(Vec::new()),
+        })();
+        drop(running);
+        described.map_err(failed)
+    }
+
+    /// A statement as it is sent.
+    pub(super) fn finished(&self, sql: &str) -> String {
+        match self.config.reads_uncommitted_rows && self.dialect == OdbcDialect::Teradata {
+            true => format!("LOCKING ROW FOR ACCESS {sql}"),
+            false => sql.to_owned(),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        // Not odbc-api's own way, which panics when a server that is gone cannot be disconnected from.
+        let mut handle = connection.into_handle();
+        let _nothing_to_keep = handle.rollback();
+        match handle.disconnect() {
+            SqlResult::Success(()) | SqlResult::SuccessWithInfo(()) => drop(handle),
+            // A handle that is still connected must not be freed: it is left to the driver manager.
+            _ => std::mem::forget(handle),
+        }
+    }
+}
+
+pub(super) fn nobody_waits() -> Fault {
+    Fault::new(FaultKind::Transient, "run a statement that nobody waits for any more")
+}
+
+fn first_row_of(cursor: &mut impl Cursor) -> Result<Option<Vec<Option<String>>>, Error> {
+    let count = u16::try_from(cursor.num_result_cols()?).unwrap_or_default();
+    let Some(mut row) = cursor.next_row()? else { return Ok(None) };
+    let mut texts = Vec::new();
+    for number in 1..=count {
+        let mut text = Vec::with_capacity(128);
+        let is_there = row.get_text(number, &mut text)?;
+        texts.push(is_there.then(|| String::from_utf8_lossy(&text).into_owned()));
+    }
+    Ok(Some(texts))
+}
+
+fn columns(result: &mut impl ResultSetMetadata) -> Result<Vec<Described>, Error> {
+    let count = u16::try_from(result.num_result_cols()?).unwrap_or_default();
+    let mut description = ColumnDescription::default();
+    let mut columns = Vec::new();
+    for number in 1..=count {
+        result.describe_col(number, &mut description)?;
+        let data_type = description.data_type;
+        let is_integer = matches!(
+            data_type,
+            DataType::TinyInt | DataType::SmallInt | DataType::Integer | DataType::BigInt
+        );
+        let is_unsigned = is_integer && result.column_is_unsigned(number)?;
+        let display_size = match data_type {
+            DataType::Unknown | DataType::Other { .. } => {
+                result.col_display_size(number).ok().flatten().map(|size| size.get())
+            }
+            _ => None,
+        };
+        let name = String::from_utf16_lossy(&description.name);
+        let name = if name.is_empty() { format!("column_{number}") } else { name };
+        columns.push(Described { name, data_type, is_unsigned, display_size });
+    }
+    Ok(columns)
+}
+
+/// Names the driver that is missing, and those that are there.
+fn find_driver(environment: &odbc_api::Environment, config: &OdbcSource) -> Result<(), Fault> {
+    let Some(driver) = config.connection.get("Driver") else { return Ok(()) };
+    let action = || format!("find the ODBC driver `{driver}`");
+    if driver.starts_with('/') {
+        return match std::fs::metadata(driver) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Fault::new(FaultKind::Request, action()).because(error).remedy(INSTALL)),
+        };
+    }
+    // A list that cannot be had proves nothing; the driver manager says then what it misses.
+    let Ok(drivers) = environment.drivers() else { return Ok(()) };
+    if drivers.iter().any(|found| found.description.eq_ignore_ascii_case(driver)) {
+        return Ok(());
+    }
+    let mut names: Vec<String> = drivers.iter().map(|found| format!("`{}`", found.description)).collect();
+    names.sort_unstable();
+    let cause = match names.as_slice() {
+        [] => "no driver is registered in odbcinst.ini".to_owned(),
+        names => format!("it is not registered in odbcinst.ini; registered are {}", names.join(", ")),
+    };
+    Err(Fault::new(FaultKind::Request, action()).because(cause).remedy(INSTALL))
+}
+
+/// Whose SQL a database speaks, by the name that its driver gives it.
+fn dialect_of(name: &str) -> OdbcDialect {
+    let name = name.to_ascii_lowercase();
+    let known = [
+        ("postgresql", OdbcDialect::PostgreSql),
+        ("mysql", OdbcDialect::MySql),
+        ("mariadb", OdbcDialect::MySql),
+        ("sqlite", OdbcDialect::Sqlite),
+        ("sql server", OdbcDialect::SqlServer),
+        ("oracle", OdbcDialect::Oracle),
+        ("db2", OdbcDialect::Db2),
+        ("teradata", OdbcDialect::Teradata),
+        ("redshift", OdbcDialect::Redshift),
+    ];
+    let found = known.iter().find(|(word, _)| name.contains(word));
+    found.map_or(OdbcDialect::Ansi, |(_, dialect)| *dialect)
+}
+
+/// Modes of MySQL that change where literals and names end, or bring such modes with them.
+const READING_MODES: &[&str] = &[
+    "ANSI_QUOTES",
+    "NO_BACKSLASH_ESCAPES",
+    "IGNORE_SPACE",
+    "ANSI",
+    "DB2",
+    "MAXDB",
+    "MSSQL",
+    "ORACLE",
+    "POSTGRESQL",
+];
+
+/// What a session begins with: texts have to mean to the server what the check of them has read,
+/// times have one zone, numbers a point; and what reads is shown where there is a place for it.
+fn settings(config: &OdbcSource, dialect: OdbcDialect) -> Vec<Setting> {
+    let needed = |sql: &str| Setting { sql: sql.to_owned(), is_needed: true };
+    let wished = |sql: String| Setting { sql, is_needed: false };
+    let name = config.application_name.replace('\'', "''");
+    match dialect {
+        OdbcDialect::PostgreSql => vec![
+            needed("SET standard_conforming_strings = on"),
+            needed("SET TIME ZONE 'UTC'"),
+            wished(format!("SET application_name = '{}'", name.replace('\\', "\\\\"))),
+        ],
+        OdbcDialect::MySql => {
+            let mode =
+                READING_MODES.iter().fold("CONCAT(',', @@SESSION.sql_mode, ',')".to_owned(), |mode, word| {
+                    format!("REPLACE({mode}, ',{word},', ',')")
+                });
+            vec![
+                needed(&format!("SET SESSION sql_mode = TRIM(BOTH ',' FROM {mode})")),
+                needed("SET SESSION time_zone = '+00:00'"),
+            ]
+        }
+        OdbcDialect::Sqlite => vec![needed("PRAGMA query_only = ON")],
+        OdbcDialect::SqlServer => vec![needed("SET QUOTED_IDENTIFIER ON")],
+        OdbcDialect::Oracle => vec![
+            needed(
+                "ALTER SESSION SET TIME_ZONE = 'UTC' NLS_NUMERIC_CHARACTERS = '. ' \
+                 NLS_TIMESTAMP_TZ_FORMAT = 'YYYY-MM-DD HH24:MI:SS.FF TZH:TZM'",
+            ),
+            wished(format!("BEGIN DBMS_APPLICATION_INFO.SET_MODULE('{name}', 'extract'); END;")),
+        ],
+        OdbcDialect::Redshift => vec![
+            needed("SET timezone TO 'UTC'"),
+            wished(format!("SET query_group TO '{}'", name.replace('\\', ""))),
+        ],
+        OdbcDialect::Teradata => {
+            let band = config.query_band.clone().unwrap_or_default();
+            let has_name = band.to_ascii_lowercase().contains("applicationname=");
+            let own =
+                if has_name { String::new() } else { format!("ApplicationName={};", name.replace(';', "")) };
+            let band = format!("{}{own}", band.replace('\'', "''"));
+            let sql = format!("SET QUERY_BAND = '{band}' FOR SESSION");
+            vec![Setting { sql, is_needed: config.query_band.is_some() }]
+        }
+        OdbcDialect::Db2 | OdbcDialect::Ansi => Vec::new(),
+    }
+}
+
+/// What begins a transaction that can only read, where the server has one.
+fn begin_reading(dialect: OdbcDialect) -> Option<&'static str> {
+    match dialect {
+        OdbcDialect::PostgreSql => Some("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"),
+        OdbcDialect::MySql => Some("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"),
+        OdbcDialect::Oracle => Some("SET TRANSACTION READ ONLY"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ConnectionString;
+
+    fn statements(dialect: OdbcDialect, query_band: Option<&str>) -> Vec<String> {
+        let mut config = OdbcSource::new(ConnectionString::new(), Some(dialect));
+        config.application_name = "it's me".into();
+        config.query_band = query_band.map(str::to_owned);
+        settings(&config, dialect).into_iter().map(|setting| setting.sql).collect()
+    }
+
+    #[test]
+    fn a_query_band_names_what_reads_unless_it_does_so_itself() {
+        assert_eq!(
+            statements(OdbcDialect::Teradata, Some("Group=n'ight;")),
+            ["SET QUERY_BAND = 'Group=n''ight;ApplicationName=it''s me;' FOR SESSION"]
+        );
+        assert_eq!(
+            statements(OdbcDialect::Teradata, Some("APPLICATIONNAME=x;")),
+            ["SET QUERY_BAND = 'APPLICATIONNAME=x;' FOR SESSION"]
+        );
+    }
+
+    #[test]
+    fn names_stay_inside_of_their_literals() {
+        for (dialect, expected) in [
+            (OdbcDialect::PostgreSql, "SET application_name = 'it''s me'"),
+            (OdbcDialect::Redshift, "SET query_group TO 'it''s me'"),
+            (OdbcDialect::Oracle, "BEGIN DBMS_APPLICATION_INFO.SET_MODULE('it''s me', 'extract'); END;"),
+        ] {
+            assert!(statements(dialect, None).contains(&expected.to_owned()), "{dialect:?}");
+        }
+    }
+
+    #[test]
+    fn databases_are_known_by_the_names_that_drivers_give_them() {
+        for (name, expected) in [
+            ("PostgreSQL", OdbcDialect::PostgreSql),
+            ("MariaDB", OdbcDialect::MySql),
+            ("Microsoft SQL Server", OdbcDialect::SqlServer),
+            ("DB2/LINUXX8664", OdbcDialect::Db2),
+            ("Oracle", OdbcDialect::Oracle),
+            ("SQLite", OdbcDialect::Sqlite),
+            ("Informix", OdbcDialect::Ansi),
+        ] {
+            assert_eq!(dialect_of(name), expected, "{name}");
+        }
+    }
+}

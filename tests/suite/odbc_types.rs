@@ -1,0 +1,332 @@
+//! Every type through real ODBC drivers, value by value: server -> driver -> Arrow -> Parquet -> read
+//! back; and the same table through the native adapter where there is one.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, TimeUnit};
+use data_exchange_agent::config::{OdbcLongValues, OdbcSource, OdbcText, SeventhDigit};
+use data_exchange_agent::fault::FaultKind;
+
+use crate::support::extraction::{self, column, query, read, refused, source, table, transfer};
+use crate::support::folder::Folder;
+use crate::support::odbc::{self, Driver, open};
+use crate::support::tds::{Column, Framing, Script, TdsServer, utf16};
+use crate::support::{mysql, postgres};
+
+type Values<'a> = &'a [(&'a str, &'a str)];
+
+fn microseconds() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, None)
+}
+
+/// The file has this type and these values, then a NULL; a reader of Arrow sees the same.
+async fn check(configuration: &OdbcSource, sql: &str, what: &str, data_type: &DataType, values: Values<'_>) {
+    let source = open(configuration.clone());
+    let found = transfer(&source, &query(sql), 1)
+        .await
+        .unwrap_or_else(|fault| panic!("{what}: {}: {:?}", fault.chain(), fault.hint()));
+    assert_eq!(found.rows.schema().field(0).data_type(), data_type, "{what}");
+    let expected: Vec<Option<String>> =
+        values.iter().map(|(_, text)| Some((*text).to_owned())).chain([None]).collect();
+    assert_eq!(column(&found.rows, "value"), expected, "{what} in Parquet");
+    let pieces = OdbcSource { long_values: OdbcLongValues::Pieces, ..configuration.clone() };
+    let in_pieces =
+        read(&open(pieces), &query(sql), 1).await.unwrap_or_else(|fault| panic!("{what}: {}", fault.chain()));
+    assert_eq!(column(&in_pieces, "value"), expected, "{what} in pieces");
+    let narrow = OdbcSource { text: OdbcText::Utf8, ..configuration.clone() };
+    let narrow =
+        read(&open(narrow), &query(sql), 1).await.unwrap_or_else(|fault| panic!("{what}: {}", fault.chain()));
+    assert_eq!(column(&narrow, "value"), expected, "{what} as UTF-8");
+}
+
+#[tokio::test]
+async fn every_type_of_postgresql() {
+    let database = postgres::server().await.create_database().await;
+    let Some(configuration) = odbc::postgres(&database) else { return };
+    let long = "x".repeat(100_000) + "ä𝄞";
+    let long_sql = "repeat('x', 100000) || 'ä𝄞'";
+    for (sql_type, data_type, values) in [
+        ("smallint", DataType::Int16, &[("-32768", "-32768"), ("32767", "32767")][..]),
+        ("integer", DataType::Int32, &[("-2147483648", "-2147483648"), ("2147483647", "2147483647")]),
+        (
+            "bigint",
+            DataType::Int64,
+            &[
+                ("-9223372036854775808", "-9223372036854775808"),
+                ("9223372036854775807", "9223372036854775807"),
+            ],
+        ),
+        ("real", DataType::Float32, &[("0.1", "0.1"), ("-3.4028235e38", "-3.4028235e38")]),
+        (
+            "double precision",
+            DataType::Float64,
+            &[
+                ("0.30000000000000004", "0.30000000000000004"),
+                ("1.7976931348623157e308", "1.7976931348623157e308"),
+            ],
+        ),
+        (
+            "numeric(15,2)",
+            DataType::Decimal128(15, 2),
+            &[("-1234567890123.45", "-1234567890123.45"), ("0", "0.00")],
+        ),
+        (
+            "numeric(38,10)",
+            DataType::Decimal128(38, 10),
+            &[("1234567890123456789012345678.0123456789", "1234567890123456789012345678.0123456789")],
+        ),
+        (
+            "numeric(38,0)",
+            DataType::Decimal128(38, 0),
+            &[("-99999999999999999999999999999999999999", "-99999999999999999999999999999999999999")],
+        ),
+        (
+            "date",
+            DataType::Date32,
+            &[("'2024-02-29'", "2024-02-29"), ("'0001-01-01'", "0001-01-01"), ("'9999-12-31'", "9999-12-31")],
+        ),
+        (
+            "timestamp",
+            microseconds(),
+            &[
+                ("'2024-02-29 23:59:59.123456'", "2024-02-29 23:59:59.123456"),
+                ("'1000-01-01 00:00:00'", "1000-01-01 00:00:00"),
+            ],
+        ),
+        // Instants in UTC: the session's time zone is UTC.
+        ("timestamptz", microseconds(), &[("'2024-02-29 23:59:59.5+02'", "2024-02-29 21:59:59.5")]),
+        ("boolean", DataType::Boolean, &[("true", "true"), ("false", "false")]),
+        (
+            "varchar(20)",
+            DataType::Utf8,
+            &[("'größe 𝄞'", "größe 𝄞"), ("''", ""), ("' a '", " a "), ("'it''s'", "it's")],
+        ),
+        ("char(5)", DataType::Utf8, &[("'ab'", "ab   ")]),
+        ("text", DataType::Utf8, &[("''", ""), (long_sql, &long), ("'日本語'", "日本語")]),
+        ("bytea", DataType::Binary, &[("'\\x00ff10'", "\\x00ff10"), ("''", "\\x")]),
+        (
+            "uuid",
+            DataType::Utf8,
+            &[("'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11")],
+        ),
+        ("jsonb", DataType::Utf8, &[("'{\"a\": [1, \"ü\"]}'", "{\"a\": [1, \"ü\"]}")]),
+        ("integer[]", DataType::Utf8, &[("'{1,2}'", "{1,2}")]),
+        ("inet", DataType::Utf8, &[("'10.0.0.1/8'", "10.0.0.1/8")]),
+    ] {
+        let rows: Vec<String> = (1..).zip(values).map(|(row, (sql, _))| format!("({row}, {sql})")).collect();
+        database
+            .execute(&format!(
+                "DROP TABLE IF EXISTS kept; CREATE TABLE kept (position integer, value {sql_type}); \
+                 INSERT INTO kept VALUES {}, (1000, NULL)",
+                rows.join(", ")
+            ))
+            .await;
+        check(&configuration, "SELECT value FROM kept ORDER BY position", sql_type, &data_type, values).await;
+    }
+}
+
+#[tokio::test]
+async fn times_of_postgresql_keep_what_the_driver_hands_out() {
+    let database = postgres::server().await.create_database().await;
+    let Some(configuration) = odbc::postgres(&database) else { return };
+    let sql = "SELECT '23:59:59'::time AS value UNION ALL SELECT NULL ORDER BY 1";
+    check(&configuration, sql, "time", &DataType::Time64(TimeUnit::Microsecond), &[("", "23:59:59")]).await;
+    // psqlODBC drops fractions of times; as text they are kept.
+    let sql = "SELECT CAST('23:59:59.123456'::time AS varchar(20)) AS value UNION ALL SELECT NULL ORDER BY 1";
+    check(&configuration, sql, "time as text", &DataType::Utf8, &[("", "23:59:59.123456")]).await;
+}
+
+/// Values, and types without the zone that ODBC has no word for.
+fn compare(native: &RecordBatch, through_odbc: &RecordBatch) {
+    assert_eq!(native.num_rows(), through_odbc.num_rows());
+    for (position, field) in native.schema().fields().iter().enumerate() {
+        let other = through_odbc.schema();
+        let other = other.field(position);
+        assert_eq!(field.name(), other.name());
+        let without_zone = |text: Option<String>| text.map(|text| text.trim_end_matches("+00").to_owned());
+        let values = |batch: &RecordBatch| -> Vec<Option<String>> {
+            extraction::texts(batch.column(position)).into_iter().map(without_zone).collect()
+        };
+        assert_eq!(values(native), values(through_odbc), "{}", field.name());
+        match (field.data_type(), other.data_type()) {
+            (DataType::Timestamp(unit, _), DataType::Timestamp(other, _)) => assert_eq!(unit, other),
+            (native, other) => assert_eq!(native, other, "{}", field.name()),
+        }
+    }
+}
+
+const COLUMNS: &str = "id bigint, small smallint, price numeric(15,2), wide numeric(38,10), ratio double precision, \
+                       day date, moment timestamp, name varchar(40), note text";
+
+#[tokio::test]
+async fn a_table_of_postgresql_is_the_same_through_both_adapters() {
+    let database = postgres::server().await.create_database().await;
+    let Some(configuration) = odbc::postgres(&database) else { return };
+    database
+        .execute(&format!(
+            "CREATE TABLE same ({COLUMNS}, truth boolean, bytes bytea, at timestamptz); \
+             INSERT INTO same SELECT i, (i % 1000)::smallint, i / 7.0, i * 123456789.0123456789, i / 3.0, \
+             date '1990-01-01' + i, timestamp '2000-01-01' + i * interval '1.000001 second', \
+             CASE WHEN i % 5 = 0 THEN NULL ELSE 'name ö ' || i END, repeat('日', i % 300), i % 2 = 0, \
+             decode(lpad(to_hex(i), 8, '0'), 'hex'), timestamptz '2000-01-01 00:00:00+00' + i * interval '1 minute' \
+             FROM generate_series(1, 5000) AS i"
+        ))
+        .await;
+    let native = read(&source(&database), &query("SELECT * FROM same ORDER BY id"), 1).await.expect("native");
+    let through =
+        read(&open(configuration), &query("SELECT * FROM same ORDER BY id"), 1).await.expect("ODBC");
+    compare(&native, &through);
+}
+
+#[tokio::test]
+async fn a_table_of_mariadb_is_the_same_through_both_adapters() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        let Some(configuration) = odbc::mariadb(&database) else { return };
+        database
+            .run(
+                "CREATE TABLE same (id bigint, tiny tinyint, utiny tinyint unsigned, usmall smallint unsigned, \
+                 uint int unsigned, ubig bigint unsigned, price decimal(15,2), wide decimal(38,10), f float, d double, \
+                 day date, moment datetime(6), name varchar(40), fixed char(5), note longtext, bytes varbinary(20), \
+                 b longblob); \
+                 INSERT INTO same VALUES (1, -128, 255, 65535, 4294967295, 18446744073709551615, -1234567890123.45, \
+                 1234567890123456789012345678.0123456789, 0.5, 0.30000000000000004, '2024-02-29', \
+                 '2024-02-29 23:59:59.123456', 'größe 𝄞', 'ab', REPEAT('日', 30000), x'00ff10', REPEAT('x', 70000)), \
+                 (2, 127, 0, 0, 0, 0, 0, 0, -0.25, -2.5e-300, '1000-01-01', '1000-01-01', '', '', '', '', ''), \
+                 (3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
+            )
+            .await;
+        for columns in [
+            "id, tiny, utiny, usmall, uint, ubig, price, wide, f, d, day, moment, name, fixed, bytes",
+            "id, note, b, price, name",
+        ] {
+            let sql = format!("SELECT {columns} FROM same ORDER BY id");
+            let native = read(&database.source(), &query(&*sql), 1).await.expect("native");
+            let through = read(&open(configuration.clone()), &query(&*sql), 1).await;
+            compare(&native, &through.unwrap_or_else(|fault| panic!("{}", fault.chain())));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_sqlite_through_its_driver() {
+    let folder = Folder::new();
+    let file = folder.path().join("shop.db");
+    let Some(configuration) = odbc::sqlite(&file) else { return };
+    sqlite_file(
+        &file,
+        "CREATE TABLE kept (id integer, big bigint, ratio double, name varchar(20), note text, day date, \
+         moment timestamp, bytes blob); \
+         INSERT INTO kept VALUES (1, 9223372036854775807, 0.30000000000000004, 'größe 𝄞', 'it''s', '2024-02-29', \
+         '2024-02-29 23:59:59.123', x'00ff10'), (2, NULL, NULL, '', '', NULL, NULL, NULL)",
+    )
+    .await;
+    let found = read(&open(configuration.clone()), &query("SELECT * FROM kept ORDER BY id"), 1).await;
+    let found = found.unwrap_or_else(|fault| panic!("{}: {:?}", fault.chain(), fault.hint()));
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(column(&found, "id"), [some("1"), some("2")]);
+    assert_eq!(column(&found, "big"), [some("9223372036854775807"), None]);
+    assert_eq!(column(&found, "ratio"), [some("0.30000000000000004"), None]);
+    assert_eq!(column(&found, "name"), [some("größe 𝄞"), some("")]);
+    assert_eq!(column(&found, "note"), [some("it's"), some("")]);
+    assert_eq!(column(&found, "day"), [some("2024-02-29"), None]);
+    assert_eq!(column(&found, "moment"), [some("2024-02-29 23:59:59.123"), None]);
+    assert_eq!(column(&found, "bytes"), [some("\\x00ff10"), None]);
+
+    // The session can only read, whatever gets past the check of the text.
+    let fault = refused(&open(configuration), &query("DELETE FROM kept"), 1).await;
+    assert_eq!(fault.kind(), FaultKind::Request);
+}
+
+async fn sqlite_file(file: &std::path::Path, sql: &str) {
+    use sqlx::ConnectOptions as _;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).create_if_missing(true);
+    let mut connection = options.connect().await.expect("a new file");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.expect("right SQL");
+    sqlx::Connection::close(connection).await.expect("close the file");
+}
+
+#[tokio::test]
+async fn no_rows_and_no_lengths_are_no_problem() {
+    let database = postgres::server().await.create_database().await;
+    let Some(configuration) = odbc::postgres(&database) else { return };
+    database.execute("CREATE TABLE nothing (id integer, name varchar(10), note text)").await;
+    for (sql, columns) in [("SELECT * FROM nothing", 3), ("SELECT id, name FROM nothing", 2)] {
+        let found = transfer(&open(configuration.clone()), &query(sql), 1).await.expect("no rows");
+        assert_eq!((found.rows.num_rows(), found.rows.num_columns()), (0, columns));
+    }
+    let found = read(&open(configuration), &table("nothing"), 1).await.expect("no rows");
+    assert_eq!(found.num_rows(), 0);
+}
+
+#[tokio::test]
+async fn a_value_that_is_longer_than_the_driver_says_is_an_error_with_a_remedy_and_never_cut() {
+    let database = postgres::server().await.create_database().await;
+    let Some(mut configuration) = odbc::postgres(&database) else { return };
+    // Expressions have no length; the driver says 10 then, and hands out what there is.
+    configuration.connection.add("UnknownSizes", "0");
+    configuration.connection.add("MaxVarcharSize", "10");
+    configuration.connection.add("TextAsLongVarchar", "0");
+    let sql = "SELECT repeat('x', 1000)::text AS value";
+    match read(&open(configuration.clone()), &query(sql), 1).await {
+        Ok(found) => assert_eq!(column(&found, "value"), [Some("x".repeat(1000))]),
+        Err(fault) => {
+            assert_eq!(fault.kind(), FaultKind::Data, "{}", fault.chain());
+            assert!(fault.hint().is_some_and(|hint| hint.contains("long_values")), "{fault:?}");
+        }
+    }
+    let pieces = OdbcSource { long_values: OdbcLongValues::Pieces, ..configuration };
+    let found = read(&open(pieces), &query(sql), 1).await.expect("in pieces");
+    assert_eq!(column(&found, "value"), [Some("x".repeat(1000))]);
+
+    // Digits are not cut either: the driver says numeric(28,6) of a number without a precision.
+    let database = postgres::server().await.create_database().await;
+    let configuration = odbc::postgres(&database).expect("the driver is there");
+    let sql = "SELECT 1.23456789::numeric AS value";
+    let fault = read(&open(configuration), &query(sql), 1).await.expect_err("it does not fit");
+    assert_eq!(fault.kind(), FaultKind::Data, "{}", fault.chain());
+    assert!(fault.chain().contains("`value`") && fault.hint().is_some(), "{}", fault.chain());
+}
+
+#[tokio::test]
+async fn sql_and_names_of_any_letters_reach_the_server() {
+    let database = postgres::server().await.create_database().await;
+    let Some(configuration) = odbc::postgres(&database) else { return };
+    database
+        .execute("CREATE TABLE \"Größe\" (\"naïve 名\" varchar(10)); INSERT INTO \"Größe\" VALUES ('ä')")
+        .await;
+    let sql = "SELECT \"naïve 名\", 'x日' || 'ß' AS \"ü\" FROM \"Größe\" WHERE \"naïve 名\" = 'ä'";
+    let found = read(&open(configuration.clone()), &query(sql), 1).await.expect("one row");
+    assert_eq!(column(&found, "naïve 名"), [Some("ä".to_owned())]);
+    assert_eq!(column(&found, "ü"), [Some("x日ß".to_owned())]);
+    let found = read(&open(configuration), &table("\"Größe\""), 1).await.expect("one row");
+    assert_eq!(found.num_rows(), 1);
+}
+
+#[tokio::test]
+async fn sql_server_through_freetds() {
+    if Driver::FreeTds.library().is_none() {
+        return;
+    }
+    let columns = vec![
+        Column::new("id", "int", &[0x26, 4], Framing::Byte),
+        Column::new("name", "nvarchar(20)", &[0xe7, 40, 0, 0x09, 0x04, 0xd0, 0x00, 0x00], Framing::Short),
+    ];
+    let rows = vec![vec![Some(7_i32.to_le_bytes().to_vec()), Some(utf16("größe"))], vec![None, None]];
+    let server = TdsServer::start(Script::of(columns, rows)).await;
+    let configuration = odbc::tds(&server).expect("the driver is there");
+    let found = read(&open(configuration), &query("SELECT id, name FROM t"), 1).await;
+    let found =
+        found.unwrap_or_else(|fault| panic!("{}: {:?}: {:?}", fault.chain(), fault.hint(), server.seen()));
+    assert_eq!(column(&found, "id"), [Some("7".to_owned()), None]);
+    assert_eq!(column(&found, "name"), [Some("größe".to_owned()), None]);
+}
+
+#[tokio::test]
+async fn nanoseconds_by_choice() {
+    let database = postgres::server().await.create_database().await;
+    let Some(configuration) = odbc::postgres(&database) else { return };
+    let fine = OdbcSource { seventh_digit: SeventhDigit::Nanoseconds, ..configuration };
+    let found = read(&open(fine), &query("SELECT timestamp '2024-02-29 01:02:03.123456' AS value"), 1).await;
+    // PostgreSQL has six digits, so nothing changes.
+    assert_eq!(column(&found.expect("one row"), "value"), [Some("2024-02-29 01:02:03.123456".to_owned())]);
+}
