@@ -32,12 +32,15 @@ mod openapi;
 mod origin;
 mod preview;
 mod problem;
+mod rate;
 mod server;
+mod slow_reader;
 mod strict_json;
 mod submission;
 mod task_request;
 mod tasks;
 mod throughput;
+mod tls;
 mod view;
 
 use std::sync::Arc;
@@ -53,15 +56,17 @@ use utoipa_axum::routes;
 pub use self::authentication::Access;
 pub use self::doors::Doors;
 pub use self::openapi::openapi;
-pub use self::server::serve;
+pub use self::server::{ConnectionLimits, Server};
 pub use self::submission::read_task;
+pub use self::tls::Tls;
 use crate::catalog::Catalog;
 use crate::guards::Guards;
 use crate::history::History;
+use crate::observer::Observer;
 use crate::shutdown::Shutdown;
 use crate::task::FileFormat;
 use crate::task_source::local::LocalQueue;
-use crate::telemetry::{LogControl, Metrics};
+use crate::telemetry::LogControl;
 use crate::worker::Pool;
 
 /// Streams of events that are open at the same time; more would take all connections.
@@ -79,14 +84,10 @@ pub struct ApiState {
     pub guards: Guards,
     /// What they can name.
     pub catalog: Arc<Catalog>,
-    /// What was counted.
-    pub metrics: Arc<Metrics>,
+    /// What has figures.
+    pub observer: Observer,
     /// Which lines are logged.
     pub log: LogControl,
-    /// Bytes of memory that tasks plan with at most.
-    pub memory_planned: u64,
-    /// The configured bound of that.
-    pub memory_limit: Option<u64>,
     /// Whether the agent stops.
     pub shutdown: Shutdown,
     /// Format of a task that does not say.

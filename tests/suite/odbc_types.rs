@@ -5,6 +5,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, TimeUnit};
 use data_exchange_agent::config::{OdbcLongValues, OdbcSource, OdbcText, SeventhDigit};
 use data_exchange_agent::fault::FaultKind;
+use data_exchange_agent::source::Source as _;
 
 use crate::support::extraction::{self, column, query, read, refused, source, table, transfer};
 use crate::support::folder::Folder;
@@ -106,7 +107,7 @@ async fn every_type_of_postgresql() {
         (
             "uuid",
             DataType::Utf8,
-            &[("'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11")],
+            &[("'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11")],
         ),
         ("jsonb", DataType::Utf8, &[("'{\"a\": [1, \"ü\"]}'", "{\"a\": [1, \"ü\"]}")]),
         ("integer[]", DataType::Utf8, &[("'{1,2}'", "{1,2}")]),
@@ -314,6 +315,7 @@ async fn sql_server_through_freetds() {
     let rows = vec![vec![Some(7_i32.to_le_bytes().to_vec()), Some(utf16("größe"))], vec![None, None]];
     let server = TdsServer::start(Script::of(columns, rows)).await;
     let configuration = odbc::tds(&server).expect("the driver is there");
+    open(configuration.clone()).check().await.unwrap_or_else(|fault| panic!("{}", fault.chain()));
     let found = read(&open(configuration), &query("SELECT id, name FROM t"), 1).await;
     let found =
         found.unwrap_or_else(|fault| panic!("{}: {:?}: {:?}", fault.chain(), fault.hint(), server.seen()));

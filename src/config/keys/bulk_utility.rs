@@ -16,18 +16,13 @@ const LONGEST_ROW: Key = key(
     "A longer row fails the attempt. Rows are held in memory, so this comes on top of the memory that tasks plan with.",
 );
 
-const fn executable(default: &'static str) -> Key {
-    key(
-        "executable",
-        "path, or a name that is in `PATH`",
-        default,
-        "The program. It is started without a shell.",
-    )
+const fn executable(meaning: &'static str) -> Key {
+    key("executable", "path, or a name that is in `PATH`", "", meaning)
 }
 
 pub(in super::super) const BCP: &[Key] = &[
     KIND,
-    executable("\"bcp\""),
+    executable("The program, started without a shell; `bcp` when absent."),
     key(
         "dialect",
         "`\"microsoft\"`, `\"freetds\"`",
@@ -66,26 +61,34 @@ pub(in super::super) const BCP: &[Key] = &[
     LONGEST_ROW,
 ];
 
-pub(in super::super) const PSQL: &[Key] = &[KIND, executable("\"psql\""), TIMEOUT, LONGEST_ROW];
+pub(in super::super) const PSQL: &[Key] =
+    &[KIND, executable("The program, started without a shell; `psql` when absent."), TIMEOUT, LONGEST_ROW];
 
-pub(in super::super) const MYSQL: &[Key] = &[KIND, key(
-        "executable",
-        "path, or a name that is in `PATH`",
-        "",
+pub(in super::super) const MYSQL: &[Key] = &[
+    KIND,
+    executable(
         "The program, started without a shell; `mysql`, or `mariadb` where there is no other, when absent.",
-    ), TIMEOUT, LONGEST_ROW];
+    ),
+    TIMEOUT,
+    LONGEST_ROW,
+];
 
 pub(in super::super) const TPT: &[Key] = &[
     KIND,
-    executable("\"tbuild\""),
-    key("max_sessions", "integer, 1 to 1000", "", "Sessions of the export operator; the server's own number when absent."),
+    executable("The program, started without a shell; `tbuild` when absent."),
+    key(
+        "max_sessions",
+        "integer, 1 to 1000",
+        "",
+        "Sessions of the export operator; the server's own number when absent.",
+    ),
     TIMEOUT,
     LONGEST_ROW,
 ];
 
 pub(in super::super) const COMMAND: &[Key] = &[
     KIND,
-    executable(REQUIRED),
+    key("executable", "path, or a name that is in `PATH`", REQUIRED, "The program, started without a shell."),
     key(
         "arguments",
         "string",
@@ -94,8 +97,18 @@ pub(in super::super) const COMMAND: &[Key] = &[
          `{port}`, `{database}`, `{username}` and `{output}` are replaced, each within its argument.",
     ),
     key("format", "`\"csv\"`, `\"delimited\"`", "\"csv\"", "What the program writes."),
-    key("delimiter", "string of ASCII", "", "Between two fields; a comma when absent, and U+001F for `delimited`."),
-    key("row_terminator", "string of ASCII", "", "After a row, a line end when absent; for `delimited` only."),
+    key(
+        "delimiter",
+        "string of ASCII",
+        "",
+        "Between two fields; a comma when absent, and U+001F for `delimited`.",
+    ),
+    key(
+        "row_terminator",
+        "string of ASCII",
+        "",
+        "After a row, a line end when absent; for `delimited` only.",
+    ),
     key("null", "string", "", "The text that is NULL, an empty one when absent; for `delimited` only."),
     key("header", "boolean", "", "The first row has the names of the columns; for `csv` only."),
     key(

@@ -170,6 +170,9 @@ pub(super) fn nobody_waits() -> Fault {
     Fault::new(FaultKind::Transient, "run a statement that nobody waits for any more")
 }
 
+/// Units of the longest name of a column; no database has names of more than 1024 characters.
+const NAME_UNITS: usize = 2048;
+
 fn first_row_of(cursor: &mut impl Cursor) -> Result<Option<Vec<Option<String>>>, Error> {
     let count = u16::try_from(cursor.num_result_cols()?).unwrap_or_default();
     let Some(mut row) = cursor.next_row()? else { return Ok(None) };
@@ -184,9 +187,11 @@ fn first_row_of(cursor: &mut impl Cursor) -> Result<Option<Vec<Option<String>>>,
 
 fn columns(result: &mut impl ResultSetMetadata) -> Result<Vec<Described>, Error> {
     let count = u16::try_from(result.num_result_cols()?).unwrap_or_default();
-    let mut description = ColumnDescription::default();
     let mut columns = Vec::new();
     for number in 1..=count {
+        // Room for any name: some drivers cut one that does not fit and do not say so.
+        let mut description =
+            ColumnDescription { name: Vec::with_capacity(NAME_UNITS), ..Default::default() };
         result.describe_col(number, &mut description)?;
         let data_type = description.data_type;
         let is_integer = matches!(

@@ -50,10 +50,9 @@ pub(super) struct RowStream {
 }
 
 impl RowStream {
-    /// Starts `sql` on a connection that `open` opens, and reads its rows.
+    /// Starts `sql` on a connection of its own, and reads its rows.
     pub(super) fn start(
-        open: impl FnOnce() -> Result<Session, Fault> + Send + 'static,
-        stopper: Stopper,
+        session: Session,
         sql: String,
         gathering: Gathering,
         long_values: OdbcLongValues,
@@ -68,11 +67,12 @@ impl RowStream {
             Some(_) => (Some(gathering), None),
             None => (None, Some(gathering)),
         };
+        let stopper = session.stopper.clone();
         let until_end = stopper.until_end();
         // Both threads end by themselves when this stream is dropped.
         drop(spawn_blocking(move || {
             let _until_end = until_end;
-            reading.run(open, cells, apart);
+            reading.run(session, cells, apart);
         }));
         let decoding = Decoding {
             gathering,
@@ -112,19 +112,13 @@ struct Reading {
 }
 
 impl Reading {
-    fn run(
-        self,
-        open: impl FnOnce() -> Result<Session, Fault>,
-        cells: Option<Cells>,
-        apart: Option<Gathering>,
-    ) {
+    fn run(self, session: Session, cells: Option<Cells>, apart: Option<Gathering>) {
         let mut failure = None;
         // A driver that answers against the standard makes odbc-api panic, also while it cleans up after
         // an error that was understood.
-        let read = catch_unwind(AssertUnwindSafe(|| match open() {
-            Ok(session) => self.read(&session, cells, apart, &mut failure),
-            Err(fault) => failure = Some(fault),
-        }));
+        let read = catch_unwind(AssertUnwindSafe(|| self.read(&session, cells, apart, &mut failure)));
+        // Before the end is told: who sees it may count on the connection being closed.
+        drop(session);
         let last = match (failure, read) {
             (Some(fault), _) => Filled::Failed(fault),
             (None, Ok(())) => Filled::End,
