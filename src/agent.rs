@@ -8,16 +8,19 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Access, ApiState, Doors};
-use crate::catalog::{Catalog, SourceInfo};
+use crate::api::{self, Access, ApiState, ConnectionLimits, Doors, Tls};
+use crate::bounds::TaskBounds;
+use crate::bulk::{self, BulkSource};
+use crate::catalog::{Catalog, ODBC, SourceInfo};
 use crate::config::{Config, OdbcSource, SourceConnection, TargetConnection, TransferSettings};
 use crate::destination::Destination;
 use crate::destination::azure_blob::AzureBlobDestination;
@@ -29,7 +32,9 @@ use crate::fault::{Fault, FaultKind};
 use crate::guards::Guards;
 use crate::history::{History, mirror};
 use crate::idle::idle;
+use crate::observer::Observer;
 use crate::reload::Reload;
+use crate::renewal::{RenewableDestination, RenewableSource};
 use crate::shutdown::Shutdown;
 use crate::snowflake::Clients;
 use crate::source::Source;
@@ -44,7 +49,7 @@ use crate::task_source::local::LocalQueue;
 use crate::task_source::remote_api::RemoteApi;
 use crate::task_source::snowflake::{SnowflakeQueue, write_history};
 use crate::task_source::{ReadTask, TaskSource};
-use crate::telemetry::{LogControl, Metrics};
+use crate::telemetry::{LogControl, Metrics, OtlpSender, push_metrics};
 use crate::transfer::plan;
 use crate::worker::{Pool, PoolSettings, Runner};
 
@@ -69,10 +74,11 @@ pub struct Agent {
     task_sources: Vec<Arc<dyn TaskSource>>,
     mode: Mode,
     address: SocketAddr,
+    is_secure: bool,
     queue: LocalQueue,
     history: History,
     queue_tasks: Shutdown,
-    snowflake: Clients,
+    snowflake: Arc<Clients>,
     shutdown: Shutdown,
     api: JoinHandle<std::io::Result<()>>,
     close_api: CancellationToken,
@@ -86,7 +92,8 @@ impl Agent {
     /// died before are leased at once.
     pub async fn start(config: Config, mode: Mode) -> anyhow::Result<Self> {
         let shutdown = Shutdown::new();
-        let snowflake = Clients::new(&shutdown);
+        let tls = config.server.tls.as_ref().map(Tls::load).transpose().map_err(explained)?.map(Arc::new);
+        let snowflake = Arc::new(Clients::new(&shutdown).of_agent(agent_name(&config)));
         let catalog = Arc::new(catalog(&config, &snowflake, &shutdown).await?);
         let memory_planned =
             check_memory(&config, catalog.destinations().map(|(_, _, destination)| destination))?;
@@ -139,16 +146,32 @@ impl Agent {
 
         let doors = Doors::from(Access::new(&config.server));
         let log = LogControl::of_process();
+        let observer = Observer {
+            metrics,
+            queue: queue.clone(),
+            pool: pool.clone(),
+            guards: guards.clone(),
+            history: history.clone(),
+            log: log.clone(),
+            memory_planned,
+            memory_limit,
+        };
+        if let Some(settings) = config.otlp.clone().filter(|settings| settings.metrics) {
+            let sender = OtlpSender::new(&settings, &queue_tasks).map_err(explained)?;
+            let (observer, draining) = (observer.clone(), shutdown.clone());
+            shutdown.spawn(async move {
+                // A queue that cannot be read is logged by whoever needs it.
+                push_metrics(&settings, &sender, &draining, async || observer.text().await.ok()).await;
+            });
+        }
         let router = api::router(ApiState {
             queue: queue.clone(),
             history: history.clone(),
             pool: pool.clone(),
             guards: guards.clone(),
             catalog,
-            metrics,
+            observer: observer.clone(),
             log: log.clone(),
-            memory_planned,
-            memory_limit,
             shutdown: shutdown.clone(),
             default_format: config.transfer.format,
             max_body_bytes: config.server.max_body_bytes,
@@ -156,8 +179,10 @@ impl Agent {
             max_watchers: api::MAX_WATCHERS,
         });
         let close_api = CancellationToken::new();
-        let api =
-            crate::shutdown::spawn_server(api::serve(listener, router, close_api.clone().cancelled_owned()));
+        let is_secure = tls.is_some();
+        let limits = ConnectionLimits::new(config.server.max_connections);
+        let server = api::Server::new(listener, limits).with_tls(tls);
+        let api = crate::shutdown::spawn_server(server.serve(router, close_api.clone().cancelled_owned()));
         tracing::info!(%address, workers = config.application.workers, "the agent is ready");
         let (idle, idle_limit) = watch::channel(config.idle_shutdown);
         let (grace, grace_now) = watch::channel(config.application.stop_grace);
@@ -177,6 +202,7 @@ impl Agent {
             task_sources,
             mode,
             address,
+            is_secure,
             queue,
             history,
             queue_tasks,
@@ -194,6 +220,12 @@ impl Agent {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The same as a URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.is_secure { "https" } else { "http" }, self.address)
     }
 
     /// The stop signals of this agent.
@@ -302,23 +334,106 @@ fn written_places(config: &Config) -> Vec<(String, PathBuf)> {
     places
 }
 
+/// What this process is called in Snowflake's query history: as configured, otherwise a name of its own.
+fn agent_name(config: &Config) -> String {
+    let queue = config.task_sources.snowflake.as_ref().and_then(|queue| queue.agent_id.clone());
+    let configured = queue.or_else(|| config.task_sources.api.as_ref().and_then(|api| api.agent_id.clone()));
+    configured.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
+}
+
 /// Every configured connection, by name.
-async fn catalog(config: &Config, snowflake: &Clients, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
+async fn catalog(config: &Config, snowflake: &Arc<Clients>, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
     let mut catalog = Catalog::new();
+    catalog.set_bounds(config.bounds.clone());
     for (name, connection) in &config.sources {
         let source = source(connection.clone(), shutdown).map_err(explained);
         let source = source.with_context(|| format!("connections.source.{name}"))?;
+        let source = renewable_source(config, name, connection, source, shutdown);
+        for (method, way) in methods(connection, &source, config, shutdown) {
+            let way =
+                way.map(|way| renewable_method(config, name, &method, connection, (&source, way), shutdown));
+            catalog.add_method(name, method, way.map_err(|fault| explained(fault).to_string()));
+        }
+        if let Some(method) = config.source_methods.get(name) {
+            catalog.choose_method(name, method);
+        }
         catalog.add_source(name, info(connection), source);
     }
     for (name, connection) in &config.targets {
         let destination = destination(connection, snowflake, shutdown).await.map_err(explained);
         let destination = destination.with_context(|| format!("connections.target.{name}"))?;
-        catalog.add_destination(name, connection.kind(), destination);
+        let renewable = renewable_destination(config, name, connection, destination, (snowflake, shutdown));
+        catalog.add_destination(name, connection.kind(), renewable);
     }
     for connection in &config.unavailable {
         catalog.add_unavailable(&connection.section, &connection.reason);
     }
     Ok(catalog)
+}
+
+/// A source that gets new secrets when a login is refused.
+fn renewable_source(
+    config: &Config,
+    name: &str,
+    connection: &SourceConnection,
+    adapter: Arc<dyn Source>,
+    shutdown: &Shutdown,
+) -> Arc<dyn Source> {
+    let (renewal, wanted) = (config.renewal.clone(), name.to_owned());
+    let shutdown = shutdown.clone();
+    let read = move || renewal.source(&wanted);
+    let build = move |connection| -> BoxFuture<'static, Result<Arc<dyn Source>, Fault>> {
+        let built = source(connection, &shutdown);
+        Box::pin(std::future::ready(built))
+    };
+    Arc::new(RenewableSource::new(format!("source {name}"), connection.clone(), adapter, read, build))
+}
+
+/// The same for another way to read it: programs log in by themselves.
+fn renewable_method(
+    config: &Config,
+    name: &str,
+    method: &str,
+    connection: &SourceConnection,
+    (native, adapter): (&Arc<dyn Source>, Arc<dyn Source>),
+    shutdown: &Shutdown,
+) -> Arc<dyn Source> {
+    let label = format!("source {name} by {method}");
+    let (renewal, wanted, method) = (config.renewal.clone(), name.to_owned(), method.to_owned());
+    let read = move || renewal.source(&wanted);
+    let (native, config, shutdown) = (Arc::clone(native), config.clone(), shutdown.clone());
+    let build = move |connection: SourceConnection| -> BoxFuture<'static, Result<Arc<dyn Source>, Fault>> {
+        let mut ways = methods(&connection, &native, &config, &shutdown).into_iter();
+        let way = ways.find(|(name, _)| *name == method);
+        let way =
+            way.map_or_else(|| Err(Fault::new(FaultKind::Bug, "find the method again")), |(_, way)| way);
+        let native = Arc::clone(&native);
+        Box::pin(async move {
+            // The agent itself looks at the query first.
+            native.renew(Instant::now()).await;
+            way
+        })
+    };
+    Arc::new(RenewableSource::new(label, connection.clone(), adapter, read, build))
+}
+
+/// A destination that gets new secrets when a login is refused.
+fn renewable_destination(
+    config: &Config,
+    name: &str,
+    connection: &TargetConnection,
+    adapter: Arc<dyn Destination>,
+    (snowflake, shutdown): (&Arc<Clients>, &Shutdown),
+) -> Arc<dyn Destination> {
+    let (renewal, wanted) = (config.renewal.clone(), name.to_owned());
+    let (snowflake, shutdown) = (Arc::clone(snowflake), shutdown.clone());
+    let read = move || renewal.target(&wanted);
+    let build =
+        move |connection: TargetConnection| -> BoxFuture<'static, Result<Arc<dyn Destination>, Fault>> {
+            let (snowflake, shutdown) = (Arc::clone(&snowflake), shutdown.clone());
+            Box::pin(async move { destination(&connection, &snowflake, &shutdown).await })
+        };
+    Arc::new(RenewableDestination::new(format!("target {name}"), connection.clone(), adapter, read, build))
 }
 
 /// The adapter of a source connection: the registry of sources.
@@ -330,6 +445,28 @@ pub fn source(connection: SourceConnection, shutdown: &Shutdown) -> Result<Arc<d
         SourceConnection::SqlServer(config) => Arc::new(SqlServer::new(config, shutdown.clone())?),
         SourceConnection::Odbc(config) => odbc(config)?,
     })
+}
+
+/// The other ways to read a source connection, by name, or why one is not there.
+type Ways = Vec<(String, Result<Arc<dyn Source>, Fault>)>;
+
+/// The other ways to read a source connection: by each bulk utility, and through ODBC.
+pub fn methods(
+    connection: &SourceConnection,
+    native: &Arc<dyn Source>,
+    config: &Config,
+    shutdown: &Shutdown,
+) -> Ways {
+    let mut methods: Ways = vec![(ODBC.to_owned(), odbc_source(connection))];
+    for utility in bulk::utilities(&config.bulk_utilities) {
+        let name = utility.name().to_owned();
+        let way = utility.supports(connection).map(|()| {
+            let (native, connection) = (Arc::clone(native), connection.clone());
+            Arc::new(BulkSource::new(native, utility, connection, shutdown.clone())) as Arc<dyn Source>
+        });
+        methods.push((name, way));
+    }
+    methods
 }
 
 /// The same database through ODBC: for the kinds of ODBC what [`source`] is, for the others by their
@@ -400,19 +537,20 @@ fn remote_task_sources(
     metrics: &Arc<Metrics>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Vec<Arc<dyn TaskSource>>> {
-    let read: ReadTask = {
-        let (catalog, format) = (Arc::clone(catalog), config.transfer.format);
-        Arc::new(move |value| api::read_task(value, &catalog, format))
+    let read = |bounds: &TaskBounds| -> ReadTask {
+        let (catalog, format, bounds) = (Arc::clone(catalog), config.transfer.format, bounds.clone());
+        Arc::new(move |value| api::read_task(value, &catalog, format, &bounds))
     };
     let affinity = config.application.affinity.as_deref();
     let mut sources: Vec<Arc<dyn TaskSource>> = Vec::new();
     if let Some(settings) = &config.task_sources.api {
-        let source = RemoteApi::new(settings, affinity, Arc::clone(&read)).map_err(explained);
+        let source = RemoteApi::new(settings, affinity, read(&settings.bounds)).map_err(explained);
         sources.push(Arc::new(source.context("task_source.api")?));
     }
     if let Some(settings) = &config.task_sources.snowflake {
         let client = snowflake.client(&settings.connection).map_err(|error| explained(error.into()));
         let client = client.context("task_source.snowflake_stored_procedure")?;
+        let read = read(&settings.bounds);
         sources.push(Arc::new(SnowflakeQueue::new(client, settings, affinity, read, metrics, shutdown)));
     }
     Ok(sources)

@@ -6,6 +6,8 @@
 
 pub mod agent;
 pub mod api;
+pub mod bounds;
+pub mod bulk;
 pub mod catalog;
 pub mod cli;
 pub mod config;
@@ -15,8 +17,10 @@ pub mod guards;
 pub mod history;
 pub mod idle;
 mod nearest;
+pub mod observer;
 mod quantity;
 pub mod reload;
+pub mod renewal;
 pub mod retry;
 pub mod schema;
 pub mod shutdown;

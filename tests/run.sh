@@ -247,6 +247,22 @@ SCRIPT
     "$root/bin/mysqld" --version && touch "$root/.complete"
 }
 
+# ---- Bulk utilities -------------------------------------------------------------------------------
+
+prepare_utilities() {
+    say "Bulk utilities"
+    local pair program package
+    for pair in freebcp:freetds-bin psql:postgresql-client mariadb:mariadb-client; do
+        program=${pair%%:*}
+        package=${pair#*:}
+        if have "$program" || install_packages "$package"; then
+            command -v "$program"
+        else
+            lacks "$program (install the package '$package'): tests of that bulk utility"
+        fi
+    done
+}
+
 # ---- Python: moto's S3 server and the foreign readers --------------------------------------------
 # ---- Python: servers that speak as S3 and Snowflake do, and the foreign readers -------------------
 
@@ -330,6 +346,41 @@ prepare_azurite() {
     printf 'Azurite %s\n' "$azurite_version"
 }
 
+# ---- A browser: Debian's Chromium, steered by playwright-core ------------------------------------
+
+playwright_version=1.65.1
+axe_version=4.14.1
+
+prepare_browser() {
+    say "Browser"
+    local folder=$cache/browser-$playwright_version-$axe_version program
+    if ! have npm || ! have node; then
+        lacks "npm and node, which fetch and run playwright-core: tests of the console in a browser"
+        return
+    fi
+    if [[ -z ${TEST_CHROMIUM:-} ]]; then
+        if ! have chromium && ! install_packages chromium fonts-dejavu-core; then
+            lacks "Chromium (install the package 'chromium', or set TEST_CHROMIUM to the program): tests of the console in a browser"
+            return
+        fi
+        program=$(command -v chromium)
+        export TEST_CHROMIUM=$program
+    fi
+    if [[ ! -e $folder/.complete ]]; then
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        npm install --prefix "$folder" --ignore-scripts --no-save --no-audit --no-fund --loglevel=error \
+            "playwright-core@$playwright_version" "axe-core@$axe_version" >"$cache/npm.log" 2>&1 && touch "$folder/.complete"
+    fi
+    if [[ ! -e $folder/.complete ]]; then
+        tail -n 3 "$cache/npm.log" >&2 || true
+        lacks "playwright-core@$playwright_version and axe-core@$axe_version of npm: tests of the console in a browser"
+        return
+    fi
+    export TEST_PLAYWRIGHT=$folder
+    "$TEST_CHROMIUM" --version
+}
+
 # ---- ODBC: the driver manager and four drivers -----------------------------------------------------
 
 features=()
@@ -394,17 +445,19 @@ prepare_matrix
 settle_postgres
 prepare_mariadb
 prepare_mysql
+prepare_utilities
 prepare_odbc
 prepare_python
 prepare_schemathesis
 prepare_azurite
+prepare_browser
 
 # In CI a server that is missing fails its tests; for people it skips them, and the summary says so.
 if [[ ${CI:-} == true ]]; then export REQUIRE_SERVERS=1; fi
 
 if [[ $only_prepare == yes ]]; then
     summary
-    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_ODBC_DRIVERS TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_SCHEMATHESIS TEST_AZURITE; do
+    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_ODBC_DRIVERS TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_SCHEMATHESIS TEST_AZURITE TEST_CHROMIUM TEST_PLAYWRIGHT; do
         if [[ -n ${!variable:-} ]]; then printf 'export %s=%q\n' "$variable" "${!variable}"; fi
     done
     exit 0

@@ -15,9 +15,11 @@ impl Doors {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces them for requests from now on.
+    /// Replaces them for requests from now on. Whoever is signed in to the console stays so, as long as
+    /// there is the key.
     pub fn replace(&self, access: Access) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
+        let mut doors = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *doors = Arc::new(access.with_sessions_of(&doors));
     }
 }
 

@@ -4,8 +4,9 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::fields::{Findings, Object, choice, expected, integer, short_line, text};
+use super::fields::{Findings, Object, expected, integer, short_line, text};
 use super::task_request::{self, DestinationRequest, MAX_BATCH_SIZE, SourceRequest, TaskRequest, TaskType};
+use crate::catalog::AUTO;
 use crate::task::{DEFAULT_MAX_ATTEMPTS, DestinationKind, TaskId};
 
 /// Fields that only the flat form has: one of them tells it from the nested form.
@@ -61,9 +62,11 @@ pub(super) struct FlatTaskRequest {
     pub schema: Option<String>,
     /// One SQL query that only reads.
     pub statement: String,
-    /// How version 1.2.0 would have read. `jdbc` is read by the agent itself; `bcp` is refused.
-    #[schema(required = false)]
-    pub source_type: SourceType,
+    /// How rows are read: `jdbc` or `auto` (what the connection says, else the agent itself), `native`,
+    /// `odbc`, or the name of a bulk utility such as `bcp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 128)]
+    pub source_type: Option<String>,
     /// The kind of store: `local`, `s3`, `blob`, `gcs` or `snowflake_stage`, which version 1.2.0 spells
     /// `snowflake:stage`.
     pub upload_type: DestinationKind,
@@ -77,14 +80,8 @@ pub(super) struct FlatTaskRequest {
     pub suggested_batch_size: Option<usize>,
 }
 
-/// How version 1.2.0 read from a database, as far as this version can do the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum SourceType {
-    /// Over a connection to the database.
-    #[default]
-    Jdbc,
-}
+/// The method of version 1.2.0 that is not one of its bulk utilities.
+const JDBC: &str = "jdbc";
 
 impl FlatTaskRequest {
     /// Reads the flat form. `None` when something is wrong; `findings` then has all of it.
@@ -97,7 +94,7 @@ impl FlatTaskRequest {
         let database = object.optional("database", findings, name);
         let schema = object.optional("schema", findings, name);
         let statement = object.required("statement", "an SQL query", findings, text);
-        let source_type = object.optional("source_type", findings, source_type);
+        let source_type = object.optional("source_type", findings, name);
         let upload_type =
             object.required("upload_type", task_request::KINDS, findings, task_request::destination_kind);
         let upload_path = match upload_type {
@@ -124,7 +121,7 @@ impl FlatTaskRequest {
             database: database.filter(|name| !name.is_empty()),
             schema: schema.filter(|name| !name.is_empty()),
             statement: statement?,
-            source_type: source_type.unwrap_or_default(),
+            source_type: source_type.filter(|method| !matches!(method.as_str(), AUTO | JDBC | "")),
             upload_type: upload_type?,
             upload_path: upload_path?,
             suggested_batch_size,
@@ -134,7 +131,6 @@ impl FlatTaskRequest {
     /// The same task in the nested form. `database` and `schema` are not part of it: the caller
     /// checks the one and notes the other.
     pub(super) fn into_nested(self) -> TaskRequest {
-        let SourceType::Jdbc = self.source_type;
         let (path, stage) = task_request::place(self.upload_type, self.upload_path);
         TaskRequest {
             task_type: TaskType::DataExtraction,
@@ -147,6 +143,7 @@ impl FlatTaskRequest {
                 slices: None,
                 slice_column: None,
                 batch_size: self.suggested_batch_size,
+                method: self.source_type,
             },
             destination_config: DestinationRequest {
                 kind: self.upload_type,
@@ -161,6 +158,7 @@ impl FlatTaskRequest {
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             timeout: None,
             priority: 0,
+            traceparent: None,
         }
     }
 }
@@ -171,18 +169,10 @@ pub(super) fn own_pointer(pointer: &str) -> &str {
         "/source_config/database" => "/engine",
         "/source_config/query" => "/statement",
         "/source_config/batch_size" => "/suggested_batch_size",
+        "/source_config/method" => "/source_type",
         "/destination_config/type" | "/destination_config/connection" => "/upload_type",
         "/destination_config/path" | "/destination_config/stage" => "/upload_path",
         other => other,
-    }
-}
-
-fn source_type(value: &Value) -> Result<SourceType, String> {
-    match value.as_str() {
-        Some("bcp") => {
-            Err("this version of the agent cannot run bcp; expected `jdbc`, or leave it out".to_owned())
-        }
-        _ => choice(&[("jdbc", SourceType::Jdbc)])(value),
     }
 }
 

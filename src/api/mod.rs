@@ -13,6 +13,8 @@
 //! something that keeps strangers out.
 
 mod authentication;
+mod connections;
+mod console;
 mod control;
 mod doors;
 mod events;
@@ -28,12 +30,17 @@ mod log_level;
 mod metrics;
 mod openapi;
 mod origin;
+mod preview;
 mod problem;
+mod rate;
 mod server;
+mod slow_reader;
 mod strict_json;
 mod submission;
 mod task_request;
 mod tasks;
+mod throughput;
+mod tls;
 mod view;
 
 use std::sync::Arc;
@@ -49,15 +56,17 @@ use utoipa_axum::routes;
 pub use self::authentication::Access;
 pub use self::doors::Doors;
 pub use self::openapi::openapi;
-pub use self::server::serve;
+pub use self::server::{ConnectionLimits, Server};
 pub use self::submission::read_task;
+pub use self::tls::Tls;
 use crate::catalog::Catalog;
 use crate::guards::Guards;
 use crate::history::History;
+use crate::observer::Observer;
 use crate::shutdown::Shutdown;
 use crate::task::FileFormat;
 use crate::task_source::local::LocalQueue;
-use crate::telemetry::{LogControl, Metrics};
+use crate::telemetry::LogControl;
 use crate::worker::Pool;
 
 /// Streams of events that are open at the same time; more would take all connections.
@@ -75,14 +84,10 @@ pub struct ApiState {
     pub guards: Guards,
     /// What they can name.
     pub catalog: Arc<Catalog>,
-    /// What was counted.
-    pub metrics: Arc<Metrics>,
+    /// What has figures.
+    pub observer: Observer,
     /// Which lines are logged.
     pub log: LogControl,
-    /// Bytes of memory that tasks plan with at most.
-    pub memory_planned: u64,
-    /// The configured bound of that.
-    pub memory_limit: Option<u64>,
     /// Whether the agent stops.
     pub shutdown: Shutdown,
     /// Format of a task that does not say.
@@ -102,6 +107,9 @@ struct Shared {
     watchers: Arc<Semaphore>,
     /// One permit: a large body is checked at a time.
     large_bodies: Arc<Semaphore>,
+    /// Previews that can run.
+    previews: Arc<Semaphore>,
+    throughput: Arc<throughput::Throughput>,
     openapi: Bytes,
 }
 
@@ -112,14 +120,17 @@ type Api = Arc<Shared>;
 pub fn router(state: ApiState) -> Router {
     let document = openapi().to_json().expect("the document is made of texts and numbers");
     let doors = state.doors.clone();
+    let throughput = throughput::Throughput::start(&state.pool, &state.shutdown);
     let shared = Shared {
         connections: health::ConnectionChecks::default(),
         watchers: Arc::new(Semaphore::new(state.max_watchers)),
         agent: state,
         large_bodies: Arc::new(Semaphore::new(1)),
+        previews: Arc::new(Semaphore::new(preview::MAX_PREVIEWS)),
+        throughput,
         openapi: Bytes::from(document),
     };
-    finished(Router::from(routes()), doors).with_state(Arc::new(shared))
+    finished(Router::from(routes()).merge(console::routes()), doors).with_state(Arc::new(shared))
 }
 
 /// Puts the fallbacks and the layers around routes; the last layer is the outermost.
@@ -130,6 +141,7 @@ fn finished<S: Clone + Send + Sync + 'static>(routes: Router<S>, doors: Doors) -
         .layer(middleware::from_fn(origin::guard))
         .layer(middleware::from_fn_with_state(doors, authentication::guard))
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(middleware::from_fn(console::headers::add))
         .layer(middleware::from_fn(problem::finish))
 }
 
@@ -141,6 +153,9 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(history::logs))
         .routes(routes!(history::runs))
         .routes(routes!(events::watch))
+        .routes(routes!(preview::preview))
+        .routes(routes!(connections::connections))
+        .routes(routes!(throughput::throughput))
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

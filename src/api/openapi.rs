@@ -23,7 +23,8 @@ use super::{Api, authentication, routes};
         description = "Moves the results of queries out of databases into object stores, as Parquet or CSV.\n\n\
             Every error is an RFC 9457 problem document. Every response names its request in the header \
             `x-request-id`, and the log of the agent has the same id. A route that is not listed answers 404, \
-            a method that is not listed 405 with `Allow`.",
+            a method that is not listed 405 with `Allow`. The console at `/` and below `/console/` is for people \
+            and not part of the API.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     tags(
@@ -76,6 +77,7 @@ fn protect(path: &str, operation: &mut Operation) {
             RefOr::T(response)
         });
     };
+    add("429", "The caller asks too often; `Retry-After` says how many seconds to wait");
     add("421", "The request calls the agent by a name that it does not know");
     if authentication::OPEN.contains(&path) {
         return;

@@ -10,10 +10,11 @@ use utoipa::openapi::{RefOr, SchemaFormat};
 
 use super::fields::{Findings, Object, choice, duration, expected, integer, line, short_line, size, text};
 use super::load_request::TableLoadRequest;
+use crate::catalog::AUTO;
 use crate::snowflake::put::StageLocation;
 use crate::task::{
     Compression, DEFAULT_MAX_ATTEMPTS, DestinationKind, DestinationSpec, FileFormat, LoadSpec, MAX_SLICES,
-    Read, SourceSpec, Task, TaskId, TaskSpec,
+    Read, SourceSpec, Task, TaskId, TaskSpec, Traceparent,
 };
 
 /// Characters of a connection's or column's name.
@@ -30,15 +31,25 @@ pub(super) const MAX_BATCH_SIZE: usize = 10_000_000;
 const MAX_ATTEMPTS: u32 = 100;
 /// Priorities reach from minus this to plus this.
 const MAX_PRIORITY: i32 = 1000;
+/// Characters of a `traceparent`: later versions may be longer than 55.
+const MAX_TRACEPARENT: usize = 256;
 /// Bytes of a file at least: smaller ones would only be a heap of files.
 const MIN_FILE_SIZE: u64 = 1024;
 /// Bytes of a file at most: S3 stores no larger object.
 const MAX_FILE_SIZE: u64 = 5 << 40;
 
-const TASK_FIELDS: [&str; 7] =
-    ["task_type", "id", "source_config", "destination_config", "max_attempts", "timeout", "priority"];
-const SOURCE_FIELDS: [&str; 7] =
-    ["database", "query", "table", "columns", "slices", "slice_column", "batch_size"];
+const TASK_FIELDS: [&str; 8] = [
+    "task_type",
+    "id",
+    "source_config",
+    "destination_config",
+    "max_attempts",
+    "timeout",
+    "priority",
+    "traceparent",
+];
+const SOURCE_FIELDS: [&str; 8] =
+    ["database", "query", "table", "columns", "slices", "slice_column", "batch_size", "method"];
 const DESTINATION_FIELDS: [&str; 8] =
     ["type", "path", "stage", "connection", "format", "compression", "max_file_size", "load"];
 
@@ -75,6 +86,11 @@ pub(super) struct TaskRequest {
     /// Higher runs first; tasks of equal priority run in order of arrival.
     #[schema(required = false, minimum = -1000, maximum = 1000, default = 0)]
     pub priority: i32,
+    /// The trace that watches the task, as W3C Trace Context writes it; that of the header `traceparent`
+    /// when missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 256)]
+    pub traceparent: Option<String>,
 }
 
 /// The kinds of work.
@@ -115,6 +131,11 @@ pub(super) struct SourceRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 10_000_000)]
     pub batch_size: Option<usize>,
+    /// How rows are read: `auto` (what the connection says, else `native`), `native` (the agent itself),
+    /// `odbc`, or the name of a bulk utility such as `bcp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 128)]
+    pub method: Option<String>,
 }
 
 /// Where files go, and what they look like.
@@ -174,6 +195,7 @@ impl TaskRequest {
         let max_attempts = object.optional("max_attempts", findings, integer(1..=MAX_ATTEMPTS));
         let timeout = object.optional("timeout", findings, duration);
         let priority = object.optional("priority", findings, integer(-MAX_PRIORITY..=MAX_PRIORITY));
+        let traceparent = object.optional("traceparent", findings, traceparent);
         if findings.count() > before {
             return None;
         }
@@ -185,25 +207,15 @@ impl TaskRequest {
             max_attempts: max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS),
             timeout,
             priority: priority.unwrap_or_default(),
+            traceparent,
         })
     }
 
     /// The task, with a new id when the request has none.
     pub(super) fn into_task(self, default_format: FileFormat) -> Task {
         let Self { task_type: TaskType::DataExtraction, id, source_config, destination_config, .. } = self;
-        let read = match (source_config.query, source_config.table) {
-            (Some(query), _) => Read::Query(query),
-            (None, table) => Read::Table(table.expect("a source has a query or a table, checked by `read`")),
-        };
         let spec = TaskSpec {
-            source: SourceSpec {
-                connection: source_config.database,
-                read,
-                columns: source_config.columns,
-                slices: source_config.slices,
-                slice_column: source_config.slice_column,
-                batch_size: source_config.batch_size,
-            },
+            source: source_config.into_spec(),
             destination: DestinationSpec {
                 kind: destination_config.kind,
                 connection: destination_config.connection,
@@ -219,14 +231,25 @@ impl TaskRequest {
             max_attempts: self.max_attempts,
             timeout: self.timeout,
             priority: self.priority,
+            trace: self.traceparent.as_deref().and_then(Traceparent::parse).unwrap_or_default(),
         };
         Task { id: id.unwrap_or_else(TaskId::generate), spec }
     }
 }
 
+fn traceparent(value: &Value) -> Result<String, String> {
+    let text = line(MAX_TRACEPARENT)(value)?;
+    match Traceparent::parse(&text) {
+        Some(_) => Ok(text),
+        None => Err("expected a `traceparent` of W3C Trace Context, such as \
+                     `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`"
+            .to_owned()),
+    }
+}
+
 impl From<&Task> for TaskRequest {
     fn from(task: &Task) -> Self {
-        let TaskSpec { source, destination, max_attempts, timeout, priority } = task.spec.clone();
+        let TaskSpec { source, destination, max_attempts, timeout, priority, trace } = task.spec.clone();
         let (query, table) = match source.read {
             Read::Query(query) => (Some(query), None),
             Read::Table(table) => (None, Some(table)),
@@ -243,6 +266,7 @@ impl From<&Task> for TaskRequest {
                 slices: source.slices,
                 slice_column: source.slice_column,
                 batch_size: source.batch_size,
+                method: source.method,
             },
             destination_config: DestinationRequest {
                 kind: destination.kind,
@@ -257,12 +281,31 @@ impl From<&Task> for TaskRequest {
             max_attempts,
             timeout,
             priority,
+            traceparent: trace.as_str().map(str::to_owned),
         }
     }
 }
 
 impl SourceRequest {
-    fn read(value: &Value, pointer: &str, findings: &mut Findings) -> Option<Self> {
+    /// What to read.
+    pub(super) fn into_spec(self) -> SourceSpec {
+        let read = match (self.query, self.table) {
+            (Some(query), _) => Read::Query(query),
+            (None, table) => Read::Table(table.expect("a source has a query or a table, checked by `read`")),
+        };
+        SourceSpec {
+            connection: self.database,
+            read,
+            columns: self.columns,
+            slices: self.slices,
+            slice_column: self.slice_column,
+            batch_size: self.batch_size,
+            method: self.method,
+        }
+    }
+
+    /// Reads a source. It is good only when `findings` has nothing new.
+    pub(super) fn read(value: &Value, pointer: &str, findings: &mut Findings) -> Option<Self> {
         let object = Object::open(value, pointer, &SOURCE_FIELDS, findings)?;
         let what = "the name of a source connection";
         let database = object.required("database", what, findings, connection);
@@ -280,7 +323,8 @@ impl SourceRequest {
         let slices = object.optional("slices", findings, integer(1..=MAX_SLICES));
         let slice_column = object.optional("slice_column", findings, line(MAX_NAME));
         let batch_size = object.optional("batch_size", findings, integer(1..=MAX_BATCH_SIZE));
-        Some(Self { database: database?, query, table, columns, slices, slice_column, batch_size })
+        let method = object.optional("method", findings, connection).filter(|method| method != AUTO);
+        Some(Self { database: database?, query, table, columns, slices, slice_column, batch_size, method })
     }
 }
 

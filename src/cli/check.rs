@@ -17,6 +17,8 @@ use serde::Serialize;
 
 use super::output::{self, say};
 use crate::agent;
+use crate::api::Tls;
+use crate::bulk::{self, BulkUtility};
 use crate::config;
 use crate::config::{Config, Environment, Overrides, SourceConnection};
 use crate::destination::{Destination, PartName, Target};
@@ -125,10 +127,16 @@ async fn check_everything(
         Finding::new("data directory", begun, check_directory(directory)),
         Finding::new("memory", begun, check_memory(config, built.iter().flat_map(|target| &target.3))),
     ];
+    if let Some(tls) = &config.server.tls {
+        let begun = Instant::now();
+        let loaded = Tls::load(tls).map(|_| format!("{} and its private key fit", tls.certificate.display()));
+        findings.push(Finding::new("server.tls", begun, loaded));
+    }
     for unavailable in &config.unavailable {
         let fault = Fault::new(FaultKind::Request, unavailable.reason.clone());
         findings.push(Finding::new(&unavailable.section, begun, Err(fault)));
     }
+    findings.extend(check_utilities(config));
     let sources = config.sources.iter().map(async |(name, source)| {
         let begun = Instant::now();
         let result = limited(check_source(source.clone(), shutdown)).await;
@@ -143,6 +151,29 @@ async fn check_everything(
     let (sources, targets) = tokio::join!(join_all(sources), join_all(targets));
     findings.extend(sources);
     findings.extend(targets);
+    findings
+}
+
+/// The programs of the utilities that the configuration names.
+fn check_utilities(config: &Config) -> Vec<Finding> {
+    let is_wanted = |utility: &dyn BulkUtility| {
+        utility.settings().has_section
+            || config.source_methods.values().any(|method| method == utility.name())
+    };
+    let mut findings = Vec::new();
+    for utility in
+        bulk::utilities(&config.bulk_utilities).iter().filter(|utility| is_wanted(utility.as_ref()))
+    {
+        let begun = Instant::now();
+        let found = bulk::find_program(utility.as_ref()).map(|program| format!("runs {}", program.display()));
+        findings.push(Finding::new(format!("utility {}", utility.name()), begun, found));
+        for (name, connection) in &config.sources {
+            if config.source_methods.get(name).is_some_and(|method| method == utility.name()) {
+                let fits = utility.supports(connection).map(|()| format!("reads connection {name}"));
+                findings.push(Finding::new(format!("  {} for {name}", utility.name()), begun, fits));
+            }
+        }
+    }
     findings
 }
 
@@ -165,7 +196,11 @@ async fn check_target(destination: &dyn Destination, writing: bool) -> Result<St
         return Ok("opened".to_owned());
     }
     let task = TaskId::parse("check").expect("a valid id");
-    write_nothing(destination, &Target { task, path: ".data-exchange-check".to_owned(), load: None }).await?;
+    write_nothing(
+        destination,
+        &Target { task, attempt: 1, path: ".data-exchange-check".to_owned(), load: None },
+    )
+    .await?;
     Ok("opened, wrote a file that nobody saw, and removed it".to_owned())
 }
 

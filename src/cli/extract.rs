@@ -12,14 +12,17 @@ use super::CommonArguments;
 use super::output::say;
 use super::progress::Bar;
 use crate::agent::{self, explained};
+use crate::catalog::{AUTO, Catalog, SourceInfo};
 use crate::config::{
     Config, Environment, Overrides, SourceConnection, TargetConnection, source_from_url, target_from_url,
 };
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 use crate::snowflake::Clients;
+use crate::source::Source;
 use crate::task::{
-    Compression, DestinationSpec, FileFormat, Progress, Read, Receipt, SourceSpec, Task, TaskId, TaskSpec,
+    Compression, DestinationSpec, FileFormat, MethodReceipt, Progress, Read, Receipt, SourceSpec, Task,
+    TaskId, TaskSpec,
 };
 use crate::telemetry::init_logging;
 use crate::transfer::Transfer;
@@ -58,6 +61,9 @@ pub(super) struct ExtractArguments {
     /// Column whose ranges divide a query into slices
     #[arg(long, value_name = "COLUMN")]
     slice_column: Option<String>,
+    /// How rows are read: native, odbc, or a bulk utility such as bcp [default: what the connection says, else native]
+    #[arg(long, value_name = "NAME")]
+    method: Option<String>,
     /// These columns only, in this order
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     columns: Option<Vec<String>>,
@@ -145,6 +151,7 @@ fn task(arguments: &ExtractArguments, target: &TargetConnection, config: &Config
                 slices: arguments.slices,
                 slice_column: arguments.slice_column.clone(),
                 batch_size: None,
+                method: arguments.method.clone().filter(|method| method != AUTO),
             },
             destination: DestinationSpec {
                 kind: target.kind(),
@@ -158,6 +165,7 @@ fn task(arguments: &ExtractArguments, target: &TargetConnection, config: &Config
             max_attempts: 1,
             timeout: None,
             priority: 0,
+            trace: Default::default(),
         },
     }
 }
@@ -178,7 +186,7 @@ async fn extract(
     }
     let begun = Instant::now();
     let shutdown = Shutdown::new();
-    let source = agent::source(source, &shutdown)?;
+    let (source, method) = read_by(source, task, config, &shutdown)?;
     let snowflake = Clients::new(&shutdown);
     let destination = agent::destination(target, &snowflake, &shutdown).await?;
     let progress = Arc::new(Progress::default());
@@ -187,7 +195,7 @@ async fn extract(
     let work = async {
         let opened = Transfer::open(source.as_ref(), destination.as_ref(), task, &config.transfer, &progress);
         let transfer = tokio::select! {
-            opened = opened => opened?,
+            opened = opened => opened?.read_by(method.clone()),
             () = stop.cancelled() => return Ok(None),
         };
         let written = transfer.write(&stop).await;
@@ -219,6 +227,26 @@ async fn extract(
     // Requests to cancel what an error left running on the server.
     shutdown.finished(Duration::from_secs(5)).await;
     result
+}
+
+/// The source behind the method of the task, and who chose it.
+fn read_by(
+    connection: SourceConnection,
+    task: &Task,
+    config: &Config,
+    shutdown: &Shutdown,
+) -> Result<(Arc<dyn Source>, MethodReceipt), Fault> {
+    let spec = &task.spec.source;
+    let mut catalog = Catalog::new();
+    let native = agent::source(connection.clone(), shutdown)?;
+    for (method, way) in agent::methods(&connection, &native, config, shutdown) {
+        catalog.add_method(&spec.connection, method, way.map_err(|fault| explained(fault).to_string()));
+    }
+    if let Some(method) = config.source_methods.get(&spec.connection) {
+        catalog.choose_method(&spec.connection, method);
+    }
+    catalog.add_source(&spec.connection, SourceInfo::default(), native);
+    Ok((catalog.source_for(spec)?, catalog.method(spec)))
 }
 
 fn print(receipt: &Receipt, json: bool) {

@@ -63,6 +63,11 @@ impl Environment {
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// Names of the variables that are the agent's own configuration.
+    pub(crate) fn own(&self) -> impl Iterator<Item = &str> {
+        self.with_prefix(super::raw::PREFIX).map(|(name, _)| name)
+    }
+
     /// The home directory of the user.
     #[must_use]
     pub fn home(&self) -> Option<&Path> {

@@ -3,8 +3,8 @@
 mod odbc;
 mod snowflake;
 
-use std::collections::BTreeSet;
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use super::keys::{self, Key, REQUIRED};
 use super::testing::Directory;
 use super::*;
+use crate::bounds::TaskBounds;
 use crate::snowflake::authentication::Authentication;
 use crate::task::{Compression, FileFormat};
 
@@ -154,6 +155,16 @@ fn bad_s3(lines: &str) -> String {
 
 // Layers.
 
+fn default_utilities() -> BTreeMap<String, BulkUtilitySettings> {
+    let kinds = [
+        ("bcp", BulkUtilityKind::Bcp(BcpSettings::default())),
+        ("psql", BulkUtilityKind::Psql),
+        ("mysql", BulkUtilityKind::Mysql),
+        ("tpt", BulkUtilityKind::Tpt(TptSettings::default())),
+    ];
+    kinds.into_iter().map(|(name, kind)| (name.to_owned(), BulkUtilitySettings::new(kind))).collect()
+}
+
 #[test]
 fn nothing_at_all_is_the_defaults() {
     let config = good("");
@@ -173,6 +184,9 @@ fn nothing_at_all_is_the_defaults() {
                 host: [127, 0, 0, 1].into(),
                 port: 5001,
                 max_body_bytes: 1 << 20,
+                max_connections: NonZeroUsize::new(800).unwrap(),
+                requests_per_minute: NonZeroU32::new(60_000),
+                tls: None,
                 api_keys: Vec::new(),
                 allow_unauthenticated: false,
                 allowed_hosts: Vec::new(),
@@ -182,10 +196,16 @@ fn nothing_at_all_is_the_defaults() {
             history: HistorySettings::default(),
             guards: GuardSettings::default(),
             idle_shutdown: None,
+            otlp: None,
             task_sources: TaskSources::default(),
+            bounds: TaskBounds::default(),
+            secrets: SecretSettings::default(),
             sources: [].into(),
+            source_methods: [].into(),
             targets: [].into(),
+            bulk_utilities: default_utilities(),
             unavailable: Vec::new(),
+            renewal: Renewal::default(),
         }
     );
 }
@@ -456,7 +476,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "colour = 1",
             "configuration.toml:1: colour is not a known key. Known here: selected_task_source, \
-          application, server, transfer, log, history, guards, idle_shutdown, task_source, connections, bulk_utility.",
+          application, server, transfer, log, history, guards, idle_shutdown, otlp, task_source, bounds, secrets, connections, bulk_utility.",
         ),
         ("[aplication]", "configuration.toml:1: aplication is not a known key. Did you mean application?"),
         (
@@ -470,14 +490,14 @@ fn unknown_keys_are_named_with_the_nearest_one() {
           Did you mean batch_rows?",
         ),
         (
-            "[bulk_utility.tpt]",
-            "configuration.toml:1: bulk_utility.tpt is not a known key. \
-          Known here: bcp.",
+            "[bulk_utility.bpc]",
+            "configuration.toml:1: bulk_utility.bpc has no kind, and its name is not one either. \
+          Add kind = \"bcp\".",
         ),
         (
             "\"a[9999999999]\" = 1",
             "configuration.toml:1: \"a[9999999999]\" is not a known key. Known here: \
-          selected_task_source, application, server, transfer, log, history, guards, idle_shutdown, task_source, connections, bulk_utility.",
+          selected_task_source, application, server, transfer, log, history, guards, idle_shutdown, otlp, task_source, bounds, secrets, connections, bulk_utility.",
         ),
         (
             "[application]\n\"x.y\" = 1",
@@ -624,9 +644,12 @@ fn the_sample_of_1_2_0_works_unchanged() {
     assert_eq!(target.profile_name.as_deref(), Some("profile_name"));
     let unavailable: Vec<&str> = config.unavailable.iter().map(|section| section.section.as_str()).collect();
     let without_odbc: &[&str] = if cfg!(feature = "odbc") { &[] } else { &["connections.source.teradata"] };
-    assert_eq!(unavailable, [without_odbc, &["bulk_utility.bcp"]].concat());
+    assert_eq!(unavailable, without_odbc);
+    let BulkUtilityKind::Bcp(bcp) = &config.bulk_utilities["bcp"].kind else { panic!("{config:?}") };
+    assert_eq!((bcp.delimiter.as_str(), bcp.row_terminator.as_str()), (",", "\n"));
+    assert_eq!((bcp.trusted_connection, bcp.encrypt), (false, Some(true)));
     let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(texts.len(), 3 + without_odbc.len(), "{texts:#?}");
+    assert_eq!(texts.len(), 4 + without_odbc.len(), "{texts:#?}");
     assert_eq!(
         texts[0],
         "configuration.toml:11: task_source.api.key is not used without base_url. Add base_url when a \
@@ -1200,6 +1223,8 @@ fn example_environment() -> Environment {
         ("AZURE_ACCOUNT_KEY", "a2V5"),
         ("AZURE_SAS_TOKEN", "sig=x"),
         ("AGENT_API_KEY", "0123456789abcdef"),
+        ("VAULT_TOKEN", "a"),
+        ("VAULT_SECRET_ID", "a"),
         ("SALES_PASSWORD", "a"),
         ("SHOP_PASSWORD", "a"),
         ("CRM_PASSWORD", "a"),
@@ -1255,16 +1280,31 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("application", keys::APPLICATION, ""),
         ("server", keys::SERVER, ""),
         ("server.api_keys.orchestrator", keys::API_KEY, "key = \"0123456789abcdef\"\n"),
+        (
+            "server.tls",
+            keys::SERVER_TLS,
+            "certificate = \"c\"\nprivate_key = \"k\"\nclient_certificates = \"a\"\n",
+        ),
+        ("bounds", keys::BOUNDS, ""),
+        ("secrets", keys::SECRET_STORES, ""),
+        ("secrets.vault", keys::SECRETS_VAULT, "address = \"https://vault\"\ntoken = \"t\"\n"),
+        ("secrets.aws", keys::SECRETS_AWS, ""),
+        ("secrets.azure", keys::SECRETS_AZURE, ""),
         ("transfer", keys::TRANSFER, ""),
         ("log", keys::LOG, ""),
         ("history", keys::HISTORY, ""),
         ("guards", keys::GUARDS, ""),
         ("idle_shutdown", keys::IDLE_SHUTDOWN, ""),
+        ("otlp", keys::OTLP, "endpoint = \"http://127.0.0.1:4318\"\n"),
         ("task_source", keys::TASK_SOURCE, ""),
         ("task_source.api", keys::TASK_SOURCE_API, ""),
         ("task_source.snowflake_stored_procedure", keys::TASK_SOURCE_SNOWFLAKE, ""),
         ("connections", keys::CONNECTIONS, ""),
-        ("bulk_utility", keys::BULK_UTILITY, ""),
+        ("bulk_utility.bcp", keys::BCP, ""),
+        ("bulk_utility.psql", keys::PSQL, ""),
+        ("bulk_utility.mysql", keys::MYSQL_CLIENT, ""),
+        ("bulk_utility.tpt", keys::TPT, ""),
+        ("bulk_utility.exporter", keys::COMMAND, "kind = \"command\"\nexecutable = \"export\"\n"),
         ("connections.source.sales", keys::POSTGRESQL, SALES),
         ("connections.source.sales", keys::POSTGRESQL_DRIVER, SALES),
         ("connections.source.shop", keys::MYSQL, SHOP),
@@ -1315,6 +1355,10 @@ fn the_example_shows_every_key_with_its_default() {
             if section == "connections.target.snowflake" && found.is_none() {
                 // Whoever names another connection says less.
                 found = written(&document, "connections.target.service").get(key.name);
+            }
+            if section == "bulk_utility.exporter" && found.is_none() {
+                // CSV and other delimited texts have keys of their own.
+                found = written(&document, "bulk_utility.dumper").get(key.name);
             }
             if found.is_none() && ["connections.source.dwh", "connections.source.erp"].contains(&section) {
                 // The same place can be named in two ways, of which one is enough.

@@ -17,6 +17,7 @@ pub mod snowflake_stage;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -34,6 +35,8 @@ use crate::task::{
 pub struct Target {
     /// Whose files.
     pub task: TaskId,
+    /// Number of the attempt, from 1, for who looks at what the store was asked.
+    pub attempt: u32,
     /// Directory or key prefix below the connection's root, or a stage with a path on it, as the
     /// task gave it.
     pub path: String,
@@ -87,14 +90,27 @@ pub trait Destination: Send + Sync {
     /// each attempt, before the source is asked for anything. Changes nothing that was not asked for.
     ///
     /// `None` where that cannot be known; then the attempt is repeated as a whole.
-    async fn recorded(&self, task: &TaskId, destination: &DestinationSpec) -> Result<Option<Receipt>, Fault> {
-        let _nothing_is_recorded = (task, destination);
+    async fn recorded(
+        &self,
+        task: &TaskId,
+        attempt: u32,
+        destination: &DestinationSpec,
+    ) -> Result<Option<Receipt>, Fault> {
+        let _nothing_is_recorded = (task, attempt, destination);
         Ok(None)
     }
 
     /// Opens the place for one attempt. Nothing becomes visible. Called once for each attempt. A
     /// load that cannot be is refused here, before a row is read.
     async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault>;
+
+    /// Called when an attempt that began at `since` was refused for its credentials, also by several
+    /// attempts at the same time. True when there are newer ones than the attempt had, so that trying
+    /// once more makes sense. Adapters leave this to [`crate::renewal`].
+    async fn renew(&self, since: Instant) -> bool {
+        let _no_newer_ones = since;
+        false
+    }
 }
 
 /// The files of one attempt. Slices call `create` at the same time.

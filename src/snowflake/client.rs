@@ -27,8 +27,18 @@ struct Shared {
 impl Client {
     /// A client. No I/O; requests later run in tasks of `shutdown`.
     pub fn new(connection: Connection, shutdown: &Shutdown) -> Result<Self, Error> {
+        Self::of_agent(connection, shutdown, None)
+    }
+
+    /// The same for an agent with a name: tags of statements say it.
+    pub fn of_agent(
+        connection: Connection,
+        shutdown: &Shutdown,
+        agent: Option<String>,
+    ) -> Result<Self, Error> {
         let http = Http::new(&connection)?;
-        let door = Arc::new(Door { connection, http, shutdown: shutdown.clone(), refused: Mutex::new(None) });
+        let (shutdown, refused) = (shutdown.clone(), Mutex::new(None));
+        let door = Arc::new(Door { connection, http, shutdown, agent, refused });
         let session = Session::new(Arc::clone(&door), Lifetime::Shared);
         Ok(Self(Arc::new(Shared { door, session })))
     }
@@ -37,6 +47,12 @@ impl Client {
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.0.door.connection
+    }
+
+    /// The name of the agent, where it has one.
+    #[must_use]
+    pub fn agent(&self) -> Option<&str> {
+        self.0.door.agent.as_deref()
     }
 
     /// Runs a statement and returns all its rows. Each chunk of the result is counted. Dropping the

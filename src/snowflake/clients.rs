@@ -17,6 +17,7 @@ use crate::shutdown::Shutdown;
 #[derive(Debug)]
 pub struct Clients {
     shutdown: Shutdown,
+    agent: Option<String>,
     opened: Mutex<Vec<Client>>,
 }
 
@@ -24,7 +25,13 @@ impl Clients {
     /// No client yet. Requests of all of them will run in tasks of `shutdown`.
     #[must_use]
     pub fn new(shutdown: &Shutdown) -> Self {
-        Self { shutdown: shutdown.clone(), opened: Mutex::default() }
+        Self { shutdown: shutdown.clone(), agent: None, opened: Mutex::default() }
+    }
+
+    /// Whose clients they are, for the tags of statements.
+    #[must_use]
+    pub fn of_agent(self, agent: impl Into<String>) -> Self {
+        Self { agent: Some(agent.into()), ..self }
     }
 
     /// The client of a connection: the same for connections that are equal in everything. No I/O.
@@ -33,7 +40,7 @@ impl Clients {
         if let Some(client) = opened.iter().find(|client| client.connection() == connection) {
             return Ok(client.clone());
         }
-        let client = Client::new(connection.clone(), &self.shutdown)?;
+        let client = Client::of_agent(connection.clone(), &self.shutdown, self.agent.clone())?;
         opened.push(client.clone());
         Ok(client)
     }

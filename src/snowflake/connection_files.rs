@@ -41,8 +41,24 @@ pub fn resolve(
             | TargetConnection::AzureBlob(_)
             | TargetConnection::Gcs(_),
         )
-        | None => named(name, environment),
+        | None => named(name, environment).map_err(|fault| with_targets(fault, targets)),
     }
+}
+
+/// Says which targets of the configuration could be named as well.
+fn with_targets(fault: Fault, targets: &BTreeMap<String, TargetConnection>) -> Fault {
+    let is_snowflake = |target: &TargetConnection| matches!(target, TargetConnection::Snowflake(_));
+    let names: Vec<String> = targets
+        .iter()
+        .filter(|(_, target)| is_snowflake(target))
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
+    if names.is_empty() {
+        return fault;
+    }
+    let hint = fault.hint().unwrap_or_default();
+    let remedy = format!("{hint} Targets of this configuration that can be named too: {}.", names.join(", "));
+    fault.remedy(remedy.trim_start().to_owned())
 }
 
 /// What is known about the connection of this name, unproven.
@@ -254,6 +270,27 @@ fn read_setting(kind: SettingKind, value: &Toml, environment: &Environment) -> O
         }
     })
 }
+
+/// For the fuzzer: any text as a connection file. Every connection in it is proven or refused, and no
+/// message has a line of the file in it.
+#[cfg(any(test, fuzzing))]
+pub fn fuzz(text: &str) {
+    let environment = Environment::of([("SNOWFLAKE_CONNECTIONS", text)]);
+    let names = text.parse::<Table>().map(|table| table.keys().cloned().collect::<Vec<_>>());
+    for name in names.unwrap_or_default().iter().map(String::as_str).chain(["default"]) {
+        if name == spcs::CONNECTION_NAME {
+            continue;
+        }
+        if let Err(fault) = named(name, &environment) {
+            let shown = format!("{} {}", fault.chain(), fault.hint().unwrap_or_default());
+            assert!(!shown.contains(FUZZED_SECRET), "a message shows what is in the file");
+        }
+    }
+}
+
+/// What the seeds of the fuzzer have as password and token.
+#[cfg(any(test, fuzzing))]
+const FUZZED_SECRET: &str = "correct horse battery staple";
 
 #[cfg(test)]
 mod tests;

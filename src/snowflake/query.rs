@@ -43,7 +43,7 @@ pub(super) async fn execute(
 ) -> Result<Value, Error> {
     // One name for all attempts: the server answers a repetition with the first execution's result.
     let request_id = uuid::Uuid::new_v4().to_string();
-    let mut body = statement.body();
+    let mut body = statement.body(session.door.agent.as_deref());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     body.insert("asyncExec".to_owned(), json!(mode == Mode::Detached));
     body.insert("sequenceId".to_owned(), json!(session.next_sequence()));

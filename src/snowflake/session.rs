@@ -37,6 +37,8 @@ pub(super) struct Door {
     pub(super) connection: Connection,
     pub(super) http: Http,
     pub(super) shutdown: Shutdown,
+    /// Who asks, for the query tags.
+    pub(super) agent: Option<String>,
     /// A refusal of the credentials, and when the next login may be tried.
     pub(super) refused: Mutex<Option<(Error, Instant)>>,
 }

@@ -17,13 +17,14 @@ pub struct Statement {
     sql: String,
     bindings: Vec<Binding>,
     parameters: BTreeMap<String, Value>,
+    tag: Option<QueryTag>,
     timeout: Option<Duration>,
 }
 
 impl Statement {
     /// A statement; values go into `?` by [`Statement::bind`].
     pub fn new(sql: impl Into<String>) -> Self {
-        Self { sql: sql.into(), bindings: Vec::new(), parameters: BTreeMap::new(), timeout: None }
+        Self { sql: sql.into(), bindings: Vec::new(), parameters: BTreeMap::new(), tag: None, timeout: None }
     }
 
     /// Binds the next `?`.
@@ -42,8 +43,9 @@ impl Statement {
 
     /// Says in Snowflake's query history who runs this, as JSON.
     #[must_use]
-    pub fn query_tag(self, tag: &QueryTag) -> Self {
-        self.parameter("QUERY_TAG", tag.to_text())
+    pub fn query_tag(mut self, tag: &QueryTag) -> Self {
+        self.tag = Some(tag.clone());
+        self
     }
 
     /// Allows `count` statements in the text, separated by semicolons; 0 allows any number.
@@ -64,11 +66,16 @@ impl Statement {
         self.timeout
     }
 
-    /// The body of the request, without what belongs to the session.
-    pub(super) fn body(&self) -> Map<String, Value> {
+    /// The body of the request, without what belongs to the session. `agent` is who asks, for a tag
+    /// that does not say it.
+    pub(super) fn body(&self, agent: Option<&str>) -> Map<String, Value> {
         let mut body = Map::new();
         body.insert("sqlText".to_owned(), json!(self.sql));
         let mut parameters: Map<String, Value> = self.parameters.clone().into_iter().collect();
+        if let Some(tag) = &self.tag {
+            let agent = tag.agent.as_deref().or(agent).map(str::to_owned);
+            parameters.insert("QUERY_TAG".to_owned(), json!(QueryTag { agent, ..tag.clone() }.to_text()));
+        }
         if let Some(limit) = self.timeout {
             // The server stops what nobody waits for any more, even when the abort does not reach it.
             let seconds = limit.as_secs_f64().ceil().max(1.0);
@@ -251,7 +258,7 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
 /// What `QUERY_TAG` says about a statement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueryTag {
-    /// Identifier of the agent.
+    /// Identifier of the agent; that of the client when `None`.
     pub agent: Option<String>,
     /// Identifier of the task.
     pub task: Option<String>,
@@ -322,7 +329,7 @@ mod tests {
     #[test]
     fn a_time_limit_also_holds_on_the_server() {
         let statement = Statement::new("SELECT 1").timeout(Duration::from_millis(1200)).bind(1_i64);
-        let body = Value::Object(statement.body());
+        let body = Value::Object(statement.body(None));
         assert_eq!(body["parameters"], json!({"STATEMENT_TIMEOUT_IN_SECONDS": 2}));
         assert_eq!(body["bindings"]["1"]["value"], "1");
     }

@@ -12,6 +12,7 @@ pub mod read_only;
 mod socket;
 pub mod sqlite;
 pub mod sqlserver;
+mod text_export;
 mod tls;
 mod variable_width;
 
@@ -19,11 +20,13 @@ mod variable_width;
 mod fuzz_seeds;
 
 use std::num::NonZeroUsize;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 
-use crate::fault::Fault;
+pub use self::text_export::{TextExport, TextForms};
+use crate::fault::{Fault, FaultKind};
 use crate::schema::TableSchema;
 use crate::task::Read;
 
@@ -57,6 +60,23 @@ pub trait Source: Send + Sync {
     /// Checks that the query only reads, learns its columns, and fixes a snapshot that can be read
     /// in up to `wanted` slices. Reads no rows. After an error nothing is held open.
     async fn prepare(&self, query: &Query, wanted: NonZeroUsize) -> Result<Box<dyn Extraction>, Fault>;
+
+    /// Called when an attempt that began at `since` was refused for its credentials, also by several
+    /// attempts at the same time. True when there are newer ones than the attempt had, so that trying
+    /// once more makes sense. Adapters leave this to [`crate::renewal`].
+    async fn renew(&self, since: Instant) -> bool {
+        let _no_newer_ones = since;
+        false
+    }
+
+    /// Checks that the query only reads, learns its columns, and writes a statement with the same rows
+    /// as texts, for a program that knows nothing else. Reads no rows, and holds nothing open
+    /// afterwards. Called once for each attempt that a bulk utility runs.
+    async fn export_as_text(&self, _query: &Query) -> Result<TextExport, Fault> {
+        Err(Fault::new(FaultKind::Request, "describe the query for a bulk utility")
+            .because("databases of this kind are not read by bulk utilities")
+            .remedy("Set `method` to `native`, or leave it out."))
+    }
 }
 
 /// One consistent picture of a result, held until it is dropped.

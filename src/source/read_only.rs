@@ -85,6 +85,22 @@ impl From<OdbcDialect> for SqlDialect {
 }
 
 impl SqlDialect {
+    /// The kind of connections that speak it, as in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PostgreSql => "postgresql",
+            Self::MySql => "mysql",
+            Self::Sqlite => "sqlite",
+            Self::SqlServer => "sqlserver",
+            Self::Oracle => "oracle",
+            Self::Db2 => "db2",
+            Self::Teradata => "teradata",
+            Self::Redshift => "redshift",
+            Self::Ansi => "odbc",
+        }
+    }
+
     fn parser_dialect(self) -> &'static dyn Dialect {
         match self {
             Self::PostgreSql => &PostgreSqlDialect {},

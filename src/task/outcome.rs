@@ -90,6 +90,18 @@ pub struct Receipt {
     /// What the load into a table did, for a task that asks for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadReceipt>,
+    /// How the rows were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<MethodReceipt>,
+}
+
+/// How the rows of a task were read, and why so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MethodReceipt {
+    /// `native`, `odbc` or the name of a bulk utility.
+    pub name: String,
+    /// Who chose it.
+    pub reason: String,
 }
 
 /// One committed file.

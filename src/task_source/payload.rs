@@ -121,6 +121,7 @@ mod tests {
                 slices: None,
                 slice_column: None,
                 batch_size: None,
+                method: None,
             },
             destination: DestinationSpec {
                 kind: DestinationKind::Local,
@@ -134,6 +135,7 @@ mod tests {
             max_attempts: 1,
             timeout: None,
             priority: 0,
+            trace: Default::default(),
         }
     }
 

@@ -28,7 +28,7 @@ use crate::destination::{Destination, LoadRequest, StoredPart, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::{TaskSet, spawn_blocking};
 use crate::source::{Extraction, Query, Source};
-use crate::task::{Progress, Receipt, Task, TaskId};
+use crate::task::{MethodReceipt, Progress, Receipt, Task, TaskId};
 
 /// Everything that one transfer needs; clones share it.
 #[derive(Clone)]
@@ -43,6 +43,8 @@ pub struct Transfer {
     pub task: TaskId,
     /// Live figures.
     pub progress: Arc<Progress>,
+    /// How the rows are read; for the receipt.
+    pub method: Option<MethodReceipt>,
 }
 
 /// The parts of a transfer, stored and not yet visible.
@@ -55,12 +57,24 @@ pub struct Written {
 }
 
 impl Transfer {
-    /// Plans a task and opens both of its ends. Nothing is read or stored yet; dropping the
-    /// transfer closes what was opened.
+    /// Opens the one attempt of a task that is tried once.
     pub async fn open(
         source: &dyn Source,
         destination: &dyn Destination,
         task: &Task,
+        settings: &TransferSettings,
+        progress: &Arc<Progress>,
+    ) -> Result<Self, Fault> {
+        Self::open_attempt(source, destination, task, 1, settings, progress).await
+    }
+
+    /// Plans an attempt of a task and opens both of its ends. Nothing is read or stored yet; dropping
+    /// the transfer closes what was opened.
+    pub async fn open_attempt(
+        source: &dyn Source,
+        destination: &dyn Destination,
+        task: &Task,
+        attempt: u32,
         settings: &TransferSettings,
         progress: &Arc<Progress>,
     ) -> Result<Self, Fault> {
@@ -77,7 +91,7 @@ impl Transfer {
             schema: extraction.schema().clone(),
             layout: plan.layout(),
         });
-        let target = Target { task: task.id.clone(), path: spec.destination.path.clone(), load };
+        let target = Target { task: task.id.clone(), attempt, path: spec.destination.path.clone(), load };
         let upload = destination.begin(&target).await?;
         Ok(Self {
             extraction: Arc::from(extraction),
@@ -85,6 +99,7 @@ impl Transfer {
             plan: Arc::new(plan),
             task: task.id.clone(),
             progress: Arc::clone(progress),
+            method: None,
         })
     }
 
@@ -129,6 +144,13 @@ impl Transfer {
         Ok(Some(written))
     }
 
+    /// The same with this in the receipt.
+    #[must_use]
+    pub fn read_by(mut self, method: MethodReceipt) -> Self {
+        self.method = Some(method);
+        self
+    }
+
     /// Makes the parts visible, and loads them where the task asks for it. `begun` is when the attempt began.
     pub async fn commit(&self, written: Written, begun: Instant) -> Result<Receipt, Fault> {
         let rows = written.rows;
@@ -141,6 +163,7 @@ impl Transfer {
         let load = self.upload.load(&files).await.map_err(|fault| fault.while_doing("load"))?;
         Ok(Receipt {
             load,
+            method: self.method.clone(),
             bytes: files.iter().map(|file| file.bytes).sum(),
             files,
             rows,

@@ -14,4 +14,4 @@ mod running;
 
 pub use pool::{Pool, PoolSettings};
 pub use runner::Runner;
-pub use running::{Running, RunningTask};
+pub use running::{Moved, Running, RunningTask};

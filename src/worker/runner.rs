@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span};
+use tracing::field::Empty;
+use tracing::{Instrument, Span, debug_span};
 
 use super::keeper::{self, StopReason};
 use super::running::{Running, RunningTask};
@@ -19,7 +20,7 @@ use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
 use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Report, Task, TaskId};
 use crate::task_source::TaskSource;
-use crate::telemetry::{AttemptLog, Metrics};
+use crate::telemetry::{AttemptLog, Metrics, continue_trace};
 use crate::transfer::Transfer;
 
 /// How often an outcome that could not be recorded is sent again.
@@ -108,8 +109,10 @@ impl Runner {
     pub async fn run(&self, lease: Lease, source: &dyn TaskSource) {
         // Every line of the attempt has these, in whichever task or thread it is logged.
         let span = tracing::info_span!(
-            "attempt", task.id = %lease.task.id, attempt = lease.attempt, task_source = source.name()
+            "attempt", task.id = %lease.task.id, attempt = lease.attempt, task_source = source.name(),
+            otel.status_code = Empty, otel.status_description = Empty, rows = Empty, outcome = Empty
         );
+        continue_trace(&span, &lease.task.spec.trace);
         self.run_within(&span, lease, source).instrument(span.clone()).await;
     }
 
@@ -120,10 +123,18 @@ impl Runner {
         }
         let guard = self.running.enter(source.name(), &lease.task.id, lease.attempt);
         let begun = Instant::now();
-        let attempt = AssertUnwindSafe(self.attempt(&lease, source, &guard.task)).catch_unwind();
-        let ended = attempt.await.unwrap_or_else(|_panic| {
-            Err(Fault::new(FaultKind::Bug, "run the attempt: it panicked; the log has the place"))
-        });
+        let mut ended = self.caught_attempt(&lease, source, &guard.task).await;
+        if let Err(fault) = &ended
+            && fault.kind() == FaultKind::Credentials
+            && self.has_newer_secrets(&lease, begun).await
+        {
+            tracing::info!(
+                error = fault.chain(),
+                "a login was refused; the attempt is made once more with newer secrets"
+            );
+            guard.task.progress.begin_again();
+            ended = self.caught_attempt(&lease, source, &guard.task).await;
+        }
         let waits = guard.task.progress.waits();
         self.metrics.attempt_waited(waits);
         let Some(outcome) = decide(&lease, ended) else {
@@ -135,12 +146,36 @@ impl Runner {
         };
         self.metrics.attempt_ended(&outcome, begun.elapsed());
         tell(&outcome, begun.elapsed());
+        describe(span, &outcome);
         // Before the task source knows: whoever sees the task ended finds its run ended too.
         if let Some(log) = log {
             log.end(RunOutcome::Ended(&outcome));
         }
         self.remember(source.name(), &lease.task.id, &outcome);
-        finish(&lease, &outcome, source, &self.shutdown, Backoff::TASK_SOURCE).await;
+        let finish = finish(&lease, &outcome, source, &self.shutdown, Backoff::TASK_SOURCE);
+        finish.instrument(debug_span!("finish")).await;
+    }
+
+    async fn caught_attempt(
+        &self,
+        lease: &Lease,
+        source: &dyn TaskSource,
+        running: &RunningTask,
+    ) -> Result<Ended, Fault> {
+        let attempt = AssertUnwindSafe(self.attempt(lease, source, running)).catch_unwind();
+        attempt.await.unwrap_or_else(|_panic| {
+            Err(Fault::new(FaultKind::Bug, "run the attempt: it panicked; the log has the place"))
+        })
+    }
+
+    /// Reads the secrets of both ends again. Nothing of the refused attempt is left by then.
+    async fn has_newer_secrets(&self, lease: &Lease, since: Instant) -> bool {
+        let Ok((source, destination)) = self.catalog.resolve(&lease.task.spec) else { return false };
+        let renewed = async { tokio::join!(source.renew(since), destination.renew(since)) };
+        tokio::select! {
+            (source, destination) = renewed => source || destination,
+            () = self.shutdown.aborting() => false,
+        }
     }
 
     fn remember(&self, source: &'static str, id: &TaskId, outcome: &Outcome) {
@@ -161,16 +196,19 @@ impl Runner {
     ) -> Result<Ended, Fault> {
         let begun = Instant::now();
         let spec = &lease.task.spec;
+        let method = self.catalog.method(&spec.source);
         tracing::info!(
             source.name = spec.source.connection,
             destination.name = spec.destination.connection_name(),
+            method = method.name,
+            reason = method.reason,
             "attempt begins"
         );
         let mut cut = Box::pin(self.cut(lease, source, running));
 
         // Nothing is stored yet, so dropping the half-opened ends of the transfer is enough.
         let opened = tokio::select! {
-            opened = self.open(lease, &running.progress) => opened?,
+            opened = self.open(lease, &running.progress).instrument(debug_span!("plan")) => opened?,
             cut = &mut cut => return Ok(Ended::Cut(cut)),
         };
         let transfer = match opened {
@@ -182,7 +220,7 @@ impl Runner {
         };
         let stop = CancellationToken::new();
         let written = {
-            let write = transfer.write(&stop);
+            let write = transfer.write(&stop).instrument(debug_span!("extract"));
             tokio::pin!(write);
             tokio::select! {
                 written = &mut write => written.map(|written| written.ok_or(Cut::Released)),
@@ -211,7 +249,7 @@ impl Runner {
         };
         match written {
             Ok(Ok(written)) => {
-                let commit = transfer.commit(written, begun);
+                let commit = transfer.commit(written, begun).instrument(debug_span!("commit"));
                 holding(lease, source, running, &self.metrics, commit).await.map(Ended::Completed)
             }
             Ok(Err(cut)) => {
@@ -226,18 +264,19 @@ impl Runner {
     }
 
     async fn open(&self, lease: &Lease, progress: &Arc<Progress>) -> Result<Opened, Fault> {
-        let Task { id, spec } = &lease.task;
+        let Lease { task: task @ Task { id, spec }, attempt, .. } = lease;
         let (source, destination) = self.catalog.resolve(spec)?;
-        if let Some(receipt) = destination.recorded(id, &spec.destination).await? {
+        if let Some(receipt) = destination.recorded(id, *attempt, &spec.destination).await? {
             tracing::info!(
-                task.id = %id, attempt = lease.attempt, rows = receipt.rows,
+                task.id = %id, attempt, rows = receipt.rows,
                 "an earlier attempt has done everything; only its outcome was lost"
             );
             return Ok(Opened::Done(receipt));
         }
-        let transfer =
-            Transfer::open(source.as_ref(), destination.as_ref(), &lease.task, &self.settings, progress);
-        transfer.await.map(Opened::Transfer)
+        let method = self.catalog.method(&spec.source);
+        let (source, destination) = (source.as_ref(), destination.as_ref());
+        let transfer = Transfer::open_attempt(source, destination, task, *attempt, &self.settings, progress);
+        Ok(Opened::Transfer(transfer.await?.read_by(method)))
     }
 
     /// Resolves when the attempt must end early.
@@ -434,6 +473,7 @@ mod tests {
                 slices: None,
                 slice_column: None,
                 batch_size: None,
+                method: None,
             },
             destination: DestinationSpec {
                 kind: DestinationKind::Local,
@@ -447,6 +487,7 @@ mod tests {
             max_attempts: 1,
             timeout: None,
             priority: 0,
+            trace: Default::default(),
         };
         let task = Task { id: TaskId::generate(), spec };
         Lease { id: LeaseId("1".into()), task, attempt: 1, failures_before: 0 }
@@ -472,4 +513,23 @@ mod tests {
         shutdown.begin_drain();
         assert_eq!(tries(false, u32::MAX, &shutdown).await, FINISH_TRIES);
     }
+}
+
+/// What the trace of an attempt says of its end.
+fn describe(span: &Span, outcome: &Outcome) {
+    let name = match outcome {
+        Outcome::Completed(receipt) => {
+            // The protocol has signed numbers only.
+            span.record("rows", i64::try_from(receipt.rows).unwrap_or(i64::MAX));
+            "completed"
+        }
+        Outcome::Retry { report, .. } | Outcome::Failed(report) => {
+            span.record("otel.status_code", "ERROR");
+            span.record("otel.status_description", report.message.as_str());
+            if matches!(outcome, Outcome::Failed(_)) { "failed" } else { "retry" }
+        }
+        Outcome::Cancelled => "cancelled",
+        Outcome::Released => "released",
+    };
+    span.record("outcome", name);
 }

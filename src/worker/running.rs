@@ -31,8 +31,32 @@ type Key = (&'static str, TaskId);
 /// The running attempts by task source and task.
 #[derive(Debug, Default)]
 pub struct Running {
-    tasks: Mutex<HashMap<Key, RunningTask>>,
+    attempts: Mutex<Attempts>,
     entered: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Attempts {
+    tasks: HashMap<Key, RunningTask>,
+    /// What the attempts did that have ended.
+    ended: Moved,
+}
+
+/// What was moved since the agent started, by whatever became of the attempts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Rows that left the sources.
+    pub rows: u64,
+    /// Bytes handed to the destinations.
+    pub bytes: u64,
+}
+
+impl Moved {
+    fn add(&mut self, task: &RunningTask) {
+        let progress = task.progress.snapshot();
+        self.rows = self.rows.saturating_add(progress.rows);
+        self.bytes = self.bytes.saturating_add(progress.bytes);
+    }
 }
 
 impl Running {
@@ -42,14 +66,14 @@ impl Running {
         let task = RunningTask { progress: Arc::default(), attempt, look: CancellationToken::new() };
         let key = (source, id.clone());
         self.entered.fetch_add(1, Ordering::Relaxed);
-        self.lock().insert(key.clone(), task.clone());
+        self.lock().tasks.insert(key.clone(), task.clone());
         RunningGuard { running: Arc::clone(self), key, task }
     }
 
     /// The attempt of task `id` of the task source `source`, when one runs.
     #[must_use]
     pub fn get(&self, source: &'static str, id: &TaskId) -> Option<RunningTask> {
-        self.lock().get(&(source, id.clone())).cloned()
+        self.lock().tasks.get(&(source, id.clone())).cloned()
     }
 
     /// How many attempts have been entered so far.
@@ -61,13 +85,22 @@ impl Running {
     /// How many attempts run.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.lock().len()
+        self.lock().tasks.len()
     }
 
     /// Every running attempt, with the name of its task source.
     #[must_use]
     pub fn all(&self) -> Vec<(&'static str, TaskId, RunningTask)> {
-        self.lock().iter().map(|((source, id), task)| (*source, id.clone(), task.clone())).collect()
+        self.lock().tasks.iter().map(|((source, id), task)| (*source, id.clone(), task.clone())).collect()
+    }
+
+    /// What all attempts have moved, those that run and those that have ended.
+    #[must_use]
+    pub fn moved(&self) -> Moved {
+        let attempts = self.lock();
+        let mut moved = attempts.ended;
+        attempts.tasks.values().for_each(|task| moved.add(task));
+        moved
     }
 
     /// Makes the attempt of task `id` look at its lease now, in place of at the next beat of its keeper.
@@ -80,8 +113,8 @@ impl Running {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, RunningTask>> {
-        self.tasks.lock().expect("nothing panics while it holds this lock")
+    fn lock(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().expect("nothing panics while it holds this lock")
     }
 }
 
@@ -96,6 +129,29 @@ pub struct RunningGuard {
 
 impl Drop for RunningGuard {
     fn drop(&mut self) {
-        self.running.lock().remove(&self.key);
+        let mut attempts = self.running.lock();
+        attempts.tasks.remove(&self.key);
+        attempts.ended.add(&self.task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_moved_stays_counted_when_attempts_end() {
+        let running = Arc::new(Running::default());
+        let id = TaskId::parse("one").unwrap();
+        let first = running.enter("local", &id, 1);
+        let second = running.enter("remote", &id, 1);
+        first.task.progress.add_rows_read(5);
+        second.task.progress.add_rows_read(7);
+        second.task.progress.add_bytes_written(100);
+        assert_eq!(running.moved(), Moved { rows: 12, bytes: 100 });
+        drop(second);
+        assert_eq!((running.moved(), running.count()), (Moved { rows: 12, bytes: 100 }, 1));
+        drop(first);
+        assert_eq!((running.moved(), running.count()), (Moved { rows: 12, bytes: 100 }, 0));
     }
 }

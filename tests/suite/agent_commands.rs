@@ -177,6 +177,24 @@ async fn tasks_are_listed_shown_cancelled_and_retried() {
 }
 
 #[tokio::test]
+async fn the_log_of_a_task_is_shown_attempt_by_attempt() {
+    let agent = shop_agent().await;
+    write(&agent, "task.json", &task("orders", "SELECT * FROM nowhere").to_string());
+    assert_ends(&ask(&agent, &["submit", "task.json"]).await, 0, &[]);
+    // Until the task has ended, whatever it does meanwhile.
+    let followed = ask(&agent, &["logs", "orders", "--follow"]).await;
+    assert_ends(&followed, 0, &["INFO", "#1", "attempt begins", "task failed", "no such table"]);
+    assert_ends(&ask(&agent, &["tasks", "retry", "orders"]).await, 0, &[]);
+    assert_ends(&ask(&agent, &["tasks", "watch", "orders"]).await, 1, &[]);
+    let both = ask(&agent, &["logs", "orders"]).await;
+    assert_ends(&both, 0, &["#1", "#2"]);
+    let second = ask(&agent, &["logs", "orders", "--attempt", "2", "--json"]).await;
+    let lines: Vec<Value> = second.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| line["attempt"] == 2), "{lines:?}");
+    assert_ends(&ask(&agent, &["logs", "ordres"]).await, 4, &["did you mean `orders`?"]);
+}
+
+#[tokio::test]
 async fn a_slip_is_answered_with_what_was_meant() {
     let agent = shop_agent().await;
     write(&agent, "task.json", &task("orders-2026-11", "SELECT 1 AS one").to_string());

@@ -215,7 +215,7 @@ async fn any_path_is_a_place(destination: &dyn Destination, reader: &dyn Reader)
 }
 
 pub(crate) fn target(task: &str, path: &str) -> Target {
-    Target { task: TaskId::parse(task).expect("valid id"), path: path.to_owned(), load: None }
+    Target { task: TaskId::parse(task).expect("valid id"), attempt: 1, path: path.to_owned(), load: None }
 }
 
 pub(crate) fn part(target: &Target, number: u32) -> PartName {

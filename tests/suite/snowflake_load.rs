@@ -103,6 +103,7 @@ impl Staged {
     fn job(&self) -> LoadJob<'_> {
         LoadJob {
             task: &self.task,
+            attempt: 1,
             request: &self.request,
             stage: &self.stage,
             files: &self.files,

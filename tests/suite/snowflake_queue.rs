@@ -27,7 +27,15 @@ pub(crate) async fn place(server: &QueueServer, lines: &str) -> Place {
 
 /// The same without its connection file.
 async fn place_without_server(lines: &str) -> Place {
-    let place = Place::new();
+    numbers(Place::new())
+        .await
+        .top("selected_task_source = \"snowflake_stored_procedure\"")
+        .application("task_fetch_interval = 1")
+        .section("task_source.snowflake_stored_procedure", &format!("connection_name = \"queue\"\n{lines}"))
+}
+
+/// With the source `numbers`: a table of that name with three rows.
+pub(crate) async fn numbers(place: Place) -> Place {
     let file = place.path().join("source.sqlite");
     let mut database: SqliteConnection =
         SqliteConnectOptions::new().filename(&file).create_if_missing(true).connect().await.unwrap();
@@ -36,11 +44,7 @@ async fn place_without_server(lines: &str) -> Place {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut database).await.unwrap();
     sqlx::Connection::close(database).await.unwrap();
     let source = format!("kind = \"sqlite\"\npath = {:?}\n", file.display().to_string());
-    place
-        .top("selected_task_source = \"snowflake_stored_procedure\"")
-        .application("task_fetch_interval = 1")
-        .section("task_source.snowflake_stored_procedure", &format!("connection_name = \"queue\"\n{lines}"))
-        .connection("source.numbers", &source)
+    place.connection("source.numbers", &source)
 }
 
 /// A payload of version 1.2.0.

@@ -384,7 +384,7 @@ async fn storage_that_keeps_failing_fails_the_attempt_without_telling_secrets() 
 async fn a_stage_that_is_not_there_is_told_before_anything_is_read() {
     let (_stage, destination) = on(Backend::gcs(false).await, None).await;
     for (path, expected) in [("@nowhere/x/", "2003"), ("nowhere", "begins with `@`")] {
-        let missing = Target { task: TaskId::parse("a").unwrap(), path: path.to_owned(), load: None };
+        let missing = target("a", path);
         let fault = destination.0.begin(&missing).await.err().expect("it is not there");
         assert_eq!(fault.kind(), FaultKind::Request, "{}", fault.chain());
         assert!(fault.chain().contains(expected), "{}", fault.chain());
@@ -516,6 +516,7 @@ async fn rows_get_from_postgresql_over_a_stage_into_a_table() {
                 slices: Some(2),
                 slice_column: None,
                 batch_size: None,
+                method: None,
             },
             destination: DestinationSpec {
                 kind: DestinationKind::SnowflakeStage,
@@ -529,6 +530,7 @@ async fn rows_get_from_postgresql_over_a_stage_into_a_table() {
             max_attempts: 1,
             timeout: None,
             priority: 0,
+            trace: Default::default(),
         },
     };
     let progress = Arc::new(Progress::default());

@@ -134,6 +134,18 @@ async fn a_task_of_the_queue_travels_over_an_encrypted_stage_into_a_table() {
         assert_eq!(file["bytes"], content.len());
     }
 
+    // Every statement says who asks, about what, and for which attempt; but for those about no task.
+    for request in way.double.seen("/queries/v1/query-request") {
+        let sql = request.body["sqlText"].as_str().unwrap().to_owned();
+        let tag = request.body["parameters"]["QUERY_TAG"].as_str().unwrap_or_else(|| panic!("no tag: {sql}"));
+        let tag: Value = serde_json::from_str(tag).unwrap();
+        assert_eq!((&tag["agent"], tag["version"].is_string()), (&json!("agent"), true), "{sql}: {tag}");
+        let is_about_all =
+            ["PULL_TASKS", "EXTEND_LEASES", "INFORMATION_SCHEMA"].iter().any(|name| sql.contains(name));
+        let of_task = if is_about_all { (&Value::Null, &Value::Null) } else { (&json!("whole"), &json!(1)) };
+        assert_eq!((&tag["task"], &tag["attempt"]), of_task, "{sql}: {tag}");
+    }
+
     way.agent.signal("TERM");
     assert!(way.agent.exit().await.success(), "{}", way.agent.log());
     // Queue and stage share a session; the load has one of its own, for its transaction.

@@ -125,11 +125,9 @@ pub(crate) struct Parquet {
     pub(crate) source_types: serde_json::Value,
 }
 
-/// Transfers a result into a local directory and reads the Parquet files back.
-pub(crate) async fn transfer(source: &dyn Source, query: &Query, slices: u16) -> Result<Parquet, Fault> {
-    let folder = Folder::new();
-    let destination = LocalDestination::new(&LocalTarget { root: folder.path().to_owned() });
-    let task = Task {
+/// A task that puts a result into the folder `out`.
+pub(crate) fn task(query: &Query, slices: u16) -> Task {
+    Task {
         id: TaskId::generate(),
         spec: TaskSpec {
             source: SourceSpec {
@@ -139,6 +137,7 @@ pub(crate) async fn transfer(source: &dyn Source, query: &Query, slices: u16) ->
                 slices: Some(slices),
                 slice_column: query.slice_column.clone(),
                 batch_size: None,
+                method: None,
             },
             destination: DestinationSpec {
                 kind: DestinationKind::Local,
@@ -152,8 +151,16 @@ pub(crate) async fn transfer(source: &dyn Source, query: &Query, slices: u16) ->
             max_attempts: 1,
             timeout: None,
             priority: 0,
+            trace: Default::default(),
         },
-    };
+    }
+}
+
+/// Transfers a result into a local directory and reads the Parquet files back.
+pub(crate) async fn transfer(source: &dyn Source, query: &Query, slices: u16) -> Result<Parquet, Fault> {
+    let folder = Folder::new();
+    let destination = LocalDestination::new(&LocalTarget { root: folder.path().to_owned() });
+    let task = task(query, slices);
     let settings = TransferSettings::default();
     let progress = Arc::new(Progress::default());
     let transfer = Transfer::open(source, &destination, &task, &settings, &progress).await?;

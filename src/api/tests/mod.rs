@@ -4,6 +4,9 @@
 //! failure of that test.
 
 mod authentication;
+mod bounds;
+mod connections;
+mod console;
 mod control;
 mod document;
 mod events;
@@ -12,6 +15,7 @@ mod history;
 mod log_level;
 mod monitoring;
 mod operation;
+mod preview;
 mod problems;
 mod submit;
 mod tasks;
@@ -29,13 +33,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::problem::PROBLEM_JSON;
-use super::{Access, ApiState, Doors, openapi, router, serve};
+use super::{Access, ApiState, ConnectionLimits, Doors, Server, openapi, router};
 use crate::catalog::{Catalog, SourceInfo};
 use crate::config::{HistorySettings, TransferSettings};
 use crate::destination::{Destination, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::guards::Guards;
 use crate::history::History;
+use crate::observer::Observer;
 use crate::shutdown::Shutdown;
 use crate::source::read_only::SqlDialect;
 use crate::source::{Extraction, Query, Source};
@@ -145,16 +150,24 @@ impl Agent {
         let pool = Pool::start(settings, vec![source], &runner, &shutdown);
         // Nothing was submitted yet, so that nothing is leased before this is seen.
         pool.stop_handling();
+        let observer = Observer {
+            metrics,
+            queue: queue.clone(),
+            pool: pool.clone(),
+            guards: guards.clone(),
+            history: history.clone(),
+            log: LogControl::of_process(),
+            memory_planned: 1 << 30,
+            memory_limit: None,
+        };
         let state = ApiState {
             queue: queue.clone(),
             history,
             pool: pool.clone(),
             guards,
             catalog,
-            metrics,
+            observer,
             log: LogControl::of_process(),
-            memory_planned: 1 << 30,
-            memory_limit: None,
             shutdown: shutdown.clone(),
             default_format: FileFormat::Parquet,
             max_body_bytes: MAX_BODY_BYTES,
@@ -164,7 +177,9 @@ impl Agent {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        let server = shutdown.spawn(serve(listener, router(state), stop.clone().cancelled_owned()));
+        let limits = ConnectionLimits::new(NonZeroUsize::new(512).unwrap());
+        let server = Server::new(listener, limits).serve(router(state), stop.clone().cancelled_owned());
+        let server = shutdown.spawn(server);
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
         Self { base, client, queue, pool, shutdown, checks, stop, server, data_directory }
     }

@@ -73,7 +73,8 @@ async fn a_client_that_sends_far_too_much_gets_its_answer() {
 #[tokio::test]
 async fn unknown_routes_and_impossible_ids_are_not_found() {
     let agent = Agent::start().await;
-    for path in ["/", "/task", "/tasks/", "/tasks/1/", "/tasks/1/files", "/health/x", "/%00", "/TASKS"] {
+    for path in ["/console", "/task", "/tasks/", "/tasks/1/", "/tasks/1/files", "/health/x", "/%00", "/TASKS"]
+    {
         let answer = agent.get(path).await;
         assert!(
             ["unknown-route", "unknown-task"]
@@ -104,7 +105,8 @@ async fn a_panic_is_a_problem_and_the_connection_lives_on() {
     let base = format!("http://{}", listener.local_addr().unwrap());
     let shutdown = Shutdown::new();
     let stop = shutdown.clone();
-    let server = shutdown.spawn(serve(listener, router, async move { stop.draining().await }));
+    let server = Server::new(listener, ConnectionLimits::new(NonZeroUsize::MIN));
+    let server = shutdown.spawn(server.serve(router, async move { stop.draining().await }));
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let response = client.get(format!("{base}/defect")).send().await.unwrap();
     assert_eq!(response.status(), 500);

@@ -1,6 +1,6 @@
 //! Keys of connections through ODBC.
 
-use super::{KIND, Key, REQUIRED, key};
+use super::{KIND, Key, METHOD, REQUIRED, key};
 
 const ATTRIBUTES: Key = key(
     "attributes",
@@ -33,6 +33,7 @@ pub(in super::super) const ODBC: &[Key] = &[
 
 pub(in super::super) const TERADATA: &[Key] = &[
     KIND,
+    METHOD,
     key("host", "string", "\"localhost\"", "Host name or address of the system, without the suffix `cop1`."),
     key("dbc_name", "string", "", "The same, in Teradata's word; one of the two."),
     key("port", "integer, 1 to 65535", "1025", "Port."),

@@ -1,9 +1,10 @@
-//! `[connections.source.<name>]`, `[connections.target.<name>]`, `[bulk_utility.<name>]`.
+//! `[connections.source.<name>]` and `[connections.target.<name>]`.
 
 use std::collections::BTreeMap;
 
 use ::config::{Value, ValueKind};
 
+use super::super::BulkUtilitySettings;
 use super::super::known::Known;
 use super::super::model::{LocalTarget, SourceConnection, TargetConnection, UnavailableConnection};
 use super::super::raw::join;
@@ -14,10 +15,12 @@ use super::{
     prove_azure_blob, prove_gcs, prove_mysql, prove_odbc, prove_postgresql, prove_s3, prove_snowflake,
     prove_sqlite, prove_sqlserver,
 };
+use crate::catalog::{AUTO, NATIVE, ODBC};
 use crate::nearest;
 
 type Sources = BTreeMap<String, SourceConnection>;
 type Targets = BTreeMap<String, TargetConnection>;
+type Methods = BTreeMap<String, String>;
 
 const SOURCE_KINDS: &[&str] = &[
     "postgresql",
@@ -50,15 +53,19 @@ fn is_unlisted_target(kind: &str) -> bool {
 pub(super) fn prove_connections(
     report: &mut Report<'_>,
     value: Option<Value>,
+    utilities: &BTreeMap<String, BulkUtilitySettings>,
     unavailable: &mut Vec<UnavailableConnection>,
-) -> (Sources, Targets) {
+) -> (Sources, Methods, Targets) {
     let mut section = Section::open(report, "connections", value, Known::exactly(keys::CONNECTIONS));
     let [source, target] = ["source", "target"].map(|name| section.value(name));
-    let mut sources = Sources::new();
+    let (mut sources, mut methods) = (Sources::new(), Methods::new());
     for (name, path, value) in named(report, "connections.source", source) {
         let Some(kind) = kind_of(report, &name, &path, &value, SOURCE_KINDS, is_unlisted_source) else {
             continue;
         };
+        if let Some(method) = method_of(report, &path, &value, utilities) {
+            methods.insert(name.clone(), method);
+        }
         let connection = match kind.as_str() {
             "postgresql" => prove_postgresql(report, &path, value).map(SourceConnection::Postgres),
             "mysql" | "mariadb" => prove_mysql(report, &path, value).map(SourceConnection::Mysql),
@@ -100,20 +107,7 @@ pub(super) fn prove_connections(
         };
         targets.extend(connection.map(|connection| (name, connection)));
     }
-    (sources, targets)
-}
-
-pub(super) fn prove_bulk_utility(
-    report: &mut Report<'_>,
-    value: Option<Value>,
-    unavailable: &mut Vec<UnavailableConnection>,
-) {
-    let mut section = Section::open(report, "bulk_utility", value, Known::exactly(keys::BULK_UTILITY));
-    let Some(bcp) = section.value("bcp") else { return };
-    let path = "bulk_utility.bcp";
-    if report.table(path, bcp).is_some() {
-        record(report, path, "this version cannot run bulk utilities", unavailable);
-    }
+    (sources, methods, targets)
 }
 
 fn prove_local(report: &mut Report<'_>, path: &str, value: Value) -> Option<LocalTarget> {
@@ -122,8 +116,12 @@ fn prove_local(report: &mut Report<'_>, path: &str, value: Value) -> Option<Loca
     Some(LocalTarget { root: section.required_path("root")? })
 }
 
-/// The connections below a section, in order of their names.
-fn named(report: &mut Report<'_>, path: &str, value: Option<Value>) -> Vec<(String, String, Value)> {
+/// The connections or utilities below a section, in order of their names.
+pub(super) fn named(
+    report: &mut Report<'_>,
+    path: &str,
+    value: Option<Value>,
+) -> Vec<(String, String, Value)> {
     let table = value.and_then(|value| report.table(path, value)).unwrap_or_default();
     let mut connections: Vec<_> =
         table.into_iter().map(|(name, value)| (join(path, &name), name, value)).collect();
@@ -131,7 +129,11 @@ fn named(report: &mut Report<'_>, path: &str, value: Option<Value>) -> Vec<(Stri
     connections.retain(|(path, name, value)| {
         let ValueKind::Table(_) = value.kind else {
             let message = format!("is {}; expected a table", type_name(&value.kind));
-            report.problem(path, message, Some(format!("A connection has a section: [{path}].")));
+            let remedy = match path.starts_with("connections.") {
+                true => format!("A connection has a section: [{path}]."),
+                false => format!("Write it as a section: [{path}]."),
+            };
+            report.problem(path, message, Some(remedy));
             return false;
         };
         if name.trim().is_empty() {
@@ -143,8 +145,8 @@ fn named(report: &mut Report<'_>, path: &str, value: Option<Value>) -> Vec<(Stri
     connections.into_iter().map(|(path, name, value)| (name, path, value)).collect()
 }
 
-/// The kind of a connection: what its `kind` says, or else its name.
-fn kind_of(
+/// The kind of a connection or utility: what its `kind` says, or else its name.
+pub(super) fn kind_of(
     report: &mut Report<'_>,
     name: &str,
     path: &str,
@@ -172,7 +174,7 @@ fn kind_of(
         report.problem(&key, message, None);
         return None;
     };
-    match reference::resolve(written, report.environment) {
+    match reference::resolve(written, report.environment, &report.stores) {
         Ok(kind) if is_served(&kind.text) => Some(kind.text),
         Ok(kind) => {
             let shown =
@@ -180,6 +182,40 @@ fn kind_of(
             let remedy = nearest::nearest(&kind.text, known.iter().copied())
                 .map(|near| format!("Did you mean \"{near}\"?"));
             report.problem(&key, format!("is {shown}; expected {listed}"), remedy);
+            None
+        }
+        Err(broken) => {
+            report.problem(&key, broken.message, Some(broken.remedy));
+            None
+        }
+    }
+}
+
+/// The method of a source connection; `None` for the one that every connection has.
+fn method_of(
+    report: &mut Report<'_>,
+    path: &str,
+    value: &Value,
+    utilities: &BTreeMap<String, BulkUtilitySettings>,
+) -> Option<String> {
+    let ValueKind::Table(table) = &value.kind else { return None };
+    let written = table.get("method")?;
+    let key = join(path, "method");
+    let known: Vec<&str> =
+        [AUTO, NATIVE, ODBC].into_iter().chain(utilities.keys().map(String::as_str)).collect();
+    let expected = known.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" or ");
+    let ValueKind::String(written) = &written.kind else {
+        report.problem(&key, format!("is {}; expected {expected}", type_name(&written.kind)), None);
+        return None;
+    };
+    match reference::resolve(written, report.environment, &report.stores) {
+        Ok(method) if known.contains(&method.text.as_str()) => {
+            Some(method.text).filter(|method| method != AUTO && method != NATIVE)
+        }
+        Ok(method) => {
+            let shown =
+                method.reference.map_or(format!("{written:?}"), |name| format!("what {name} stands for"));
+            report.problem(&key, format!("is {shown}; expected {expected}"), None);
             None
         }
         Err(broken) => {

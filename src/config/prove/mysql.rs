@@ -28,6 +28,7 @@ pub(in super::super) fn prove_mysql(
     let mut section = Section::open(report, path, Some(value), KNOWN);
     section.absorb_options("options");
     section.skip("kind");
+    section.skip("method");
     let host = section.text("host").unwrap_or_else(|| "localhost".into());
     let port = section.integer("port", 1..=65_535).and_then(|port| u16::try_from(port).ok());
     let database = section.text("database");

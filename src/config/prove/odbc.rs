@@ -43,6 +43,9 @@ pub(in super::super) fn prove_odbc(
     let mut section =
         Section::open(report, path, Some(value), Known { keys, driver: keys::ODBC_SHARED, ignored: &[] });
     section.skip("kind");
+    if kind == "teradata" {
+        section.skip("method");
+    }
     let attributes = prove_attributes(&mut section);
     let shared = prove_shared(&mut section);
     let (query_band, locks_for_access) = match kind {
@@ -293,7 +296,7 @@ fn prove_attributes(section: &mut Section<'_, '_>) -> Vec<(String, String)> {
             continue;
         }
         let text = match value.kind {
-            ValueKind::String(text) => match reference::resolve(&text, report.environment) {
+            ValueKind::String(text) => match reference::resolve(&text, report.environment, &report.stores) {
                 Ok(resolved) if !resolved.text.contains('\0') => resolved.text,
                 Ok(_) => {
                     report.problem(&path, "holds a zero byte", None);

@@ -38,6 +38,7 @@ pub(in super::super) fn prove_sqlserver(
     let mut section = Section::open(report, path, Some(value), KNOWN);
     section.absorb_options("options");
     section.skip("kind");
+    section.skip("method");
     let (host, instance) = prove_host(&mut section);
     let port = section.integer("port", 1..=65_535).and_then(|port| u16::try_from(port).ok());
     let database = section.required_text("database");

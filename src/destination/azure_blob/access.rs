@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 
-use super::identity::Identity;
+use super::identity::{Identity, RESOURCE};
 use super::judge::judge;
 use super::shared_key::SharedKey;
 use crate::config::{AzureCredentials, Secret};
@@ -12,6 +12,7 @@ use crate::destination::cloud::failure::Judgement;
 use crate::destination::cloud::http::{Access, Call};
 use crate::destination::cloud::token::Tokens;
 use crate::fault::{Fault, FaultKind};
+use crate::shutdown::Shutdown;
 
 /// The version of the service whose rules the requests follow.
 const VERSION: &str = "2023-11-03";
@@ -25,13 +26,15 @@ pub(super) enum AzureAccess {
 }
 
 impl AzureAccess {
-    pub(super) fn new(credentials: &AzureCredentials) -> Result<Self, Fault> {
+    pub(super) fn new(credentials: &AzureCredentials, shutdown: &Shutdown) -> Result<Self, Fault> {
         Ok(match credentials {
             AzureCredentials::AccountKey { account_name, account_key } => {
                 Self::Key(Box::new(SharedKey::new(account_name, account_key.expose())?))
             }
             AzureCredentials::SharedAccessSignature(signature) => Self::Signature(signature.clone()),
-            AzureCredentials::Default(settings) => Self::Token(Tokens::new(Identity::new(settings)?)),
+            AzureCredentials::Default(settings) => {
+                Self::Token(Tokens::new(Identity::new(settings, RESOURCE, shutdown.clone())?))
+            }
         })
     }
 }

@@ -1,18 +1,19 @@
 //! A token of the person who is logged in to the Azure command line, `az`.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::process::Command;
 
-use super::identity::RESOURCE;
+use crate::bulk::Program;
 use crate::destination::cloud::token::Token;
 use crate::destination::cloud::token_service::{self, until};
 use crate::fault::{Fault, FaultKind};
+use crate::shutdown::Shutdown;
 
 /// `az` is a Python program that may ask Entra itself.
 const TIMEOUT: Duration = Duration::from_secs(45);
+/// A token has a few thousand.
+const MOST_BYTES: usize = 1 << 20;
 const REMEDY: &str = "Give the agent an identity: AZURE_TENANT_ID and AZURE_CLIENT_ID with AZURE_CLIENT_SECRET \
     or AZURE_FEDERATED_TOKEN_FILE, a managed identity, or `az login`; or set `account_key` or `sas_token`.";
 
@@ -26,46 +27,27 @@ struct Answer {
 }
 
 /// Runs `az account get-access-token`.
-pub(super) async fn token(tenant: Option<&str>) -> Result<Token, Fault> {
-    let fault = |kind, cause: String| {
-        Fault::new(kind, "get a token of the Azure command line").because(cause).remedy(REMEDY)
-    };
-    let mut command = program();
-    command.args(["account", "get-access-token", "--output", "json", "--resource", RESOURCE]);
-    if let Some(tenant) = tenant {
-        command.args(["--tenant", tenant]);
+pub(super) async fn token(tenant: Option<&str>, resource: &str, shutdown: &Shutdown) -> Result<Token, Fault> {
+    const HINT: &str = "no credential is in the environment, and no metadata service answers";
+    let mut program = Program::new("az", "az".into(), TIMEOUT, REMEDY);
+    let arguments = ["account", "get-access-token", "--output", "json", "--resource", resource];
+    program.arguments = arguments
+        .into_iter()
+        .chain(tenant.into_iter().flat_map(|id| ["--tenant", id]))
+        .map(str::to_owned)
+        .collect();
+    let action = "get a token of the Azure command line";
+    let (written, exit) = program.output(shutdown, MOST_BYTES).await.map_err(|fault| match fault.kind() {
+        FaultKind::Transient => fault.while_doing(action),
+        _ => Fault::new(FaultKind::Credentials, action)
+            .because(format!("{HINT}: {}", fault.chain()))
+            .remedy(REMEDY),
+    })?;
+    let refused = |cause: String| Fault::new(FaultKind::Credentials, action).because(cause).remedy(REMEDY);
+    if !exit.is_success() {
+        return Err(refused(exit.describe()));
     }
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = match tokio::time::timeout(TIMEOUT, command.output()).await {
-        Ok(Ok(output)) => output,
-        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            let cause = "no credential is in the environment, no metadata service answers, and there is no \
-                         program `az`";
-            return Err(fault(FaultKind::Credentials, cause.to_owned()));
-        }
-        Ok(Err(error)) => return Err(fault(FaultKind::Credentials, error.to_string())),
-        Err(_) => return Err(fault(FaultKind::Transient, format!("`az` did not end within {TIMEOUT:?}"))),
-    };
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let line: String =
-            said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().chars().take(300).collect();
-        return Err(fault(FaultKind::Credentials, format!("`az` ended with {}: {line}", output.status)));
-    }
-    let answer: Answer = serde_json::from_slice(&output.stdout)
-        .map_err(|_| fault(FaultKind::Credentials, "`az` printed something else than a token".to_owned()))?;
+    let answer: Answer = serde_json::from_slice(&written)
+        .map_err(|_| refused("`az` printed something else than a token".to_owned()))?;
     Ok(token_service::token(answer.access_token, answer.end.map(until)))
-}
-
-#[cfg(not(windows))]
-fn program() -> Command {
-    Command::new("az")
-}
-
-/// `az` is a batch file there.
-#[cfg(windows)]
-fn program() -> Command {
-    let mut command = Command::new("cmd");
-    command.args(["/C", "az"]);
-    command
 }

@@ -51,7 +51,7 @@ impl Container {
             .map_err(|error| Fault::new(FaultKind::Request, format!("use the URL `{url}`")).because(error))?;
         Ok(Self {
             http: Http::new(target.request_timeout)?,
-            access: AzureAccess::new(&target.credentials)?,
+            access: AzureAccess::new(&target.credentials, &shutdown)?,
             url,
             part_size: target.part_size.get(),
             parallel_parts: target.parallel_parts.get(),

@@ -31,12 +31,13 @@ pub(super) struct StageFiles {
     pub(super) client: Client,
     pub(super) location: StageLocation,
     pub(super) task: TaskId,
+    pub(super) attempt: u32,
 }
 
 impl StageFiles {
     /// Who asks, for Snowflake's query history.
     pub(super) fn tag(&self) -> QueryTag {
-        QueryTag { task: Some(self.task.to_string()), ..QueryTag::default() }
+        QueryTag { agent: None, task: Some(self.task.to_string()), attempt: Some(self.attempt) }
     }
 
     pub(super) async fn list(&self) -> Result<Listing, Fault> {

@@ -92,11 +92,21 @@ impl Destination for SnowflakeStageDestination {
         NonZeroU64::new((BLOCK_BYTES as u64).saturating_mul(MAX_BLOCKS))
     }
 
-    async fn recorded(&self, task: &TaskId, destination: &DestinationSpec) -> Result<Option<Receipt>, Fault> {
+    async fn recorded(
+        &self,
+        task: &TaskId,
+        attempt: u32,
+        destination: &DestinationSpec,
+    ) -> Result<Option<Receipt>, Fault> {
         let Some(spec) = &destination.load else { return Ok(None) };
         let location = stage(&destination.path)?;
-        let identity =
-            LoadIdentity { task, spec, stage: &location, control_table: self.control_table.as_ref() };
+        let identity = LoadIdentity {
+            task,
+            attempt,
+            spec,
+            stage: &location,
+            control_table: self.control_table.as_ref(),
+        };
         let recorded = Box::pin(load::recorded(&self.shared.client, &identity)).await?;
         Ok(recorded.map(|RecordedLoad { files, receipt }| Receipt {
             rows: receipt.rows_loaded,
@@ -105,6 +115,7 @@ impl Destination for SnowflakeStageDestination {
             duration_ms: 0,
             slices: 0,
             load: Some(receipt),
+            method: None,
         }))
     }
 
@@ -114,7 +125,7 @@ impl Destination for SnowflakeStageDestination {
             load::check(load)?;
         }
         let location = stage(&target.path)?;
-        let upload = StageUpload::begin(self.shared.clone(), target.task.clone(), location).await?;
+        let upload = StageUpload::begin(self.shared.clone(), target, location).await?;
         Ok(Arc::new(upload.with_load(load, self.control_table.clone())))
     }
 }

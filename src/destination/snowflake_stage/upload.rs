@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::listing::{Listing, StageFiles};
 use super::part_writer::StagePartWriter;
 use super::{Shared, content};
-use crate::destination::{LoadRequest, PartName, PartWriter, StoredPart, Upload};
+use crate::destination::{LoadRequest, PartName, PartWriter, StoredPart, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 use crate::snowflake::load::{self, LoadJob, TableName};
@@ -66,9 +66,15 @@ impl KnownFile {
 
 impl StageUpload {
     /// Asks for the storage of the stage, and removes what an earlier attempt left unseen.
-    pub(super) async fn begin(shared: Shared, task: TaskId, location: StageLocation) -> Result<Self, Fault> {
-        let prefix = PartName::prefix(&task);
-        let files = StageFiles { client: shared.client.clone(), location, task };
+    pub(super) async fn begin(
+        shared: Shared,
+        target: &Target,
+        location: StageLocation,
+    ) -> Result<Self, Fault> {
+        let Target { task, attempt, .. } = target;
+        let prefix = PartName::prefix(task);
+        let client = shared.client.clone();
+        let files = StageFiles { client, location, task: task.clone(), attempt: *attempt };
         // The answer is about the directory; which file is named decides nothing.
         let request = Request::Upload(files.location.clone(), format!("{prefix}001.parquet"));
         let grant = Arc::new(Grant::ask(shared.client.clone(), request, files.tag()).await?);
@@ -226,9 +232,9 @@ impl Upload for StageUpload {
 
     async fn load(&self, files: &[FileReceipt]) -> Result<Option<LoadReceipt>, Fault> {
         let Some(request) = &self.load else { return Ok(None) };
-        let StageFiles { client, location, task } = &self.attempt.files;
-        let job =
-            LoadJob { task, request, stage: location, files, control_table: self.control_table.as_ref() };
+        let StageFiles { client, location, task, attempt } = &self.attempt.files;
+        let control_table = self.control_table.as_ref();
+        let job = LoadJob { task, attempt: *attempt, request, stage: location, files, control_table };
         Box::pin(load::run(client, &job)).await.map(Some)
     }
 

@@ -324,3 +324,37 @@ fn inside_a_container_everything_comes_from_its_environment() {
     assert_eq!(token.path, Path::new("/snowflake/session/token"));
     assert_eq!(connection.service_token_file, None);
 }
+
+/// What the fuzzer begins with.
+fn seeds() -> Vec<String> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/connection_file");
+    let files = std::fs::read_dir(folder).expect("the seeds are part of the repository");
+    files.map(|file| std::fs::read_to_string(file.expect("an entry").path()).expect("a seed")).collect()
+}
+
+#[test]
+fn every_seed_of_the_fuzzer_is_read() {
+    assert!(seeds().len() >= 6);
+    for seed in seeds() {
+        fuzz(&seed);
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_changed_connection_file_is_read_or_refused(
+        seed in proptest::prelude::any::<proptest::sample::Index>(),
+        cut in proptest::prelude::any::<proptest::sample::Index>(),
+        inserted in "[\\[\\]\"=.#{}a-z0-9\\n \\\\é-]{0,6}",
+    ) {
+        let mut text = seed.get(&seeds()).clone();
+        let mut place = cut.index(text.len());
+        while !text.is_char_boundary(place) {
+            place -= 1;
+        }
+        text.insert_str(place, &inserted);
+        fuzz(&text);
+        text.truncate(place);
+        fuzz(&text);
+    }
+}

@@ -46,6 +46,8 @@ use crate::task::{FileReceipt, LoadSpec, TaskId};
 pub struct LoadIdentity<'a> {
     /// Whose files.
     pub task: &'a TaskId,
+    /// Number of the attempt, for the tags of statements.
+    pub attempt: u32,
     /// What was asked for.
     pub spec: &'a LoadSpec,
     /// The directory of the files.
@@ -66,6 +68,8 @@ impl LoadIdentity<'_> {
 pub struct LoadJob<'a> {
     /// Whose files.
     pub task: &'a TaskId,
+    /// Number of the attempt, for the tags of statements.
+    pub attempt: u32,
     /// What was asked for.
     pub request: &'a LoadRequest,
     /// The directory of the files.
@@ -81,6 +85,7 @@ impl LoadJob<'_> {
     fn identity(&self) -> LoadIdentity<'_> {
         LoadIdentity {
             task: self.task,
+            attempt: self.attempt,
             spec: &self.request.spec,
             stage: self.stage,
             control_table: self.control_table,

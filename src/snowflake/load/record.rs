@@ -174,7 +174,7 @@ impl Records<'_> {
 
 impl LoadIdentity<'_> {
     pub(super) fn tag(&self) -> QueryTag {
-        QueryTag { agent: None, task: Some(self.task.to_string()), attempt: None }
+        QueryTag { agent: None, task: Some(self.task.to_string()), attempt: Some(self.attempt) }
     }
 }
 

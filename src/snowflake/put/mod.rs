@@ -11,6 +11,8 @@
 pub mod answer;
 pub mod digest;
 pub mod encryption;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod grant;
 pub mod statement;
 pub mod storage;

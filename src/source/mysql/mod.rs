@@ -17,6 +17,7 @@ mod slices;
 mod snapshot;
 mod sql;
 mod stream;
+mod texts;
 mod tls;
 mod types;
 
@@ -41,7 +42,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::schema::{Column, TableSchema};
 use crate::shutdown::Shutdown;
 use crate::source::read_only::{self, SqlDialect};
-use crate::source::{BatchLimits, BatchStream, Extraction, Query, Source};
+use crate::source::{BatchLimits, BatchStream, Extraction, Query, Source, TextExport, TextForms};
 use crate::task::Read;
 
 /// A MySQL or MariaDB database.
@@ -156,6 +157,31 @@ impl Source for Mysql {
             wires,
             zero_dates: self.address.config.zero_dates,
         }))
+    }
+
+    async fn export_as_text(&self, query: &Query) -> Result<TextExport, Fault> {
+        let mut connection = self.address.session().await?;
+        snapshot::begin(&mut connection).await?;
+        let found = self.find(&mut connection, query).await?;
+        let chosen = sql::choose(&found.columns, query.columns.as_deref())?;
+        // A derived table can have other types than the query in it: what counts is what will run.
+        let columns = connection.describe(&found.base.select(Some(&chosen), None)).await?;
+        let mut session = self.address.settings(&mut connection).await?;
+        session.push("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY".to_owned());
+        connection.close().await;
+        let (schema, wires) = self.map(&columns, found.table.as_ref())?;
+        let texts: Vec<String> = columns
+            .iter()
+            .zip(wires)
+            .map(|(column, (wire, _width))| texts::text_of(&sql::identifier(&column.name), wire))
+            .collect();
+        let forms = TextForms {
+            texts_are_marked: true,
+            impossible_dates_are_null: self.address.config.zero_dates == ZeroDates::Null,
+            ..TextForms::default()
+        };
+        let sql = format!("SELECT {} FROM {}", texts.join(", "), found.base.relation());
+        Ok(TextExport { sql, session, schema, forms })
     }
 }
 

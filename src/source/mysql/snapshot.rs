@@ -24,6 +24,20 @@ impl Address {
     /// A connection that is set up so that texts, times and errors have one form everywhere.
     pub(super) async fn session(&self) -> Result<Connection, Fault> {
         let mut connection = self.connect().await?;
+        for statement in self.settings(&mut connection).await? {
+            connection.run(&statement, "set up the session").await?;
+        }
+        if !connection.is_mariadb {
+            // Since version 8 the sizes of tables are a day old by default; before, there is no such
+            // setting, and no harm in asking.
+            let fresh = "SET SESSION information_schema_stats_expiry = 0";
+            let _older_than_8 = connection.run(fresh, "set up the session").await;
+        }
+        Ok(connection)
+    }
+
+    /// The statements that set a session up.
+    pub(super) async fn settings(&self, connection: &mut Connection) -> Result<Vec<String>, Fault> {
         let action = "set up the session";
         let modes = connection.query("SELECT @@SESSION.sql_mode", action).await?;
         let modes = modes.into_iter().flatten().flatten().next().unwrap_or_default();
@@ -47,16 +61,10 @@ impl Address {
                 false => format!("SESSION max_execution_time = {}", limit.as_millis().min(u32::MAX.into())),
             });
         }
-        connection.run(&format!("SET {}", settings.join(", ")), action).await?;
-        let isolation = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
-        connection.run(isolation, action).await?;
-        if !connection.is_mariadb {
-            // Since version 8 the sizes of tables are a day old by default; before, there is no such
-            // setting, and no harm in asking.
-            let fresh = "SET SESSION information_schema_stats_expiry = 0";
-            let _older_than_8 = connection.run(fresh, action).await;
-        }
-        Ok(connection)
+        Ok(vec![
+            format!("SET {}", settings.join(", ")),
+            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ".to_owned(),
+        ])
     }
 }
 

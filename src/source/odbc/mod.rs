@@ -20,6 +20,7 @@ mod session;
 mod slices;
 mod sql;
 mod stream;
+mod texts;
 mod types;
 
 use std::num::NonZeroUsize;
@@ -36,12 +37,12 @@ use self::slices::Ruler;
 use self::sql::Base;
 use self::stream::RowStream;
 use self::types::{Choices, Described, Mapping};
-use crate::config::{OdbcConsistency, OdbcSource};
+use crate::config::{OdbcConsistency, OdbcDialect, OdbcSource};
 use crate::fault::{Fault, FaultKind};
 use crate::schema::{Column, TableSchema};
 use crate::shutdown::spawn_blocking;
 use crate::source::read_only;
-use crate::source::{BatchLimits, BatchStream, Extraction, Query, Source};
+use crate::source::{BatchLimits, BatchStream, Extraction, Query, Source, TextExport, TextForms};
 use crate::task::Read;
 
 /// A database behind an ODBC driver.
@@ -125,6 +126,31 @@ impl Source for Odbc {
         sessions.resize_with(plan.statements.len(), || Mutex::new(None));
         Ok(Box::new(OdbcExtraction { config, plan, sessions }))
     }
+
+    async fn export_as_text(&self, query: &Query) -> Result<TextExport, Fault> {
+        let query = query.clone();
+        self.with_session(move |session| {
+            if session.dialect != OdbcDialect::Teradata {
+                return Err(Fault::new(FaultKind::Request, "describe the query for a bulk utility")
+                    .because("only Teradata is read by one among the databases behind ODBC")
+                    .remedy("Set `method` to `native`, or leave it out."));
+            }
+            let plan = plan(&session, &query, NonZeroUsize::MIN)?;
+            let columns = plan.schema.columns().iter().zip(&plan.mappings);
+            let texts: Vec<String> = columns
+                .map(|(column, mapping)| {
+                    texts::text_of(
+                        &format!("s.{}", sql::identifier(&column.name, session.dialect)),
+                        mapping.wire,
+                    )
+                })
+                .collect();
+            let sql = base(&query, session.dialect)?.select(&texts.join(", "), None, session.dialect);
+            let forms = TextForms { texts_are_marked: true, ..TextForms::default() };
+            Ok(TextExport { sql: session.finished(&sql), session: Vec::new(), schema: plan.schema, forms })
+        })
+        .await
+    }
 }
 
 /// What is read, and how.
@@ -138,10 +164,7 @@ struct Plan {
 /// Proves that the query only reads, lets the driver describe it, and divides it.
 fn plan(session: &Session, query: &Query, wanted: NonZeroUsize) -> Result<Plan, Fault> {
     let dialect = session.dialect;
-    let base = match &query.read {
-        Read::Query(text) => Base::Query(read_only::check(text, dialect.into())?),
-        Read::Table(text) => Base::Table(sql::table(text, dialect)?),
-    };
+    let base = base(query, dialect)?;
     let all = session.describe(&session.finished(&base.everything()), &base)?;
     let chosen = sql::chosen(&all, query.columns.as_deref(), dialect)?;
     let conditions = conditions(session, query, &base, &all, wanted)?;
@@ -174,6 +197,14 @@ fn plan(session: &Session, query: &Query, wanted: NonZeroUsize) -> Result<Plan, 
         nullable: true,
     });
     Ok(Plan { schema: TableSchema::new(described.collect())?, mappings, statements })
+}
+
+/// What is selected from, once it is known to only read.
+fn base(query: &Query, dialect: OdbcDialect) -> Result<Base, Fault> {
+    Ok(match &query.read {
+        Read::Query(text) => Base::Query(read_only::check(text, dialect.into())?),
+        Read::Table(text) => Base::Table(sql::table(text, dialect)?),
+    })
 }
 
 /// The conditions of the slices; a single `None` for one slice.

@@ -39,7 +39,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::schema::{Column, TableSchema};
 use crate::shutdown::Shutdown;
 use crate::source::read_only::{self, SqlDialect};
-use crate::source::{BatchLimits, BatchStream, Extraction, Query, Source};
+use crate::source::{BatchLimits, BatchStream, Extraction, Query, Source, TextExport, TextForms};
 use crate::task::Read;
 
 /// A PostgreSQL database.
@@ -57,16 +57,23 @@ impl Postgres {
     /// one form everywhere.
     async fn begin(&self) -> Result<Connection, Fault> {
         let mut connection = self.address.connect().await?;
-        let timeout = self.address.config.statement_timeout.map_or_else(String::new, |limit| {
-            format!("SET LOCAL statement_timeout = {};", limit.as_millis().min(i32::MAX as u128))
-        });
         // Bytes as they are: asked for UTF-8, the server would refuse a text that is not, without
         // a word about its column.
         let encoding = match connection.encoding_unknown {
             true => "SET LOCAL client_encoding = 'SQL_ASCII';",
             false => "",
         };
-        let session = format!(
+        let session = format!("{}{encoding}", self.session());
+        connection.batch(&session, "begin a read-only transaction").await?;
+        Ok(connection)
+    }
+
+    /// Begins a read-only transaction in which texts have one form everywhere.
+    fn session(&self) -> String {
+        let timeout = self.address.config.statement_timeout.map_or_else(String::new, |limit| {
+            format!("SET LOCAL statement_timeout = {};", limit.as_millis().min(i32::MAX as u128))
+        });
+        format!(
             "START TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;\
              SET LOCAL standard_conforming_strings = on;\
              SET LOCAL datestyle = 'ISO, MDY';\
@@ -75,10 +82,8 @@ impl Postgres {
              SET LOCAL bytea_output = 'hex';\
              SET LOCAL extra_float_digits = 3;\
              SET LOCAL idle_in_transaction_session_timeout = 0;\
-             {timeout}{encoding}"
-        );
-        connection.batch(&session, "begin a read-only transaction").await?;
-        Ok(connection)
+             {timeout}"
+        )
     }
 
     /// Where unqualified names are looked up in this transaction. After the snapshot is joined,
@@ -148,11 +153,14 @@ struct Described {
 impl Described {
     /// The statement that copies the rows of a range.
     fn copy(&self, range: &slices::Range) -> String {
-        let base = range.restrict(&self.base);
+        format!("COPY ({}) TO STDOUT (FORMAT binary)", self.select(range.restrict(&self.base)))
+    }
+
+    /// The columns of the result out of `base`.
+    fn select(&self, base: String) -> String {
         let as_is = self.selected.len() == self.all.len()
             && self.selected.iter().zip(&self.all).all(|(selected, all)| selected.is(all));
-        let select = if as_is { base } else { sql::wrap(&base, &self.all, &self.selected) };
-        format!("COPY ({select}) TO STDOUT (FORMAT binary)")
+        if as_is { base } else { sql::wrap(&base, &self.all, &self.selected) }
     }
 }
 
@@ -241,6 +249,21 @@ impl Source for Postgres {
             wires: described.wires,
             special: self.address.config.special_values,
         }))
+    }
+
+    async fn export_as_text(&self, query: &Query) -> Result<TextExport, Fault> {
+        let mut connection = self.begin().await?;
+        self.set_search_path(&mut connection).await?;
+        let described = self.describe(&mut connection, query).await?;
+        connection.close().await;
+        let sql = described.select(described.base.clone());
+        let special_values_are_null = self.address.config.special_values == SpecialValues::Null;
+        let forms = TextForms { special_values_are_null, ..TextForms::default() };
+        let mut session = vec![self.session(), "SET LOCAL client_encoding = 'UTF8'".to_owned()];
+        session.extend(self.address.config.search_path.as_deref().map(|path| {
+            format!("SELECT pg_catalog.set_config('search_path', {}, true)", sql::literal(path))
+        }));
+        Ok(TextExport { sql, session, schema: described.schema, forms })
     }
 }
 

@@ -20,6 +20,7 @@ mod rows;
 mod slices;
 mod sql;
 mod stream;
+mod texts;
 mod tls;
 mod types;
 
@@ -43,7 +44,7 @@ use crate::fault::Fault;
 use crate::fault::FaultKind;
 use crate::schema::TableSchema;
 use crate::shutdown::Shutdown;
-use crate::source::{BatchLimits, BatchStream, Extraction, Query, Source};
+use crate::source::{BatchLimits, BatchStream, Extraction, Query, Source, TextExport, TextForms};
 
 /// Settings of every session: quotes are those of the standard, texts are not cut, rows are
 /// counted, and nothing is left of what the server's defaults may say.
@@ -195,6 +196,17 @@ impl Source for SqlServer {
             schema: description.schema,
             limit: config.statement_timeout,
         }))
+    }
+
+    async fn export_as_text(&self, query: &Query) -> Result<TextExport, Fault> {
+        let mut connection = self.connect().await?;
+        let described = describe::describe(&mut connection, query, &self.address.config).await;
+        connection.close();
+        let Description { schema, base, all, selected, .. } = described?;
+        let texts: Result<Vec<String>, Fault> =
+            selected.iter().map(|selected| texts::text_of(&base, &all, selected)).collect();
+        let sql = base.statement_of_texts(&all, &texts?);
+        Ok(TextExport { sql, session: vec![SESSION.to_owned()], schema, forms: TextForms::default() })
     }
 }
 

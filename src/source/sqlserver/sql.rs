@@ -123,11 +123,26 @@ impl Base {
     /// and equally named ones can be told apart; `WITH` stays before the statement, where T-SQL wants
     /// it.
     pub(super) fn statement(&self, all: &[Described], expressions: &str, condition: Option<&str>) -> String {
+        let (with, select) = self.select_of(all, expressions, condition);
+        format!("{with}{select}")
+    }
+
+    /// A statement that selects every row as `texts`. bcp asks for its columns with FMTONLY, which not
+    /// every server that speaks TDS knows for more than `SELECT *`.
+    pub(super) fn statement_of_texts(&self, all: &[Described], texts: &[String]) -> String {
+        let aliased =
+            texts.iter().enumerate().map(|(position, text)| format!("{text} AS {}", alias(position)));
+        let (with, select) = self.select_of(all, &aliased.collect::<Vec<_>>().join(", "), None);
+        format!("{with}SELECT * FROM ({select}) AS t")
+    }
+
+    /// What comes before the statement, and the statement.
+    fn select_of(&self, all: &[Described], expressions: &str, condition: Option<&str>) -> (String, String) {
         let where_clause = condition.map_or_else(String::new, |condition| format!(" WHERE {condition}"));
         match self {
             Self::Table { name, hint } => {
                 let hint = hint.as_ref().map_or_else(String::new, |hint| format!(" WITH ({hint})"));
-                format!("SELECT {expressions} FROM {name} AS q{hint}{where_clause}")
+                (String::new(), format!("SELECT {expressions} FROM {name} AS q{hint}{where_clause}"))
             }
             Self::Query(query) => {
                 let aliases: Vec<String> = (0..all.len()).map(alias).collect();
@@ -136,13 +151,14 @@ impl Base {
                 // Behind OFFSET an ORDER BY is allowed between parentheses; it changes no row.
                 let offset = if query.needs_offset() { " OFFSET 0 ROWS" } else { "" };
                 match with {
-                    Some(with) => format!(
-                        "{with}, [query of the task]({aliases}) AS ({body}{offset}\n) \
-                         SELECT {expressions} FROM [query of the task] AS q{where_clause}"
+                    Some(with) => (
+                        format!("{with}, [query of the task]({aliases}) AS ({body}{offset}\n) "),
+                        format!("SELECT {expressions} FROM [query of the task] AS q{where_clause}"),
                     ),
-                    None => {
-                        format!("SELECT {expressions} FROM ({body}{offset}\n) AS q({aliases}){where_clause}")
-                    }
+                    None => (
+                        String::new(),
+                        format!("SELECT {expressions} FROM ({body}{offset}\n) AS q({aliases}){where_clause}"),
+                    ),
                 }
             }
         }

@@ -41,6 +41,8 @@ impl Moment {
 #[derive(Clone, Debug)]
 pub(super) struct Holding {
     pub(super) task: QueueTaskId,
+    /// Its number, from 1.
+    pub(super) attempt: u32,
     /// The name under which it was pulled.
     pub(super) agent: String,
     /// Taken before the statement was sent that proved the lease.
@@ -81,7 +83,7 @@ pub(super) struct Holdings {
 
 impl Holdings {
     /// Enters a lease that was proven at `proven`. An older lease of the same task is lost.
-    pub(super) fn enter(&mut self, task: QueueTaskId, agent: &str, proven: Moment) -> LeaseId {
+    pub(super) fn enter(&mut self, task: QueueTaskId, attempt: u32, agent: &str, proven: Moment) -> LeaseId {
         for holding in self.leases.values_mut().filter(|holding| holding.task == task) {
             if holding.phase == Phase::Running {
                 holding.phase = Phase::Lost;
@@ -89,7 +91,7 @@ impl Holdings {
         }
         self.next += 1;
         let id = LeaseId(format!("{}/{}", self.next, task.text));
-        let holding = Holding { task, agent: agent.to_owned(), proven, phase: Phase::Running };
+        let holding = Holding { task, attempt, agent: agent.to_owned(), proven, phase: Phase::Running };
         self.leases.insert(id.clone(), holding);
         id
     }
@@ -215,7 +217,7 @@ mod tests {
     fn a_lease_without_proof_is_lost_before_the_server_gives_it_away() {
         let begun = Moment::now();
         let mut holdings = Holdings::default();
-        let lease = holdings.enter(task("1"), "a", begun);
+        let lease = holdings.enter(task("1"), 1, "a", begun);
         let just_held = later(begun, SURELY_HELD - Duration::from_millis(1));
         assert_eq!(holdings.standing(&lease, &just_held), Standing::Held);
         holdings.refreshed(&lease, true, just_held);
@@ -230,7 +232,7 @@ mod tests {
         let slept = Moment { wall: begun.wall + SURELY_HELD, ..begun };
         let set_back = Moment { wall: begun.wall - Duration::from_secs(3600), ..begun };
         let mut holdings = Holdings::default();
-        let lease = holdings.enter(task("1"), "a", begun);
+        let lease = holdings.enter(task("1"), 1, "a", begun);
         assert_eq!(holdings.standing(&lease, &set_back), Standing::Held);
         let old = Moment { monotonic: begun.monotonic + SURELY_HELD, ..set_back };
         assert_eq!(old.wall, set_back.wall);
@@ -242,9 +244,9 @@ mod tests {
     fn leases_are_refreshed_together_well_inside_their_time() {
         let begun = Moment::now();
         let mut holdings = Holdings::default();
-        let first = holdings.enter(task("1"), "a", begun);
-        let second = holdings.enter(task("2"), "a", later(begun, Duration::from_secs(30)));
-        let third = holdings.enter(task("3"), "b", later(begun, Duration::from_secs(50)));
+        let first = holdings.enter(task("1"), 1, "a", begun);
+        let second = holdings.enter(task("2"), 1, "a", later(begun, Duration::from_secs(30)));
+        let third = holdings.enter(task("3"), 1, "b", later(begun, Duration::from_secs(50)));
         assert!(holdings.due(&later(begun, Duration::from_secs(59))).is_empty());
         assert_eq!(holdings.next_beat(&later(begun, Duration::from_secs(59))), Some(Duration::from_secs(1)));
         let now = later(begun, REFRESH_AFTER);
@@ -261,8 +263,8 @@ mod tests {
     fn a_task_that_comes_again_takes_the_lease_from_its_older_attempt() {
         let begun = Moment::now();
         let mut holdings = Holdings::default();
-        let old = holdings.enter(task("1"), "a", begun);
-        let new = holdings.enter(task("1"), "a", begun);
+        let old = holdings.enter(task("1"), 1, "a", begun);
+        let new = holdings.enter(task("1"), 1, "a", begun);
         assert_eq!(holdings.standing(&old, &begun), Standing::Lost);
         assert_eq!(holdings.standing(&new, &begun), Standing::Held);
     }
@@ -271,7 +273,7 @@ mod tests {
     fn an_end_that_did_not_arrive_is_kept_until_it_has() {
         let begun = Moment::now();
         let mut holdings = Holdings::default();
-        let lease = holdings.enter(task("1"), "a", begun);
+        let lease = holdings.enter(task("1"), 1, "a", begun);
         holdings.unsettle(&lease, &completed(), begun);
         holdings.refreshed(&lease, false, begun);
         assert!(holdings.has_no_running() && !holdings.is_empty());

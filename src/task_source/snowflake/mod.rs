@@ -51,6 +51,8 @@ struct Inner {
     procedures: Procedures,
     read: ReadTask,
     configured_id: Option<String>,
+    /// The name of this process, when none is configured; used once, because a name can be left.
+    first_name: Mutex<Option<String>>,
     /// The name under which tasks are pulled; settled at the first pull.
     agent: Mutex<Option<String>>,
     holdings: Mutex<Holdings>,
@@ -75,9 +77,10 @@ impl SnowflakeQueue {
         shutdown: &Shutdown,
     ) -> Self {
         let inner = Arc::new(Inner {
-            procedures: Procedures::new(client, settings, affinity),
             read,
             configured_id: settings.agent_id.clone(),
+            first_name: Mutex::new(client.agent().map(str::to_owned)),
+            procedures: Procedures::new(client, settings, affinity),
             agent: Mutex::default(),
             holdings: Mutex::default(),
             changed: Notify::new(),
@@ -105,7 +108,11 @@ impl Inner {
                 (Some(id), true) => id.clone(),
                 // REFRESH_LEASES keeps everything of a name, also what an earlier process left.
                 (Some(id), false) => format!("{id}-{}", Uuid::new_v4()),
-                (None, _) => Uuid::new_v4().to_string(),
+                (None, _) => {
+                    let first =
+                        self.first_name.lock().expect("nothing panics while it holds this lock").take();
+                    first.unwrap_or_else(|| Uuid::new_v4().to_string())
+                }
             };
             tracing::info!(
                 agent_id = name,
@@ -162,7 +169,7 @@ impl Inner {
                     continue;
                 }
                 let Pulled { id, attempt, .. } = pulled;
-                let lease = holdings.enter(id, &agent, asked_at);
+                let lease = holdings.enter(id, attempt, &agent, asked_at);
                 match task {
                     Ok(task) => {
                         holdings.spare.push_back(Lease { id: lease, task, attempt, failures_before: 0 });
@@ -197,7 +204,7 @@ impl Inner {
     /// Tells the server how a lease ended, and keeps that until it has arrived.
     async fn settle(&self, lease: &LeaseId, report: &Report) -> Result<Finished, Fault> {
         let Some(holding) = self.holdings().get(lease).cloned() else { return Ok(Finished::LeaseLost) };
-        let answer = self.procedures.report(&holding.agent, &holding.task, report).await;
+        let answer = self.procedures.report(&holding, report).await;
         let mut holdings = self.holdings();
         let finished = match answer {
             Ok(is_recorded) => {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use super::holdings::Holding;
 use crate::config::SnowflakeQueueSettings;
 use crate::fault::{Fault, FaultKind};
 use crate::snowflake::{Binding, Client, Error, QueryTag, Row, Statement, Table};
@@ -105,6 +106,7 @@ impl Procedures {
             self.database
         );
         let statement = Statement::new(sql).bind(self.schema_name.as_str()).timeout(CALL_LIMIT);
+        let statement = statement.query_tag(&QueryTag::default());
         let table = match self.client.run(&statement).await {
             Ok(table) => table,
             Err(error) if error.is_missing_object() => Table::default(),
@@ -137,7 +139,7 @@ impl Procedures {
             .bind(AGENT_TYPE)
             .bind(self.affinity.as_deref())
             .bind(limit)
-            .query_tag(&tag(agent, None));
+            .query_tag(&tag(agent));
         let table = self.client.run(&statement).await.map_err(|error| {
             let is_unknown = error.is_outcome_unknown() || error.is_cancelled();
             (self.failed("pull tasks", error), is_unknown)
@@ -158,7 +160,9 @@ impl Procedures {
     }
 
     /// Tells what became of a task. False when the lease was not the agent's any more.
-    pub(super) async fn report(&self, agent: &str, id: &QueueTaskId, report: &Report) -> Result<bool, Fault> {
+    pub(super) async fn report(&self, holding: &Holding, report: &Report) -> Result<bool, Fault> {
+        let Holding { agent, task: id, attempt, .. } = holding;
+        let agent = agent.as_str();
         let abilities = self.abilities().await?;
         // Mind the order: COMPLETE takes the agent first, the others take the task first.
         let (name, statement) = match report {
@@ -179,13 +183,15 @@ impl Procedures {
             }
             Report::Released => ("RELEASE_TASK", self.call("RELEASE_TASK", 2).bind(id.binding()).bind(agent)),
         };
-        let statement = statement.query_tag(&tag(agent, Some(&id.text)));
+        let attempt = Some(*attempt);
+        let tag = QueryTag { agent: Some(agent.to_owned()), task: Some(id.text.clone()), attempt };
+        let statement = statement.query_tag(&tag);
         self.ask(name, &statement).await
     }
 
     /// `CALL REFRESH_LEASES(agent)`: true when the agent holds any lease.
     pub(super) async fn refresh(&self, agent: &str) -> Result<bool, Fault> {
-        let statement = self.call("REFRESH_LEASES", 1).bind(agent).query_tag(&tag(agent, None));
+        let statement = self.call("REFRESH_LEASES", 1).bind(agent).query_tag(&tag(agent));
         self.ask("REFRESH_LEASES", &statement).await
     }
 
@@ -196,7 +202,7 @@ impl Procedures {
             .call("EXTEND_LEASES", 2)
             .bind(agent)
             .bind(Binding::json(&json!(texts)))
-            .query_tag(&tag(agent, None));
+            .query_tag(&tag(agent));
         let table = self.client.run(&statement).await;
         let table = table.map_err(|error| self.failed("extend leases", error))?;
         Ok(table.rows.iter().filter_map(|row| table.value(row, "ID").map(str::to_owned)).collect())
@@ -220,11 +226,8 @@ impl Procedures {
         if !self.abilities().await?.records {
             return Ok(false);
         }
-        let statement = self
-            .call("RECORD_HISTORY", 2)
-            .bind(agent)
-            .bind(Binding::json(history))
-            .query_tag(&tag(agent, None));
+        let statement =
+            self.call("RECORD_HISTORY", 2).bind(agent).bind(Binding::json(history)).query_tag(&tag(agent));
         self.ask("RECORD_HISTORY", &statement).await.map(|_answer| true)
     }
 
@@ -265,8 +268,9 @@ impl Procedures {
     }
 }
 
-fn tag(agent: &str, task: Option<&str>) -> QueryTag {
-    QueryTag { agent: Some(agent.to_owned()), task: task.map(str::to_owned), attempt: None }
+/// Of a call that is about no single task.
+fn tag(agent: &str) -> QueryTag {
+    QueryTag { agent: Some(agent.to_owned()), ..QueryTag::default() }
 }
 
 /// The name under which Snowflake lists an identifier.

@@ -80,6 +80,9 @@ pub(crate) struct Script {
     pub(crate) certificate: Option<Certificate>,
     /// The result again and again, this many times.
     pub(crate) repeat: usize,
+    /// Columns and rows of the statement that selects everything as text, for bcp. The end of the
+    /// script is that of this result, too.
+    pub(crate) texts: Option<(Vec<Column>, Rows)>,
 }
 
 impl Script {
@@ -99,6 +102,7 @@ impl Script {
             describes: true,
             certificate: None,
             repeat: 1,
+            texts: None,
         }
     }
 }

@@ -245,9 +245,21 @@ async fn batches(stream: &mut dyn Both, script: &Script, log: &Log) -> io::Resul
                 }
                 send(stream, &[tokens, message].concat()).await?;
             }
-            Answer::Rows => rows(stream, &sql, script, log).await?,
+            Answer::Rows => match &script.texts {
+                Some((columns, rows)) if is_of_texts(&sql) => {
+                    let (columns, rows) = (columns.clone(), rows.clone());
+                    let script = Script { columns, rows, texts: None, ..script.clone() };
+                    self::rows(stream, "", &script, log).await?;
+                }
+                _ => rows(stream, &sql, script, log).await?,
+            },
         }
     }
+}
+
+/// The statement of the agent that selects everything as text.
+fn is_of_texts(sql: &str) -> bool {
+    sql.contains("SELECT * FROM (SELECT")
 }
 
 /// The answer to a call: `sp_prepare` describes the result and gives a number to the statement.
@@ -313,6 +325,10 @@ fn answer(sql: &str, script: &Script) -> Answer {
         done[0] = 0xfe;
         message.extend(done);
         message
+    } else if let (Some((columns, _)), true) = (&script.texts, sql.contains("FMTONLY ON")) {
+        [wire::columns(columns), wire::done(wire::COUNTED, 0)].concat()
+    } else if sql.starts_with("set textsize") || sql.starts_with("use ") {
+        wire::done(0, 0)
     } else if sql.contains("sp_prepare") || sql.contains("TOP (0)") {
         let columns: Vec<Column> =
             chosen(sql, script).into_iter().map(|index| cast_column(&script.columns[index])).collect();

@@ -17,7 +17,7 @@ use crate::fault::FaultKind;
 use crate::shutdown::Shutdown;
 use crate::task::{
     DestinationKind, DestinationSpec, FileFormat, FileReceipt, Finished, Lease, Outcome, Read, Receipt,
-    Report, SourceSpec, Task, TaskId, TaskSpec,
+    Report, SourceSpec, Task, TaskId, TaskSpec, Traceparent,
 };
 use crate::task_source::TaskSource;
 
@@ -74,6 +74,7 @@ fn task(name: &str) -> Task {
         slices: None,
         slice_column: None,
         batch_size: None,
+        method: None,
     };
     let destination = DestinationSpec {
         kind: DestinationKind::Local,
@@ -85,7 +86,17 @@ fn task(name: &str) -> Task {
         load: None,
     };
     let timeout = Some(Duration::from_millis(1_500));
-    Task { id: id(name), spec: TaskSpec { source, destination, max_attempts: 3, timeout, priority: 0 } }
+    Task {
+        id: id(name),
+        spec: TaskSpec {
+            source,
+            destination,
+            max_attempts: 3,
+            timeout,
+            priority: 0,
+            trace: Traceparent::default(),
+        },
+    }
 }
 
 fn with_priority(name: &str, priority: i32) -> Task {
@@ -116,7 +127,15 @@ fn receipt() -> Receipt {
         bytes: 10,
         sha256: "00".into(),
     };
-    Receipt { files: vec![file], rows: u64::MAX, bytes: 10, duration_ms: 5, slices: 1, load: None }
+    Receipt {
+        files: vec![file],
+        rows: u64::MAX,
+        bytes: 10,
+        duration_ms: 5,
+        slices: 1,
+        load: None,
+        method: None,
+    }
 }
 
 fn retry_after(after: Duration) -> Outcome {

@@ -1,0 +1,84 @@
+// The console is a client of the API like any other: this is all of it that talks.
+
+/** A problem document of the API. */
+export class Problem extends Error {
+  constructor(status, document) {
+    super(document.detail ?? `The agent answered with status ${status}.`);
+    this.status = status;
+    this.kind = (document.type ?? "").split(":").pop();
+    this.title = document.title ?? "The request failed";
+    this.errors = document.errors ?? [];
+  }
+}
+
+/** Nobody answers. */
+export class Unreachable extends Error {
+  constructor() {
+    super("The agent does not answer. Is it running, and is the network up?");
+  }
+}
+
+/** Told when a request was refused because nobody is signed in, and whether the agent answers. */
+export const listeners = { signedOut: () => {}, reachable: () => {} };
+
+/** Sends a request; returns the JSON of the answer. */
+export async function call(method, path, { body, signal } = {}) {
+  const headers = { accept: "application/json", "x-console": "1" };
+  if (body !== undefined) headers["content-type"] = "application/json";
+  let response;
+  try {
+    response = await fetch(path, {
+      method, headers, signal, credentials: "same-origin", redirect: "error", cache: "no-store",
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    listeners.reachable(false);
+    throw new Unreachable();
+  }
+  listeners.reachable(true);
+  const text = await response.text();
+  const answer = parse(text);
+  // The state of an agent that is not well comes with an error status, and is what was asked for.
+  if (response.ok || (response.status === 503 && ["/health", "/ready"].includes(path) && answer?.type === undefined)) return answer;
+  if (response.status === 401 && path !== "/console/session") listeners.signedOut();
+  throw new Problem(response.status, answer ?? {});
+}
+
+function parse(text) {
+  try {
+    return text === "" ? null : JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+export const get = (path, signal) => call("GET", path, { signal });
+
+/** The path of a task; `rest` is what follows. */
+export const taskPath = (id, rest = "") => `/tasks/${encodeURIComponent(id)}${rest}`;
+
+/**
+ * Runs `work` now and then every `interval` milliseconds, until `signal` aborts; not while nobody
+ * looks. What `work` throws is passed to `failed`.
+ */
+export function poll(signal, interval, work, failed = () => {}) {
+  let timer;
+  let isBusy = false;
+  const look = async () => {
+    clearTimeout(timer);
+    if (isBusy || signal.aborted) return;
+    isBusy = true;
+    try {
+      await work();
+    } catch (error) {
+      if (!signal.aborted) failed(error);
+    }
+    isBusy = false;
+    if (!signal.aborted && !document.hidden) timer = setTimeout(look, interval);
+  };
+  document.addEventListener("visibilitychange", () => document.hidden || look(), { signal });
+  signal.addEventListener("abort", () => clearTimeout(timer));
+  look();
+  return look;
+}

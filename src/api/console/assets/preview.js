@@ -1,0 +1,18 @@
+// Columns and first rows of what a task will read.
+
+import { empty, h, row, table } from "./dom.js";
+
+export function previewOf({ columns, rows, more }) {
+  const wide = table(more ? `The first ${rows.length} rows` : `All ${rows.length} rows`, columns.map((column) => ({ title: column.name })), { isCaptionHidden: false, className: "preview" });
+  const heads = wide.element.querySelectorAll("th");
+  columns.forEach((column, index) => heads[index].append(
+    h("span", { class: "sub" }, column.source_type), h("span", { class: "sub" }, `${column.type}${column.nullable ? "" : ", never null"}`)));
+  for (const values of rows) {
+    wide.body.append(row(wide.columns, values.map((value) =>
+      value === null ? h("span", { class: "null" }, "null") : value)));
+  }
+  return [
+    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Preview" }, wide.element),
+    rows.length === 0 && empty("The result has no rows", "The task would write one empty file with these columns."),
+  ];
+}

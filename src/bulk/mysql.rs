@@ -1,0 +1,179 @@
+//! The client of MySQL or MariaDB in batch mode.
+//!
+//! Statements come by its standard input, and the password by a file that only this user may read.
+//! Batch mode writes tabs, line ends, NUL and backslashes of texts as escapes, and NULL as the word;
+//! every text is marked, so that it is not taken for that word. The last row is the count.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::delimited::{Layout, Quoting};
+use super::process::{Exit, Program};
+use super::{BulkUtility, Job, as_argument, search};
+use crate::config::{BulkUtilitySettings, MysqlSource, Secret, SourceConnection, SslMode};
+use crate::fault::{Fault, FaultKind};
+
+const INSTALL_HINT: &str = "Install the client of MySQL or MariaDB (Debian's package mariadb-client), or name \
+    the program with `executable` in [bulk_utility.mysql].";
+/// What the last row begins with. No other row can: a text has its mark, a number a digit or a sign.
+const COUNT: &str = "rows";
+
+/// The utility.
+pub(super) struct MysqlClient {
+    settings: BulkUtilitySettings,
+}
+
+impl MysqlClient {
+    pub(super) fn new(settings: BulkUtilitySettings) -> Self {
+        Self { settings }
+    }
+}
+
+fn source(connection: &SourceConnection) -> Result<&MysqlSource, Fault> {
+    match connection {
+        SourceConnection::Mysql(source) => Ok(source),
+        _ => Err(super::not_for("mysql", "MySQL or MariaDB")),
+    }
+}
+
+impl BulkUtility for MysqlClient {
+    fn name(&self) -> &str {
+        "mysql"
+    }
+
+    fn settings(&self) -> &BulkUtilitySettings {
+        &self.settings
+    }
+
+    fn executable(&self) -> (PathBuf, String) {
+        // Newer packages of MariaDB have the one name only.
+        let default = || match search::find(Path::new("mysql")) {
+            None if search::find(Path::new("mariadb")).is_some() => "mariadb".into(),
+            _ => "mysql".into(),
+        };
+        (self.settings.executable.clone().unwrap_or_else(default), INSTALL_HINT.to_owned())
+    }
+
+    fn supports(&self, connection: &SourceConnection) -> Result<(), Fault> {
+        source(connection).map(drop)
+    }
+
+    fn program(&self, job: &Job<'_>) -> Result<(Program, Layout), Fault> {
+        let source = source(job.connection)?;
+        let (executable, hint) = self.executable();
+        let file = job.folder.write("client.cnf", &option_file(source)?)?;
+        let mut program = Program::new("mysql", executable, self.settings.timeout, hint);
+        program.arguments.push(format!("--defaults-file={}", as_argument(&file)));
+        let options = [
+            "--batch",
+            "--quick",
+            "--skip-column-names",
+            "--binary-mode",
+            "--no-auto-rehash",
+            "--skip-reconnect",
+            "--default-character-set=utf8mb4",
+            "--max-allowed-packet=1G",
+        ];
+        program.arguments.extend(options.map(str::to_owned));
+        program.hidden_variables.extend(["MYSQL_PWD", "MYSQL_HOST", "MYSQL_TCP_PORT"].map(str::to_owned));
+        let count = format!("SELECT CONCAT('{COUNT} ', FOUND_ROWS())");
+        let statements: Vec<&str> =
+            job.export.session.iter().map(String::as_str).chain([job.export.sql.as_str(), &count]).collect();
+        program.input = Some(Secret::new(format!("{};\n", statements.join(";\n"))));
+        program.secrets.extend(source.password.clone());
+        let mut layout = Layout::new("\t", "\n", Quoting::Batch);
+        layout.announcement = Some(COUNT);
+        Ok((program, layout))
+    }
+
+    fn diagnose(&self, exit: &Exit) -> Result<Option<u64>, Fault> {
+        if exit.is_success() {
+            return Ok(None);
+        }
+        let kind = match number(&exit.said) {
+            Some(1045 | 1130 | 1251 | 1698 | 1820 | 1862) => FaultKind::Credentials,
+            Some(1044 | 1142 | 1143 | 1227 | 1370) => FaultKind::Permission,
+            Some(1040 | 1203 | 1226) => FaultKind::Throttled,
+            Some(1053 | 1205 | 1213 | 1317 | 1412 | 1927 | 1969 | 2000..=2999 | 3024) | None => {
+                FaultKind::Transient
+            }
+            Some(_) => FaultKind::Request,
+        };
+        Err(Fault::new(kind, "export with mysql").because(exit.describe()))
+    }
+}
+
+/// The number of `ERROR 1146 (42S02) at line 3: ...`.
+fn number(said: &str) -> Option<u32> {
+    said.lines().find_map(|line| line.trim().strip_prefix("ERROR ")?.split([' ', ':']).next()?.parse().ok())
+}
+
+/// Everything about the connection. Options that only one of the two clients knows are loose.
+fn option_file(source: &MysqlSource) -> Result<Secret, Fault> {
+    let mut file = String::from("[client]\n");
+    let mut line = |name: &str, value: &str| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(file, "{name}=\"{}\"", escaped(value));
+    };
+    let texts = [Some(source.host.as_str()), Some(source.username.as_str()), source.database.as_deref()];
+    let password = source.password.as_ref().map(Secret::expose);
+    if texts.iter().flatten().chain(password.iter()).any(|text| text.contains(['\n', '\r', '\0'])) {
+        return Err(Fault::new(FaultKind::Request, "write the options of mysql")
+            .because("a setting of the connection has a line end")
+            .remedy("Set `method` to `native`."));
+    }
+    match source.host.starts_with('/') {
+        true => line("socket", &source.host),
+        false => {
+            line("protocol", "TCP");
+            line("host", &source.host);
+            line("port", &source.port.to_string());
+        }
+    }
+    line("user", &source.username);
+    line("password", password.unwrap_or_default());
+    line("connect-timeout", &source.connect_timeout.as_secs().max(1).to_string());
+    let (mode, for_mariadb) = match source.ssl_mode {
+        SslMode::Disable => ("DISABLED", "loose-skip-ssl"),
+        SslMode::Prefer => ("PREFERRED", "loose-disable-ssl-verify-server-cert"),
+        SslMode::Require => ("REQUIRED", "loose-ssl\nloose-disable-ssl-verify-server-cert"),
+        // MariaDB's client checks the name as well.
+        SslMode::VerifyCa => ("VERIFY_CA", "loose-ssl\nloose-ssl-verify-server-cert"),
+        SslMode::VerifyFull => ("VERIFY_IDENTITY", "loose-ssl\nloose-ssl-verify-server-cert"),
+    };
+    line("loose-ssl-mode", mode);
+    if let Some(file) = &source.ssl_ca {
+        line("ssl-ca", &as_argument(file));
+    }
+    if let Some(file) = &source.server_public_key {
+        line("loose-server-public-key-path", &as_argument(file));
+    }
+    if source.allow_public_key_retrieval {
+        line("loose-get-server-public-key", "1");
+    }
+    let _ = writeln!(file, "{for_mariadb}");
+    if let Some(database) = &source.database {
+        let _ = writeln!(file, "[mysql]\ndatabase=\"{}\"", escaped(database));
+    }
+    Ok(Secret::new(file))
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', "\\\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_is_found_in_what_the_client_says() {
+        assert_eq!(number("mysql: Warning: loose\nERROR 1146 (42S02) at line 3: no table"), Some(1146));
+        assert_eq!(number("ERROR: something"), None);
+    }
+
+    #[test]
+    fn a_password_stays_what_it_is_in_an_option_file() {
+        assert_eq!(escaped(r#"a"b\c#d"#), r#"a\"b\\c#d"#);
+    }
+}

@@ -1,0 +1,199 @@
+//! `[bulk_utility.<name>]`.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::time::Duration;
+
+use ::config::Value;
+
+use super::super::bulk_utility::{
+    BcpDialect, BcpSettings, BulkUtilityKind, BulkUtilitySettings, CommandFormat, CommandSettings,
+    PasswordBy, TptSettings,
+};
+use super::super::keys::{self, Key};
+use super::super::known::Known;
+use super::super::report::Report;
+use super::super::section::Section;
+use super::connections::{kind_of, named};
+use crate::bulk::template;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const KIB: u64 = 1 << 10;
+const GIB: u64 = 1 << 30;
+
+/// The utilities, in the order of the documentation. All but the last have a default for everything,
+/// so that they are there without a section.
+const KINDS: &[&str] = &["bcp", "psql", "mysql", "tpt", "command"];
+
+/// Names that a method of reading has already.
+const TAKEN: [&str; 4] = ["auto", "native", "odbc", "jdbc"];
+
+/// What a program of the user may ask for in its arguments.
+const PLACEHOLDERS: [&str; 6] = ["query", "host", "port", "database", "username", "output"];
+
+type Utilities = BTreeMap<String, BulkUtilitySettings>;
+
+pub(super) fn prove_bulk_utilities(report: &mut Report<'_>, value: Option<Value>) -> Utilities {
+    let mut utilities: Utilities = [
+        ("bcp", BulkUtilityKind::Bcp(BcpSettings::default())),
+        ("psql", BulkUtilityKind::Psql),
+        ("mysql", BulkUtilityKind::Mysql),
+        ("tpt", BulkUtilityKind::Tpt(TptSettings::default())),
+    ]
+    .into_iter()
+    .map(|(name, kind)| (name.to_owned(), BulkUtilitySettings::new(kind)))
+    .collect();
+    for (name, path, value) in named(report, "bulk_utility", value) {
+        let Some(kind) = kind_of(report, &name, &path, &value, KINDS, |_| false) else { continue };
+        if TAKEN.contains(&name.as_str()) {
+            let message = format!("has the name `{name}`, which means something else as a method");
+            report.problem(&path, message, Some("Give the utility another name.".into()));
+            continue;
+        }
+        if let Some(settings) = prove_one(report, &path, &kind, value) {
+            utilities.insert(name, settings);
+        }
+    }
+    utilities
+}
+
+fn prove_one(report: &mut Report<'_>, path: &str, kind: &str, value: Value) -> Option<BulkUtilitySettings> {
+    let known: &'static [Key] = match kind {
+        "bcp" => keys::BCP,
+        "psql" => keys::PSQL,
+        "mysql" => keys::MYSQL_CLIENT,
+        "tpt" => keys::TPT,
+        _ => keys::COMMAND,
+    };
+    let mut section = Section::open(report, path, Some(value), Known::exactly(known));
+    section.skip("kind");
+    let executable = section.path("executable");
+    let timeout = section.duration("timeout", SECOND..=MONTH);
+    let longest_row = section.size("longest_row", KIB..=GIB);
+    let longest_row = longest_row.and_then(|size| NonZeroUsize::new(usize::try_from(size).ok()?));
+    let kind = match kind {
+        "bcp" => BulkUtilityKind::Bcp(prove_bcp(&mut section)),
+        "psql" => BulkUtilityKind::Psql,
+        "mysql" => BulkUtilityKind::Mysql,
+        "tpt" => BulkUtilityKind::Tpt(TptSettings {
+            max_sessions: section.integer("max_sessions", 1..=1000).and_then(small),
+        }),
+        _ => BulkUtilityKind::Command(prove_command(&mut section, executable.is_some())?),
+    };
+    Some(BulkUtilitySettings {
+        executable,
+        timeout: timeout.unwrap_or(BulkUtilitySettings::DEFAULT_TIMEOUT),
+        longest_row: longest_row.unwrap_or(BulkUtilitySettings::DEFAULT_LONGEST_ROW),
+        has_section: true,
+        kind,
+    })
+}
+
+fn small(number: i64) -> Option<NonZeroU16> {
+    NonZeroU16::new(u16::try_from(number).ok()?)
+}
+
+fn prove_bcp(section: &mut Section<'_, '_>) -> BcpSettings {
+    let default = BcpSettings::default();
+    let dialect =
+        section.choice("dialect", &[("microsoft", BcpDialect::Microsoft), ("freetds", BcpDialect::FreeTds)]);
+    let delimiter = section.parsed("delimiter", TERMINATOR, terminator);
+    let row_terminator = section.parsed("row_terminator", TERMINATOR, terminator);
+    section.parsed("encoding", "\"UTF8\"", |text| {
+        matches!(text.to_ascii_lowercase().as_str(), "utf8" | "utf-8" | "65001").then_some(())
+    });
+    for (key, written) in [("delimiter", &delimiter), ("row_terminator", &row_terminator)] {
+        if written.as_ref().is_some_and(|text| {
+            text.bytes().all(|byte| byte >= b' ' || byte == b'\t' || byte == b'\n' || byte == b'\r')
+        }) {
+            let path = section.path_of(key);
+            let remedy = "A value that has it fails the attempt. Leave the key out: the default is a control character.";
+            section.report().warning(&path, "is a text that values can have", Some(remedy.into()));
+        }
+    }
+    let delimiter = delimiter.unwrap_or(default.delimiter);
+    let row_terminator = row_terminator.unwrap_or(default.row_terminator);
+    if delimiter == row_terminator {
+        section.problem("delimiter", "is the same as row_terminator", Some("Choose two that differ."));
+    }
+    BcpSettings {
+        dialect,
+        delimiter,
+        row_terminator,
+        trusted_connection: section.boolean("trusted_connection").unwrap_or_default(),
+        encrypt: section.boolean("encrypt"),
+        packet_size: section.integer("packet_size", 512..=32_767).and_then(small),
+        password_by: section
+            .choice("password_by", &[("input", PasswordBy::Input), ("argument", PasswordBy::Argument)])
+            .unwrap_or(default.password_by),
+    }
+}
+
+const TERMINATOR: &str = "one to eight characters of ASCII, not beginning with 0x";
+
+/// A terminator as bcp reads it.
+fn terminator(text: &str) -> Option<String> {
+    let mut read = String::new();
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        read.push(match letter {
+            '\\' => match letters.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                '\\' => '\\',
+                _ => return None,
+            },
+            letter => letter,
+        });
+    }
+    let is_plain = read.bytes().all(|byte| byte.is_ascii() && byte != 0 && byte != b'"');
+    ((1..=8).contains(&read.len()) && is_plain && !read.starts_with("0x")).then_some(read)
+}
+
+/// `None` after a problem.
+fn prove_command(section: &mut Section<'_, '_>, has_executable: bool) -> Option<CommandSettings> {
+    section.required("executable", has_executable.then_some(()));
+    let arguments = section.parsed("arguments", "arguments whose quotes are closed", template::words);
+    let arguments = arguments.unwrap_or_default();
+    for word in &arguments {
+        for name in template::placeholders(word) {
+            if !PLACEHOLDERS.contains(&name) {
+                let message = format!("has the placeholder {{{name}}}, which stands for nothing");
+                let known = PLACEHOLDERS.map(|name| format!("{{{name}}}")).join(", ");
+                section.problem("arguments", message, Some(&format!("Known are {known}.")));
+                return None;
+            }
+        }
+    }
+    let is_csv = section.choice("format", &[("csv", true), ("delimited", false)]).unwrap_or(true);
+    let delimiter = section.parsed("delimiter", TERMINATOR, terminator);
+    let row_terminator = section.parsed("row_terminator", TERMINATOR, terminator);
+    let null = section.text_or_empty("null");
+    let header = section.boolean("header");
+    let misplaced: &[&str] = if is_csv { &["row_terminator", "null"] } else { &["header"] };
+    for key in misplaced {
+        if section.has(key) {
+            let message =
+                format!("means nothing for format = \"{}\"", if is_csv { "csv" } else { "delimited" });
+            section.problem(key, message, Some("Remove it."));
+        }
+    }
+    let format = if is_csv {
+        let delimiter = delimiter.unwrap_or_else(|| ",".into());
+        if delimiter.len() != 1 || delimiter == "\n" || delimiter == "\r" {
+            section.problem("delimiter", "is no delimiter of CSV; expected one character", None);
+        }
+        CommandFormat::Csv { delimiter, header: header.unwrap_or_default() }
+    } else {
+        let delimiter = delimiter.unwrap_or_else(|| "\u{1f}".into());
+        let row_terminator = row_terminator.unwrap_or_else(|| "\n".into());
+        if delimiter == row_terminator {
+            section.problem("delimiter", "is the same as row_terminator", Some("Choose two that differ."));
+        }
+        CommandFormat::Delimited { delimiter, row_terminator, null: null.unwrap_or_default() }
+    };
+    let reports_rows = section.boolean("reports_rows").unwrap_or_default();
+    has_executable.then_some(CommandSettings { arguments, format, reports_rows })
+}

@@ -1,0 +1,348 @@
+// What people do with the console, in a real browser: `node console.mjs <scenario> <address of the agent>`.
+//
+// A line `@<word>` on the standard output asks the test that has started this to do something: to open the
+// gate at which a query waits, for example.
+
+import assert from "node:assert/strict";
+import path from "node:path";
+
+import { assertAccessible, close, eventually, focused, launch, open, tabTo } from "./browser.mjs";
+
+const [, , scenario, address] = process.argv;
+const text = (page, selector) => page.locator(selector).innerText();
+const field = (page, label) => page.getByLabel(label, { exact: true });
+const status = (page, wanted) => page.locator(`.title .badge-${wanted}`).waitFor();
+const ask = (word) => console.log(`@${word}`);
+const settle = (page) => page.waitForLoadState("networkidle").catch(() => {});
+
+const scenarios = {
+  /** A form is filled in, shows what it will read, and the task is watched to its end. */
+  async submit(browser) {
+    const page = await open(browser);
+    await page.goto(`${address}/`);
+    await page.getByText("There are no tasks yet").waitFor();
+    await page.getByRole("link", { name: "Submit the first one" }).click();
+    await field(page, "Source connection").selectOption("sales");
+    await field(page, "Query").fill(process.env.QUERY);
+    await field(page, "Path").fill("watched");
+    await page.getByText("More: slices").click();
+    await field(page, "Name of the task").fill("watched");
+    await field(page, "Rows of a batch").fill("100");
+
+    await page.getByRole("button", { name: "Preview columns and rows" }).click();
+    const preview = page.getByRole("region", { name: "Preview" });
+    await preview.waitFor();
+    assert.equal(await preview.getByRole("row").count(), 21, "a head and twenty rows");
+    assert.match(await text(page, ".preview caption"), /first 20 rows/);
+    assert.match(await text(page, ".preview thead"), /id\s+integer\s+Int32/);
+    assert.match(await text(page, ".preview tbody tr:first-child"), /^1\s/);
+    assert.match(await text(page, ".preview tbody tr:first-child"), /null/);
+
+    await page.getByRole("button", { name: "Submit task" }).click();
+    await page.waitForURL(/#\/tasks\/watched$/);
+    await status(page, "running");
+    const rows = page.locator("dl.big div", { hasText: "Rows read" }).locator("dd");
+    const seen = new Set();
+    await eventually("rows that were read", async () => seen.add(await rows.innerText()) && [...seen].some((value) => value !== "0"));
+    ask("gate");
+    await status(page, "completed");
+    assert.match(await text(page, "#announcer"), /The task is completed: 1,000 rows\./);
+    assert.match(await text(page, ".card:has(#receipt)"), /1,000/);
+    assert.match(await text(page, ".card:has(#receipt)"), /task_watched_result_001\.parquet/);
+    assert.match(await text(page, ".card:has(#attempts)"), /completed/);
+    assert.equal(await page.getByRole("button", { name: "Cancel task" }).isVisible(), false);
+
+    await page.getByRole("link", { name: "Tasks" }).first().click();
+    const listed = page.getByRole("row", { name: /watched/ });
+    await listed.waitFor();
+    assert.match(await listed.innerText(), /completed[\s\S]*1 k/);
+    await page.goto(`${address}/#/tasks?status=failed`);
+    await page.getByText("No task is failed").waitFor();
+    await page.getByRole("link", { name: "Runs" }).click();
+    const run = page.getByRole("row", { name: /watched/ });
+    await run.waitFor();
+    assert.match(await run.innerText(), /completed[\s\S]*sales[\s\S]*1 k/);
+    await close(page);
+  },
+
+  /** What is wrong in a form is said at the field, and the focus goes to the summary. */
+  async mistakes(browser) {
+    const page = await open(browser);
+    await page.goto(`${address}/#/new`);
+    await field(page, "Source connection").selectOption("sales");
+    await field(page, "Query").fill("DELETE FROM orders");
+    await page.getByRole("button", { name: "Submit task" }).click();
+    const summary = page.getByRole("alert").filter({ hasText: "wrong" });
+    await summary.waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement.className), "notice notice-bad");
+    assert.equal(await field(page, "Query").getAttribute("aria-invalid"), "true");
+    assert.notEqual(await text(page, "#query-error"), "");
+
+    // A field that is hidden in a closed part is shown when it is wrong.
+    await page.getByText("More: slices").click();
+    await field(page, "Slices").fill("many");
+    await page.getByText("More: slices").click();
+    await page.getByRole("button", { name: "Submit task" }).click();
+    await eventually("another mistake", async () => (await text(page, "#slices-error")).includes("whole number"));
+    assert.equal(await field(page, "Query").getAttribute("aria-invalid"), null, "only what is wrong now");
+    await summary.getByRole("link", { name: /^Slices/ }).click();
+    assert.equal(await focused(page), "input Slices");
+    await assertAccessible(page, "a form with mistakes");
+
+    await field(page, "Query").fill("SELECT * FROM nowhere");
+    await page.getByRole("button", { name: "Preview columns and rows" }).click();
+    await page.getByText(/nowhere/).filter({ hasText: "does not exist" }).waitFor();
+    await close(page);
+  },
+
+  /** A task that failed says why and what to do, and is tried again. */
+  async failure(browser) {
+    const page = await open(browser);
+    await page.goto(`${address}/`);
+    await page.getByRole("link", { name: "late", exact: true }).click();
+    await status(page, "failed");
+    const why = page.getByRole("region", { name: "Why it failed" });
+    assert.match(await why.innerText(), /relation "late" does not exist/);
+    assert.match(await why.innerText(), /What to do: .+/);
+    await assertAccessible(page, "a failed task");
+    const log = page.getByRole("list", { name: "Log lines, oldest first" });
+    await log.getByText("attempt begins").waitFor();
+    await page.getByLabel("Level").selectOption("error");
+    await page.waitForFunction(() => [...document.querySelectorAll(".log li")].every((line) => line.hidden === (line.dataset.level !== "error")));
+    await page.getByLabel("Level").selectOption("trace");
+    ask("table");
+    await eventually("the table", async () => (await page.evaluate(async () =>
+      (await fetch("/preview", { method: "POST", headers: { "content-type": "application/json" },
+        body: JSON.stringify({ source_config: { database: "sales", table: "late" } }) })).status)) === 200);
+    await page.getByRole("button", { name: "Retry" }).click();
+    await status(page, "completed");
+    assert.equal(await page.locator(".card:has(#attempts) tbody tr").count(), 2);
+    assert.equal(await why.isVisible(), false);
+    await close(page);
+  },
+
+  /** A running task is cancelled, after a question; handling is stopped and started. */
+  async cancel(browser) {
+    const page = await open(browser);
+    await page.goto(`${address}/#/tasks/endless`);
+    await status(page, "running");
+    await page.getByRole("button", { name: "Cancel task" }).click();
+    const question = page.getByRole("dialog", { name: "Cancel this task?" });
+    await assertAccessible(page, "a question");
+    await question.getByRole("button", { name: "Keep as it is" }).click();
+    await question.waitFor({ state: "detached" });
+    await status(page, "running");
+    await page.getByRole("button", { name: "Cancel task" }).click();
+    await question.getByRole("button", { name: "Cancel task" }).click();
+    await status(page, "cancelled");
+    assert.match(await text(page, "#announcer"), /The task is cancelled/);
+
+    await page.goto(`${address}/#/agent`);
+    await page.getByRole("button", { name: "Stop handling" }).click();
+    await page.getByText("Stopped: submitted tasks wait").waitFor();
+    await page.getByRole("button", { name: "Start handling" }).click();
+    await page.getByText("Handling tasks", { exact: true }).waitFor();
+    await close(page);
+  },
+
+  /** People see and do what the scopes of their key allow, and nothing after they have signed out. */
+  async scopes(browser) {
+    const page = await open(browser);
+    await page.goto(`${address}/`);
+    const key = field(page, "API key");
+    await key.waitFor();
+    assert.equal(await focused(page), "input API key");
+    await assertAccessible(page, "the sign-in");
+    await key.fill("not-a-key-of-this-agent");
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByText("The agent does not know this key.").waitFor();
+
+    await key.fill(process.env.READER_KEY);
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name: "Tasks", level: 1 }).waitFor();
+    await page.getByText("Key watcher").waitFor();
+    await page.getByRole("link", { name: "one", exact: true }).waitFor();
+    assert.equal(await page.getByRole("link", { name: "New task" }).count(), 0);
+    assert.equal(await page.getByRole("button", { name: "Stop handling" }).count(), 0);
+    const [cookie, ...others] = await page.context().cookies();
+    assert.deepEqual(others, []);
+    assert.deepEqual([cookie.httpOnly, cookie.sameSite, cookie.path], [true, "Strict", "/"]);
+    assert.ok(!cookie.value.includes(process.env.READER_KEY));
+    assert.equal(await page.evaluate(() => document.cookie), "", "scripts do not see it");
+    await page.goto(`${address}/#/tasks/one`);
+    await page.getByRole("heading", { name: "one", level: 1 }).waitFor();
+    for (const name of ["Retry", "Cancel task"]) assert.equal(await page.getByRole("button", { name }).count(), 0, name);
+    await page.goto(`${address}/#/new`);
+    await page.getByRole("heading", { name: "There is no such page" }).waitFor();
+    // What has no button is refused as well.
+    const refused = await page.evaluate(async () => (await fetch("/stop", { method: "POST", headers: { "x-console": "1" } })).status);
+    assert.equal(refused, 403);
+
+    await page.reload();
+    await page.getByText("Key watcher").waitFor();
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await key.waitFor();
+    assert.deepEqual(await page.context().cookies(), []);
+    assert.equal(await page.evaluate(async () => (await fetch("/tasks")).status), 401);
+
+    await key.fill(process.env.OPERATOR_KEY);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByText("Key operator").waitFor();
+    await page.goto(`${address}/#/tasks`);
+    await page.getByRole("button", { name: "Stop handling" }).click();
+    await page.getByText("Stopped: submitted tasks wait").waitFor();
+    // Without the header that only the page sets, the cookie changes nothing.
+    const bare = await page.evaluate(async () => (await fetch("/handle_tasks", { method: "POST" })).status);
+    assert.equal(bare, 403);
+    // A session that has ended, for whatever reason, leads back to the sign-in.
+    await page.context().clearCookies();
+    await key.waitFor();
+    await close(page);
+  },
+
+  /** Texts of others stay texts, wherever they are shown. */
+  async hostile(browser) {
+    const page = await open(browser);
+    await page.addInitScript(() => { window.wasHit = 0; });
+    const hosts = new Set();
+    page.on("request", (request) => hosts.add(new URL(request.url()).host));
+    const hit = "<img src=x onerror=window.wasHit=1>";
+    for (const hash of ["#/tasks", "#/tasks/hostile", `#/tasks/${encodeURIComponent(hit)}`, "#/new?from=hostile", "#/agent", "#/runs"]) {
+      await page.goto(`${address}/${hash}`);
+      await page.reload();
+      await settle(page);
+    }
+    await page.goto(`${address}/#/tasks/hostile`);
+    await status(page, "failed");
+    assert.ok((await text(page, "main")).includes(hit), "the error is shown as it is");
+    await page.goto(`${address}/#/new?from=hostile`);
+    await field(page, "Query").fill(`SELECT '${hit}' AS "${hit}"`);
+    await page.getByRole("button", { name: "Preview columns and rows" }).click();
+    await page.getByRole("columnheader", { name: hit }).waitFor();
+    assert.equal(await page.getByRole("cell", { name: hit }).count(), 1);
+    assert.equal(await page.locator("main img").count(), 0, "no text has become an element");
+    assert.equal(await page.evaluate(() => window.wasHit), 0);
+    assert.deepEqual([...hosts], [new URL(address).host], "nothing is loaded from elsewhere");
+
+    // If a text became an element after all, the policy would stop it.
+    const outcome = await page.evaluate((html) => {
+      try {
+        document.createElement("div").innerHTML = html;
+        return "made";
+      } catch (error) {
+        return error.name;
+      }
+    }, hit);
+    assert.equal(outcome, "TypeError");
+    page.troubles = page.troubles.filter((trouble) => !trouble.includes("TrustedHTML"));
+    await close(page);
+  },
+
+  /** Everything can be done without a mouse. */
+  async keyboard(browser) {
+    const page = await open(browser);
+    await page.goto(`${address}/`);
+    await page.getByRole("heading", { name: "Tasks", level: 1 }).waitFor();
+    await page.keyboard.press("Tab");
+    assert.equal(await focused(page), "a Skip to the content");
+    await page.keyboard.press("Enter");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "main");
+    await tabTo(page, "a New task");
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/#\/new$/);
+    await field(page, "Query").waitFor();
+    assert.equal(await focused(page), "h1 New task", "a screen reader begins with the title");
+    await tabTo(page, "select Source connection");
+    await page.keyboard.type("sales");
+    await tabTo(page, "input A query");
+    await page.keyboard.press("ArrowDown");
+    assert.equal(await focused(page), "input A table or view");
+    await tabTo(page, "input Table or view");
+    await page.keyboard.type("orders");
+    await tabTo(page, "button Preview columns and rows");
+    await page.keyboard.press("Enter");
+    await page.getByRole("region", { name: "Preview" }).waitFor();
+    await tabTo(page, "div Preview");
+    await tabTo(page, "input Path");
+    await page.keyboard.type("by-keyboard");
+    await tabTo(page, "summary More");
+    await page.keyboard.press("Enter");
+    await tabTo(page, "input Name of the task");
+    await page.keyboard.type("by-keyboard");
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/#\/tasks\/by-keyboard$/);
+    await status(page, "completed");
+    assert.equal(await focused(page), "h1 by-keyboard");
+
+    // The question keeps the focus, Escape means no, and the focus comes back.
+    await page.goto(`${address}/#/tasks/endless`);
+    await status(page, "running");
+    await tabTo(page, "button Cancel task");
+    await page.keyboard.press("Enter");
+    assert.equal(await focused(page), "button Keep as it is");
+    await page.keyboard.press("Escape");
+    assert.equal(await focused(page), "button Cancel task");
+    await page.keyboard.press("Enter");
+    await tabTo(page, "button Cancel task");
+    await page.keyboard.press("Enter");
+    await status(page, "cancelled");
+    await tabTo(page, "button Retry");
+    await close(page);
+  },
+
+  /** No rule of accessibility is broken on any page, in light, dark and narrow. */
+  async accessible(browser) {
+    for (const [name, look] of Object.entries({ light: {}, dark: { dark: true }, narrow: { width: 360, height: 760 }, "narrow and dark": { width: 360, height: 760, dark: true } })) {
+      const page = await open(browser, look);
+      for (const [hash, ready] of [
+        ["#/tasks", ".task-id"], ["#/tasks?status=cancelled", ".empty"], ["#/tasks/done", "#receipt"], ["#/tasks/broken", "#trouble"],
+        ["#/tasks/endless", "#progress"], ["#/tasks/nowhere", ".empty"], ["#/new", "#query"], ["#/new?from=done", "#query"], ["#/agent", "#connections-source"], ["#/runs", "h1"]]) {
+        await page.goto(`${address}/${hash}`);
+        await page.locator(ready).first().waitFor();
+        await assertAccessible(page, `${hash}, ${name}`);
+      }
+      await page.goto(`${address}/#/new?from=done`);
+      await page.getByRole("button", { name: "Preview columns and rows" }).click();
+      await page.getByRole("region", { name: "Preview" }).waitFor();
+      await assertAccessible(page, `a preview, ${name}`);
+      await close(page);
+    }
+  },
+
+  /** The pictures of the documentation, into the folder of the variable SCREENSHOTS. */
+  async screenshots(browser) {
+    const take = async (page, name, hash, ready) => {
+      await page.goto(`${address}/${hash}`);
+      await page.locator(ready).first().waitFor();
+      await settle(page);
+      await page.screenshot({ path: path.join(process.env.SCREENSHOTS, `${name}.png`) });
+    };
+    const light = await open(browser, { width: 1120, height: 760 });
+    await light.goto(`${address}/#/tasks`);
+    // Some samples for the chart.
+    await eventually("samples", async () => (await light.evaluate(async () => (await (await fetch("/throughput")).json()).samples.length)) >= 14);
+    await take(light, "tasks", "#/tasks", ".task-id");
+    await take(light, "failed", "#/tasks/orders-archive", "#trouble");
+    await light.goto(`${address}/#/new?from=orders-2026-11-20`);
+    await light.getByRole("button", { name: "Preview columns and rows" }).click();
+    await light.locator(".preview").waitFor();
+    await light.screenshot({ path: path.join(process.env.SCREENSHOTS, "new.png") });
+    await close(light);
+    const dark = await open(browser, { width: 1120, height: 760, dark: true });
+    await take(dark, "running", "#/tasks/events-backfill", "#progress");
+    await eventually("a chart", async () => (await dark.locator(".uplot").count()) > 0);
+    await dark.waitForTimeout(6000);
+    await dark.screenshot({ path: path.join(process.env.SCREENSHOTS, "running.png") });
+    await close(dark);
+    const narrow = await open(browser, { width: 360, height: 760 });
+    await take(narrow, "narrow", "#/tasks/orders-2026-11-20", "#receipt");
+    await close(narrow);
+  },
+};
+
+const browser = await launch();
+try {
+  await scenarios[scenario](browser);
+} finally {
+  await browser.close();
+}

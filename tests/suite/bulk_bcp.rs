@@ -1,0 +1,224 @@
+//! The real freebcp, against the double of SQL Server and a real server when `SQLSERVER_URL` names one.
+
+use std::time::Duration;
+
+use data_exchange_agent::bulk::BulkSource;
+use data_exchange_agent::config::{
+    BcpSettings, BulkUtilityKind, BulkUtilitySettings, Secret, SourceConnection, SqlServerLogin,
+    SqlServerSource,
+};
+use data_exchange_agent::fault::FaultKind;
+use data_exchange_agent::shutdown::Shutdown;
+use data_exchange_agent::source::Query;
+
+use crate::support::bulk::{self, gone, installed, settings};
+use crate::support::extraction::{column, query, read, refused, transfer};
+use crate::support::sqlserver::{RealServer, open};
+use crate::support::tds::{Column, End, Framing, PASSWORD, Script, TdsServer, USERNAME, utf16};
+
+fn freebcp() -> Option<BulkUtilitySettings> {
+    let program = installed("freebcp")?;
+    Some(settings(BulkUtilityKind::Bcp(BcpSettings::default()), &program))
+}
+
+fn by_bcp(configuration: SqlServerSource, settings: BulkUtilitySettings) -> BulkSource {
+    let connection = SourceConnection::SqlServer(configuration.clone());
+    bulk::source(open(configuration), connection, settings, &Shutdown::new())
+}
+
+fn text(text: &str) -> Option<Vec<u8>> {
+    Some(utf16(text))
+}
+
+/// Types in the source, and the texts that its casts give.
+fn script() -> Script {
+    let columns = vec![
+        Column::int("id"),
+        Column::nvarchar("words"),
+        Column::new("price", "money", &[0x6e, 8], Framing::Byte),
+        Column::new("moment", "datetime2(7)", &[0x2a, 7], Framing::Byte),
+    ];
+    let texts =
+        vec![Column::int("c1"), Column::nvarchar("c2"), Column::nvarchar("c3"), Column::nvarchar("c4")];
+    let rows = vec![
+        vec![
+            Some(vec![1, 0, 0, 0]),
+            text("é漢😀 \n\t\"\\"),
+            text("-922337203685477.5808"),
+            text("9999-12-31 23:59:59.1234567"),
+        ],
+        vec![Some(vec![2, 0, 0, 0]), text(""), None, None],
+        vec![None, None, text("0.0001"), text("0001-01-01 00:00:00.0000000")],
+        vec![Some(vec![4, 0, 0, 0]), text("  blanks  "), text("1.0000"), text("2024-01-02 03:04:05.0000000")],
+    ];
+    Script { texts: Some((texts, rows)), ..Script::of(columns, Vec::new()) }
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+#[tokio::test]
+async fn freebcp_fills_the_types_that_the_server_described() {
+    let Some(settings) = freebcp() else { return };
+    let server = TdsServer::start(script()).await;
+    let source = by_bcp(server.configuration(), settings);
+    let found = transfer(&source, &query("SELECT id, words, price, moment FROM t"), 4).await;
+    let found = found.unwrap_or_else(|fault| panic!("{}: {:?}", fault.chain(), fault.hint())).rows;
+    assert_eq!(column(&found, "id"), [some("1"), some("2"), None, some("4")]);
+    assert_eq!(column(&found, "words"), [some("é漢😀 \n\t\"\\"), some(""), None, some("  blanks  ")]);
+    assert_eq!(
+        column(&found, "price"),
+        [some("-922337203685477.5808"), None, some("0.0001"), some("1.0000")]
+    );
+    assert_eq!(
+        column(&found, "moment"),
+        [some("9999-12-31 23:59:59.123456"), None, some("0001-01-01 00:00:00"), some("2024-01-02 03:04:05")]
+    );
+    let asked = server.batches().into_iter().find(|sql| sql.starts_with("SELECT * FROM (SELECT")).unwrap();
+    assert!(asked.contains("CONVERT(varchar(27), q.[c4], 121)"), "{asked}");
+}
+
+#[tokio::test]
+async fn a_result_without_rows_is_one() {
+    let Some(settings) = freebcp() else { return };
+    let mut script = script();
+    script.texts.as_mut().unwrap().1.clear();
+    let server = TdsServer::start(script).await;
+    let found = read(&by_bcp(server.configuration(), settings), &query("SELECT id FROM t"), 1).await.unwrap();
+    assert_eq!((found.num_rows(), found.num_columns()), (0, 4));
+}
+
+/// A result that breaks off is called a success by the program; nothing of it may be used.
+#[tokio::test]
+async fn an_error_of_the_server_in_the_middle_fails_the_attempt() {
+    let Some(settings) = freebcp() else { return };
+    for (end, kind) in [
+        (
+            End::Error { number: 8134, state: 1, class: 16, text: "Divide by zero near 'secret'.", line: 1 },
+            FaultKind::Request,
+        ),
+        (End::Error { number: 1205, state: 51, class: 13, text: "deadlock", line: 1 }, FaultKind::Transient),
+        (End::Cut, FaultKind::Transient),
+    ] {
+        let server = TdsServer::start(Script { end: end.clone(), ..script() }).await;
+        let source = by_bcp(server.configuration(), settings.clone());
+        let fault = read(&source, &query("SELECT id FROM t"), 1).await.expect_err("not a whole result");
+        assert_eq!(fault.kind(), kind, "{end:?}: {}", fault.chain());
+        assert!(!fault.chain().contains("secret"), "{}", fault.chain());
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_one_and_stands_nowhere() {
+    let Some(settings) = freebcp() else { return };
+    let server = TdsServer::start(script()).await;
+    let mut wrong = server.configuration();
+    wrong.login = SqlServerLogin::Password { username: USERNAME.into(), password: Secret::new("hunter2") };
+    // The agent itself logs in, so that only freebcp is refused.
+    let source = bulk::source(
+        open(server.configuration()),
+        SourceConnection::SqlServer(wrong),
+        settings,
+        &Shutdown::new(),
+    );
+    let fault = read(&source, &query("SELECT id FROM t"), 1).await.unwrap_err();
+    assert_eq!(fault.kind(), FaultKind::Credentials, "{}", fault.chain());
+    assert!(fault.chain().contains("18456") && !fault.chain().contains("hunter2"), "{}", fault.chain());
+}
+
+#[tokio::test]
+async fn a_value_with_a_terminator_in_it_is_found_out() {
+    let Some(settings) = freebcp() else { return };
+    let mut script = script();
+    script.texts.as_mut().unwrap().1[0][1] = text("a\u{1e}b");
+    let server = TdsServer::start(script).await;
+    let fault =
+        read(&by_bcp(server.configuration(), settings), &query("SELECT id FROM t"), 1).await.unwrap_err();
+    assert_eq!(fault.kind(), FaultKind::Data);
+    assert_eq!(
+        fault.chain(),
+        "read rows with bcp: read row 1, column `words`: the row ends after 2 of 4 fields"
+    );
+    assert!(fault.hint().unwrap().contains("terminator"));
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_more_ends_with_the_timeout() {
+    let Some(mut settings) = freebcp() else { return };
+    let server = TdsServer::start(Script { end: End::Hang, ..script() }).await;
+    settings.timeout = Duration::from_secs(3);
+    let port = server.address.port().to_string();
+    let marker = format!("tests of a hanging server {port}");
+    let sql = format!("SELECT id FROM t -- {marker}");
+    let fault = read(&by_bcp(server.configuration(), settings), &query(sql), 1).await.unwrap_err();
+    assert_eq!(fault.kind(), FaultKind::Transient);
+    assert!(fault.chain().contains("did not end within 3s"), "{}", fault.chain());
+    gone("freebcp\0SELECT * FROM (SELECT q.[c1] AS [c1]").await;
+}
+
+#[tokio::test]
+async fn what_text_cannot_say_is_refused_with_a_remedy() {
+    let Some(settings) = freebcp() else { return };
+    let columns = vec![Column::new("any", "sql_variant", &[0x62, 0x49, 0x1f, 0, 0], Framing::Long)];
+    let server = TdsServer::start(Script::of(columns, Vec::new())).await;
+    let query: Query = query("SELECT any FROM t");
+    let source = by_bcp(server.configuration(), settings);
+    let fault = match data_exchange_agent::source::Source::prepare(
+        &source,
+        &query,
+        std::num::NonZeroUsize::MIN,
+    )
+    .await
+    {
+        Ok(_) => panic!("not refused"),
+        Err(fault) => fault,
+    };
+    assert_eq!(fault.kind(), FaultKind::Request);
+    assert!(
+        fault.chain().contains("column `any`") && fault.hint().unwrap().contains("Cast it"),
+        "{}",
+        fault.chain()
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_bcp_cannot_log_in_to_is_refused() {
+    let Some(settings) = freebcp() else { return };
+    let server = TdsServer::start(script()).await;
+    let mut configuration = server.configuration();
+    configuration.login = SqlServerLogin::Token(Secret::new(PASSWORD));
+    let source = by_bcp(configuration, settings);
+    let fault = refused(&source, &query("SELECT 1 AS a"), 1).await;
+    assert!(fault.chain().contains("Entra ID"), "{}", fault.chain());
+}
+
+/// Types that a real server casts; those that not every server of TDS can are left to SQL Server.
+#[tokio::test]
+async fn a_real_server_gives_freebcp_what_it_gives_the_agent() {
+    let Some(settings) = freebcp() else { return };
+    let Some(server) = RealServer::if_named().await else { return };
+    let mut columns = vec![
+        "CAST(-5 AS int) AS i, CAST(255 AS tinyint) AS t, CAST(1 AS bit) AS b, CAST(-9223372036854775808 AS bigint) AS l",
+        "CAST('12345678901234567890.0123456789' AS decimal(38,10)) AS d, CAST(-922337203685477.5808 AS money) AS m",
+        "CAST('2024-02-29' AS date) AS day, CAST('23:59:59.123456' AS time(6)) AS clock",
+        "CAST('2024-02-29 23:59:59.997' AS datetime) AS dt, CAST('0001-01-01 00:00:00.1234567' AS datetime2) AS dt2",
+        "CAST('2024-02-29 23:59:59.1234567 +05:30' AS datetimeoffset) AS dto",
+        "CAST(N'é漢😀' AS nvarchar(20)) AS n, CAST('' AS varchar(5)) AS e, CAST(NULL AS varchar(5)) AS z, CAST('a ' AS char(4)) AS c",
+        "CAST('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11' AS uniqueidentifier) AS u",
+        "REPLICATE(CAST(N'long ' AS nvarchar(max)), 20000) AS long",
+    ];
+    if !server.is_babelfish {
+        columns.push(
+            "CAST(0x00FF0A AS varbinary(10)) AS bytes, CAST(0.1 AS float) AS f, CAST(0.1 AS real) AS r",
+        );
+    }
+    for columns in columns {
+        let query = query(format!("SELECT {columns}"));
+        let native = read(&open(server.configuration.clone()), &query, 1).await.expect("the agent reads it");
+        let found = read(&by_bcp(server.configuration.clone(), settings.clone()), &query, 1)
+            .await
+            .unwrap_or_else(|fault| panic!("{columns}: {}: {:?}", fault.chain(), fault.hint()));
+        assert_eq!(found, native, "{columns}");
+    }
+}

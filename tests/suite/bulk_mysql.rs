@@ -1,0 +1,106 @@
+//! The real client of MySQL and MariaDB beside the agent's own reader: what both make of a query is
+//! the same.
+
+use data_exchange_agent::bulk::BulkSource;
+use data_exchange_agent::config::{BulkUtilityKind, MysqlSource, SourceConnection, ZeroDates};
+use data_exchange_agent::fault::FaultKind;
+use data_exchange_agent::shutdown::Shutdown;
+
+use crate::support::bulk::{self, installed, settings};
+use crate::support::extraction::{query, read, table, transfer};
+use crate::support::mysql::{self, PASSWORD_USER, open};
+
+const VALUES: &str = r"
+    CREATE TABLE every_type (
+        id int PRIMARY KEY, tiny tinyint, truth tinyint(1), wide bigint unsigned, exact decimal(30,10), single float,
+        doubled double, fixed double(10,2), day date, moment datetime(6), instant timestamp(3) NULL, clock time(6),
+        letters varchar(50) CHARACTER SET utf8mb4, latin varchar(50) CHARACTER SET latin1, words longtext, bytes varbinary(20),
+        filled binary(4), bits bit(10), one bit(1), kind enum('NULL', 'b'), several set('a', 'b'), spot point, born year
+    ) CHARACTER SET utf8mb4;
+    INSERT INTO every_type VALUES
+        (1, -128, 1, 18446744073709551615, -12345678901234567890.1234567891, 0.1, 0.1, 1.5, '2024-02-29',
+         '2024-02-29 23:59:59.123456', '2024-02-29 12:00:00.123', '23:59:59.000001', 'NULL', 'é', 'tab\tline\nreturn\r back\\slash 漢😀\0',
+         x'00ff0a', x'01020304', 1023, 1, 'NULL', 'a,b', POINT(1, 2), 2024),
+        (2, 0, 0, 0, 0, 3.4028234e38, 1.7976931348623157e308, 0, '0001-01-01', '9999-12-31 00:00:00', '1970-01-01 00:00:01', '00:00:00',
+         '', '', '=', '', x'00000000', 0, 0, 'b', '', POINT(0, 0), 1901),
+        (3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+        (4, 1, 1, 1, 1, 1e-38, 2.2250738585072014e-308, 1, '2000-01-01', '2000-01-01', '2000-01-01', '12:00:00',
+         'rows 4', '\\N', 'null', 'rows 4', x'00', 1, 1, 'b', 'a', POINT(0, 0), 2000)
+";
+
+fn by_client(configuration: MysqlSource) -> BulkSource {
+    let connection = SourceConnection::Mysql(configuration.clone());
+    let settings = settings(BulkUtilityKind::Mysql, "mariadb".as_ref());
+    bulk::source(open(configuration), connection, settings, &Shutdown::new())
+}
+
+#[tokio::test]
+async fn the_client_gives_what_the_agent_reads_itself() {
+    if installed("mariadb").is_none() {
+        return;
+    }
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        database.run(VALUES).await;
+        for query in [
+            table("every_type"),
+            query("SELECT * FROM every_type WHERE id > 1"),
+            query("SELECT letters, 'a''b\\\\c' AS `x y` FROM every_type WHERE id = 1 -- the end"),
+            query("SELECT letters AS only FROM every_type WHERE id = 4"),
+            query("SELECT id FROM every_type WHERE id = 99"),
+        ] {
+            let native = transfer(&database.source(), &query, 1).await.expect("the agent reads it");
+            let found = transfer(&by_client(database.configuration()), &query, 3)
+                .await
+                .unwrap_or_else(|fault| panic!("{query:?}: {}: {:?}", fault.chain(), fault.hint()));
+            assert_eq!(found.rows, native.rows, "{query:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_password_with_quotes_reaches_the_client() {
+    if installed("mariadb").is_none() {
+        return;
+    }
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        let source = by_client(database.configuration_as(PASSWORD_USER));
+        let found = read(&source, &query("SELECT 1 AS a"), 1).await;
+        let found = found.unwrap_or_else(|fault| panic!("{}: {:?}", fault.chain(), fault.hint()));
+        assert_eq!(found.num_rows(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_date_that_no_calendar_has_is_an_error_or_null() {
+    if installed("mariadb").is_none() {
+        return;
+    }
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        database.run("CREATE TABLE t (d date); SET sql_mode = ''; INSERT INTO t VALUES ('0000-00-00')").await;
+        let fault =
+            read(&by_client(database.configuration()), &query("SELECT d FROM t"), 1).await.unwrap_err();
+        assert_eq!(fault.kind(), FaultKind::Data);
+        assert!(fault.chain().contains("row 1, column `d`: no calendar"), "{}", fault.chain());
+        let configuration = MysqlSource { zero_dates: ZeroDates::Null, ..database.configuration() };
+        let found = read(&by_client(configuration), &query("SELECT d FROM t"), 1).await.unwrap();
+        assert_eq!(found.column(0).null_count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_the_server_is_one_of_the_task() {
+    if installed("mariadb").is_none() {
+        return;
+    }
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        database.run("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2)").await;
+        let sql = "SELECT (SELECT a FROM t) AS a FROM t";
+        let fault = read(&by_client(database.configuration()), &query(sql), 1).await.unwrap_err();
+        assert_eq!(fault.kind(), FaultKind::Request, "{}", fault.chain());
+        assert!(fault.chain().contains("ERROR 1242"), "{}", fault.chain());
+    }
+}
