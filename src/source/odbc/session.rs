@@ -94,13 +94,13 @@ impl Session {
         let failed = |error: Error| self.fault(action, &error);
         let mut statement = self.connection().preallocate().map_err(failed)?;
         let running = self.stopper.running(&statement.as_stmt_ref()).ok_or_else(nobody_waits)?;
-        let row = (|| {
+        let row = running.call(|| {
             let Some(mut cursor) = statement.execute(sql, ())? else { return Ok(None) };
             let row = first_row_of(&mut cursor);
             // Not closed on its own: it ends with the statement, which cannot fail.
             let _left = cursor.into_stmt();
             row
-        })();
+        });
         drop(running);
         row.map_err(failed)
     }
@@ -131,14 +131,14 @@ impl Session {
         let sql = self.finished(&base.select("s.*", Some("1 = 0"), self.dialect));
         let mut statement = self.connection().preallocate().map_err(failed)?;
         let running = self.stopper.running(&statement.as_stmt_ref()).ok_or_else(nobody_waits)?;
-        let described = (|| match statement.execute(&sql, ())? {
+        let described = running.call(|| match statement.execute(&sql, ())? {
             Some(mut cursor) => {
                 let columns = columns(&mut cursor);
                 let _left = cursor.into_stmt();
                 columns
             }
             None => Ok(Vec::new()),
-        })();
+        });
         drop(running);
         described.map_err(failed)
     }
