@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod bounds;
 pub mod bulk;
 pub mod catalog;
 pub mod cli;
@@ -18,6 +19,7 @@ pub mod idle;
 mod nearest;
 mod quantity;
 pub mod reload;
+pub mod renewal;
 pub mod retry;
 pub mod schema;
 pub mod shutdown;

@@ -20,8 +20,8 @@ mod tests;
 
 use arrow::array::{ArrayRef, RecordBatch};
 
-pub use self::rows::{Layout, Quoting};
 use self::rows::{Broken, Rows};
+pub use self::rows::{Layout, Quoting};
 use crate::fault::{Fault, FaultKind};
 use crate::schema::TableSchema;
 use crate::source::{BatchLimits, TextForms};
@@ -117,11 +117,9 @@ impl Decoder {
             None => format!("read row {row} after its last column `{}`", columns[columns.len() - 1].name),
         };
         let fault = Fault::new(FaultKind::Data, action).because(match broken {
-            Broken::TooFew => format!(
-                "the row ends after {} of {} fields",
-                self.rows.open_fields() + 1,
-                columns.len()
-            ),
+            Broken::TooFew => {
+                format!("the row ends after {} of {} fields", self.rows.open_fields() + 1, columns.len())
+            }
             other => other.to_string(),
         });
         match broken {

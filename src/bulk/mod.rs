@@ -21,7 +21,6 @@ mod source;
 pub(crate) mod template;
 mod tpt;
 
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -94,7 +94,9 @@ impl BulkUtility for MysqlClient {
             Some(1045 | 1130 | 1251 | 1698 | 1820 | 1862) => FaultKind::Credentials,
             Some(1044 | 1142 | 1143 | 1227 | 1370) => FaultKind::Permission,
             Some(1040 | 1203 | 1226) => FaultKind::Throttled,
-            Some(1053 | 1205 | 1213 | 1317 | 1412 | 1927 | 1969 | 2000..=2999 | 3024) | None => FaultKind::Transient,
+            Some(1053 | 1205 | 1213 | 1317 | 1412 | 1927 | 1969 | 2000..=2999 | 3024) | None => {
+                FaultKind::Transient
+            }
             Some(_) => FaultKind::Request,
         };
         Err(Fault::new(kind, "export with mysql").because(exit.describe()))

@@ -190,7 +190,8 @@ impl Program {
         let pipe = match &self.output {
             Output::Stdout => None,
             Output::NamedPipe(path) => Some(NamedPipe::create(path).map_err(|error| {
-                Fault::new(FaultKind::Transient, format!("make a named pipe for {}", self.name)).because(error)
+                Fault::new(FaultKind::Transient, format!("make a named pipe for {}", self.name))
+                    .because(error)
             })?),
         };
         let mut command = Command::new(&self.executable);
@@ -258,7 +259,9 @@ impl Program {
                 .remedy("Make the file executable for the user of the agent, or correct `executable`."),
             io::ErrorKind::ArgumentListTooLong => Fault::new(FaultKind::Request, action)
                 .because("the query is longer than an argument of a program may be")
-                .remedy("Put the query into a view and select from that, or read it with `method` = `native`."),
+                .remedy(
+                    "Put the query into a view and select from that, or read it with `method` = `native`.",
+                ),
             _ => Fault::new(FaultKind::Transient, action).because(error),
         }
     }
@@ -304,8 +307,9 @@ impl Running {
             Some(Cut::TimedOut) => Err(Fault::new(FaultKind::Transient, format!("run {}", self.name))
                 .because(format!("it did not end within {:?}, and {}", self.timeout, exit.describe()))
                 .remedy("Raise `timeout` in the section of the utility, or find out what it waits for.")),
-            Some(Cut::Stopped) => Err(Fault::new(FaultKind::Transient, format!("run {}", self.name))
-                .because("it was stopped")),
+            Some(Cut::Stopped) => {
+                Err(Fault::new(FaultKind::Transient, format!("run {}", self.name)).because("it was stopped"))
+            }
         }
     }
 }

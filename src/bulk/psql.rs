@@ -76,7 +76,8 @@ impl BulkUtility for Psql {
             program.arguments.extend(["-c".to_owned(), statement]);
         }
         program.hidden_variables.extend(HIDDEN_VARIABLES.map(str::to_owned));
-        let mut variable = |name: &str, value: String| program.variables.push((name.to_owned(), Secret::new(value)));
+        let mut variable =
+            |name: &str, value: String| program.variables.push((name.to_owned(), Secret::new(value)));
         variable("PGHOST", source.host.clone());
         variable("PGPORT", source.port.to_string());
         variable("PGDATABASE", source.database.clone());
@@ -157,9 +158,13 @@ mod tests {
 
     #[test]
     fn the_state_is_found_in_what_psql_says() {
-        let said = "ERROR:  42P01: relation \"x\" does not exist\nLINE 1: COPY (SELECT\nLOCATION:  parserOpenTable";
+        let said =
+            "ERROR:  42P01: relation \"x\" does not exist\nLINE 1: COPY (SELECT\nLOCATION:  parserOpenTable";
         assert_eq!(state(said), Some("42P01"));
-        assert_eq!(state("psql: error: connection to server failed: FATAL:  password authentication failed"), None);
+        assert_eq!(
+            state("psql: error: connection to server failed: FATAL:  password authentication failed"),
+            None
+        );
         assert_eq!((kind_of("42P01"), kind_of("40001")), (FaultKind::Request, FaultKind::Transient));
     }
 }

@@ -24,9 +24,11 @@ pub(crate) fn words(line: &str) -> Option<Vec<String>> {
 
 /// The placeholders of a word: what stands between braces and is a name.
 pub(crate) fn placeholders(word: &str) -> impl Iterator<Item = &str> {
-    word.split('{').skip(1).filter_map(|piece| piece.split_once('}')).map(|(name, _)| name).filter(|name| {
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-    })
+    word.split('{')
+        .skip(1)
+        .filter_map(|piece| piece.split_once('}'))
+        .map(|(name, _)| name)
+        .filter(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
 }
 
 /// The word with values in the places of its placeholders. What comes in is not read again, so that
@@ -59,7 +61,10 @@ mod tests {
     #[test]
     fn quotes_keep_blanks_together_and_nothing_else_has_a_meaning() {
         let words = |line| words(line).unwrap();
-        assert_eq!(words("export --to  '{output}' \"a b\"'c' ''"), ["export", "--to", "{output}", "a bc", ""]);
+        assert_eq!(
+            words("export --to  '{output}' \"a b\"'c' ''"),
+            ["export", "--to", "{output}", "a bc", ""]
+        );
         assert_eq!(words("$HOME `id` a;b|c \\n"), ["$HOME", "`id`", "a;b|c", "\\n"]);
         assert_eq!(words("  "), [""; 0]);
         assert_eq!(super::words("export 'half"), None);

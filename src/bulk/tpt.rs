@@ -96,7 +96,9 @@ fn longest(column: &Column) -> u32 {
         DataType::Utf8 | DataType::Binary => {
             // `VARCHAR(20)`; the mark comes on top, and a byte becomes two digits.
             let digits = column.source_type.split(['(', ')']).nth(1).unwrap_or_default();
-            digits.parse::<u32>().map_or(LONGEST_TEXT, |length| (length.saturating_mul(3) + 3).min(LONGEST_TEXT))
+            digits
+                .parse::<u32>()
+                .map_or(LONGEST_TEXT, |length| (length.saturating_mul(3) + 3).min(LONGEST_TEXT))
         }
         _ => LONGEST_VALUE,
     }
@@ -108,7 +110,9 @@ fn literal(text: &str) -> String {
 
 fn source(connection: &SourceConnection) -> Result<&ConnectionString, Fault> {
     match connection {
-        SourceConnection::Odbc(source) if source.dialect == Some(OdbcDialect::Teradata) => Ok(&source.connection),
+        SourceConnection::Odbc(source) if source.dialect == Some(OdbcDialect::Teradata) => {
+            Ok(&source.connection)
+        }
         _ => Err(super::not_for("tpt", "Teradata")),
     }
 }
@@ -165,9 +169,10 @@ fn rows(line: &str) -> Option<u64> {
 
 /// By the number behind `RDBMS error` or in `TPT10508: RDBMS error 8017`.
 fn kind(said: &str) -> FaultKind {
-    let number = said.split("RDBMS error ").nth(1).and_then(|rest| {
-        rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse::<u32>().ok()
-    });
+    let number = said
+        .split("RDBMS error ")
+        .nth(1)
+        .and_then(|rest| rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse::<u32>().ok());
     match number {
         Some(8017 | 3001..=3004) => FaultKind::Credentials,
         Some(3523 | 3524) => FaultKind::Permission,

@@ -21,7 +21,8 @@ use crate::shutdown::Shutdown;
 use crate::snowflake::Clients;
 use crate::source::Source;
 use crate::task::{
-    Compression, DestinationSpec, FileFormat, MethodReceipt, Progress, Read, Receipt, SourceSpec, Task, TaskId, TaskSpec,
+    Compression, DestinationSpec, FileFormat, MethodReceipt, Progress, Read, Receipt, SourceSpec, Task,
+    TaskId, TaskSpec,
 };
 use crate::telemetry::init_logging;
 use crate::transfer::Transfer;

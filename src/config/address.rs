@@ -182,7 +182,11 @@ impl<'e> Filling<'e> {
 fn postgresql(rest: &str, environment: &Environment) -> Result<SourceConnection, Problems> {
     let mut filling = Filling::new(SOURCE, environment);
     let query = filling.set_server(rest);
-    filling.set_parameters(query, &[("user", "username"), ("dbname", "database")], &["kind", "method", "options"]);
+    filling.set_parameters(
+        query,
+        &[("user", "username"), ("dbname", "database")],
+        &["kind", "method", "options"],
+    );
     for (key, variable) in [
         ("host", "PGHOST"),
         ("port", "PGPORT"),
@@ -222,7 +226,11 @@ fn postgresql(rest: &str, environment: &Environment) -> Result<SourceConnection,
 fn mysql(rest: &str, environment: &Environment) -> Result<SourceConnection, Problems> {
     let mut filling = Filling::new(SOURCE, environment);
     let query = filling.set_server(rest);
-    filling.set_parameters(query, &[("user", "username"), ("socket", "host")], &["kind", "method", "options"]);
+    filling.set_parameters(
+        query,
+        &[("user", "username"), ("socket", "host")],
+        &["kind", "method", "options"],
+    );
     for (key, variable) in [
         ("host", "MYSQL_HOST"),
         ("port", "MYSQL_TCP_PORT"),

@@ -56,7 +56,8 @@ fn lease(id: &str, attempt: u32) -> Lease {
         columns: None,
         slices: None,
         slice_column: None,
-        batch_size: None, method: None,
+        batch_size: None,
+        method: None,
     };
     let destination = DestinationSpec {
         kind: DestinationKind::Local,

@@ -9,7 +9,9 @@ mod progress;
 mod spec;
 
 pub use id::{InvalidTaskId, TaskId};
-pub use outcome::{Extension, FileReceipt, Finished, Lease, LeaseId, LoadReceipt, MethodReceipt, Outcome, Receipt, Report};
+pub use outcome::{
+    Extension, FileReceipt, Finished, Lease, LeaseId, LoadReceipt, MethodReceipt, Outcome, Receipt, Report,
+};
 pub use progress::{Progress, ProgressSnapshot, Waits};
 pub use spec::{
     Compression, DEFAULT_MAX_ATTEMPTS, DestinationKind, DestinationSpec, FileFormat, LoadMode, LoadSpec,

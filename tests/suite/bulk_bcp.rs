@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use data_exchange_agent::bulk::BulkSource;
 use data_exchange_agent::config::{
-    BcpSettings, BulkUtilityKind, BulkUtilitySettings, Secret, SqlServerLogin, SqlServerSource, SourceConnection,
+    BcpSettings, BulkUtilityKind, BulkUtilitySettings, Secret, SourceConnection, SqlServerLogin,
+    SqlServerSource,
 };
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
@@ -37,9 +38,15 @@ fn script() -> Script {
         Column::new("price", "money", &[0x6e, 8], Framing::Byte),
         Column::new("moment", "datetime2(7)", &[0x2a, 7], Framing::Byte),
     ];
-    let texts = vec![Column::int("c1"), Column::nvarchar("c2"), Column::nvarchar("c3"), Column::nvarchar("c4")];
+    let texts =
+        vec![Column::int("c1"), Column::nvarchar("c2"), Column::nvarchar("c3"), Column::nvarchar("c4")];
     let rows = vec![
-        vec![Some(vec![1, 0, 0, 0]), text("é漢😀 \n\t\"\\"), text("-922337203685477.5808"), text("9999-12-31 23:59:59.1234567")],
+        vec![
+            Some(vec![1, 0, 0, 0]),
+            text("é漢😀 \n\t\"\\"),
+            text("-922337203685477.5808"),
+            text("9999-12-31 23:59:59.1234567"),
+        ],
         vec![Some(vec![2, 0, 0, 0]), text(""), None, None],
         vec![None, None, text("0.0001"), text("0001-01-01 00:00:00.0000000")],
         vec![Some(vec![4, 0, 0, 0]), text("  blanks  "), text("1.0000"), text("2024-01-02 03:04:05.0000000")],
@@ -60,7 +67,10 @@ async fn freebcp_fills_the_types_that_the_server_described() {
     let found = found.unwrap_or_else(|fault| panic!("{}: {:?}", fault.chain(), fault.hint())).rows;
     assert_eq!(column(&found, "id"), [some("1"), some("2"), None, some("4")]);
     assert_eq!(column(&found, "words"), [some("é漢😀 \n\t\"\\"), some(""), None, some("  blanks  ")]);
-    assert_eq!(column(&found, "price"), [some("-922337203685477.5808"), None, some("0.0001"), some("1.0000")]);
+    assert_eq!(
+        column(&found, "price"),
+        [some("-922337203685477.5808"), None, some("0.0001"), some("1.0000")]
+    );
     assert_eq!(
         column(&found, "moment"),
         [some("9999-12-31 23:59:59.123456"), None, some("0001-01-01 00:00:00"), some("2024-01-02 03:04:05")]
@@ -84,7 +94,10 @@ async fn a_result_without_rows_is_one() {
 async fn an_error_of_the_server_in_the_middle_fails_the_attempt() {
     let Some(settings) = freebcp() else { return };
     for (end, kind) in [
-        (End::Error { number: 8134, state: 1, class: 16, text: "Divide by zero near 'secret'.", line: 1 }, FaultKind::Request),
+        (
+            End::Error { number: 8134, state: 1, class: 16, text: "Divide by zero near 'secret'.", line: 1 },
+            FaultKind::Request,
+        ),
         (End::Error { number: 1205, state: 51, class: 13, text: "deadlock", line: 1 }, FaultKind::Transient),
         (End::Cut, FaultKind::Transient),
     ] {
@@ -103,8 +116,12 @@ async fn a_wrong_password_is_one_and_stands_nowhere() {
     let mut wrong = server.configuration();
     wrong.login = SqlServerLogin::Password { username: USERNAME.into(), password: Secret::new("hunter2") };
     // The agent itself logs in, so that only freebcp is refused.
-    let source =
-        bulk::source(open(server.configuration()), SourceConnection::SqlServer(wrong), settings, &Shutdown::new());
+    let source = bulk::source(
+        open(server.configuration()),
+        SourceConnection::SqlServer(wrong),
+        settings,
+        &Shutdown::new(),
+    );
     let fault = read(&source, &query("SELECT id FROM t"), 1).await.unwrap_err();
     assert_eq!(fault.kind(), FaultKind::Credentials, "{}", fault.chain());
     assert!(fault.chain().contains("18456") && !fault.chain().contains("hunter2"), "{}", fault.chain());
@@ -116,7 +133,8 @@ async fn a_value_with_a_terminator_in_it_is_found_out() {
     let mut script = script();
     script.texts.as_mut().unwrap().1[0][1] = text("a\u{1e}b");
     let server = TdsServer::start(script).await;
-    let fault = read(&by_bcp(server.configuration(), settings), &query("SELECT id FROM t"), 1).await.unwrap_err();
+    let fault =
+        read(&by_bcp(server.configuration(), settings), &query("SELECT id FROM t"), 1).await.unwrap_err();
     assert_eq!(fault.kind(), FaultKind::Data);
     assert_eq!(
         fault.chain(),
@@ -146,12 +164,22 @@ async fn what_text_cannot_say_is_refused_with_a_remedy() {
     let server = TdsServer::start(Script::of(columns, Vec::new())).await;
     let query: Query = query("SELECT any FROM t");
     let source = by_bcp(server.configuration(), settings);
-    let fault = match data_exchange_agent::source::Source::prepare(&source, &query, std::num::NonZeroUsize::MIN).await {
+    let fault = match data_exchange_agent::source::Source::prepare(
+        &source,
+        &query,
+        std::num::NonZeroUsize::MIN,
+    )
+    .await
+    {
         Ok(_) => panic!("not refused"),
         Err(fault) => fault,
     };
     assert_eq!(fault.kind(), FaultKind::Request);
-    assert!(fault.chain().contains("column `any`") && fault.hint().unwrap().contains("Cast it"), "{}", fault.chain());
+    assert!(
+        fault.chain().contains("column `any`") && fault.hint().unwrap().contains("Cast it"),
+        "{}",
+        fault.chain()
+    );
 }
 
 #[tokio::test]
@@ -181,7 +209,9 @@ async fn a_real_server_gives_freebcp_what_it_gives_the_agent() {
         "REPLICATE(CAST(N'long ' AS nvarchar(max)), 20000) AS long",
     ];
     if !server.is_babelfish {
-        columns.push("CAST(0x00FF0A AS varbinary(10)) AS bytes, CAST(0.1 AS float) AS f, CAST(0.1 AS real) AS r");
+        columns.push(
+            "CAST(0x00FF0A AS varbinary(10)) AS bytes, CAST(0.1 AS float) AS f, CAST(0.1 AS real) AS r",
+        );
     }
     for columns in columns {
         let query = query(format!("SELECT {columns}"));

@@ -34,7 +34,13 @@ async fn placeholders_become_whole_arguments_and_no_shell_reads_them() {
     assert_eq!(column(&found, "id"), vec![some("5"); 5]);
     assert_eq!(
         column(&found, "words"),
-        [some(&format!("--sql={sql}")), some("example.com:1"), some("db"), some("someone"), some("{unknown}")]
+        [
+            some(&format!("--sql={sql}")),
+            some("example.com:1"),
+            some("db"),
+            some("someone"),
+            some("{unknown}")
+        ]
     );
 }
 
@@ -45,7 +51,8 @@ async fn the_password_is_in_a_variable_and_masked_in_messages() {
     let found = read(&by_script(folder.path(), script, csv(&[]), LONG), &query("SELECT 1"), 1).await.unwrap();
     assert_eq!(column(&found, "words"), [some("hunter2")]);
     let script = r#"echo "cannot log in with $EXPORT_PASSWORD" >&2; exit 4"#;
-    let fault = read(&by_script(folder.path(), script, csv(&[]), LONG), &query("SELECT 1"), 1).await.unwrap_err();
+    let fault =
+        read(&by_script(folder.path(), script, csv(&[]), LONG), &query("SELECT 1"), 1).await.unwrap_err();
     assert_eq!(
         fault.chain(),
         "export with tests: it ended with exit status: 4 and said: cannot log in with ***"
@@ -62,7 +69,8 @@ async fn it_may_write_a_file_which_is_a_pipe() {
         null: "<null>".into(),
     };
     command.reports_rows = true;
-    let script = r#"i=0; while [ $i -lt 5000 ]; do echo "$i|<null>"; i=$((i+1)); done > "$1"; echo "rows 5000""#;
+    let script =
+        r#"i=0; while [ $i -lt 5000 ]; do echo "$i|<null>"; i=$((i+1)); done > "$1"; echo "rows 5000""#;
     let found = read(&by_script(folder.path(), script, command, LONG), &query("SELECT 1"), 1).await.unwrap();
     assert_eq!((found.num_rows(), found.column(1).null_count()), (5000, 5000));
 }
@@ -70,10 +78,8 @@ async fn it_may_write_a_file_which_is_a_pipe() {
 #[tokio::test]
 async fn a_header_has_to_have_the_names_of_the_columns() {
     let folder = Folder::new();
-    let with_header = |header| CommandSettings {
-        format: CommandFormat::Csv { delimiter: ";".into(), header },
-        ..csv(&[])
-    };
+    let with_header =
+        |header| CommandSettings { format: CommandFormat::Csv { delimiter: ";".into(), header }, ..csv(&[]) };
     let source = by_script(folder.path(), r#"printf 'id;words\n7;"a;""b"\n'"#, with_header(true), LONG);
     let found = read(&source, &query("SELECT 1"), 1).await.unwrap();
     assert_eq!(column(&found, "words"), [some("a;\"b")]);

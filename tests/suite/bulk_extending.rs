@@ -52,7 +52,8 @@ impl BulkUtility for RowDump {
         };
         let (executable, hint) = self.executable();
         let mut program = Program::new("rowdump", executable, self.settings.timeout, hint);
-        program.arguments = vec!["--host".into(), source.host.clone(), "--query".into(), job.export.sql.clone()];
+        program.arguments =
+            vec!["--host".into(), source.host.clone(), "--query".into(), job.export.sql.clone()];
         if let Some(password) = &source.password {
             // A file that only this user may read: arguments are for everybody to see.
             let file = job.folder.write("password", password)?;
@@ -95,10 +96,14 @@ async fn the_utility_of_the_guide_reads_rows() {
     let source = |utility: RowDump| {
         BulkSource::new(Arc::new(Described), Arc::new(utility), connection(), Shutdown::new())
     };
-    let fault = read(&source(RowDump { settings: settings(BulkUtilityKind::Psql, &program) }), &query("SELECT 1"), 1).await.unwrap_err();
+    let fault =
+        read(&source(RowDump { settings: settings(BulkUtilityKind::Psql, &program) }), &query("SELECT 1"), 1)
+            .await
+            .unwrap_err();
     assert_eq!(fault.kind(), FaultKind::Data, "{}", fault.chain());
 
-    let text = r#"printf '1,"%s %s"\n2,\n' "$2" "$4"; cat "${5#--password-file=}" >&2; echo >&2; echo "rows 2" >&2"#;
+    let text =
+        r#"printf '1,"%s %s"\n2,\n' "$2" "$4"; cat "${5#--password-file=}" >&2; echo >&2; echo "rows 2" >&2"#;
     let found = read(&source(utility(text)), &query("SELECT 1"), 1).await.unwrap();
     assert_eq!(column(&found, "words"), [Some("example.com SELECT 1".to_owned()), None]);
 

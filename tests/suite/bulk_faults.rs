@@ -7,7 +7,7 @@ use std::time::Duration;
 use data_exchange_agent::config::{CommandFormat, CommandSettings};
 use data_exchange_agent::fault::{Fault, FaultKind};
 
-use crate::support::bulk::{attempt, by_script, connection, gone, settings, source, Described};
+use crate::support::bulk::{Described, attempt, by_script, connection, gone, settings, source};
 use crate::support::folder::Folder;
 
 const LONG: Duration = Duration::from_secs(600);
@@ -71,7 +71,11 @@ async fn a_program_that_dies_fails_the_attempt() {
 async fn half_a_row_at_the_end_fails_the_attempt() {
     let fault = fault_of("printf '1,a\\n2,b\\n3,sec'", false, LONG).await;
     assert_eq!(fault.kind(), FaultKind::Data);
-    assert!(fault.chain().contains("row 3, column `words`: the output ends in the middle"), "{}", fault.chain());
+    assert!(
+        fault.chain().contains("row 3, column `words`: the output ends in the middle"),
+        "{}",
+        fault.chain()
+    );
 }
 
 #[tokio::test]
@@ -106,7 +110,11 @@ async fn a_program_that_hangs_or_spins_is_ended_by_the_timeout() {
 async fn a_row_that_never_ends_does_not_fill_the_memory() {
     let fault = fault_of("while :; do printf 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'; done | head -c 100000000", false, LONG).await;
     assert_eq!(fault.kind(), FaultKind::Data);
-    assert!(fault.chain().contains("row 1, column `id`: the row is longer than 67108864 bytes"), "{}", fault.chain());
+    assert!(
+        fault.chain().contains("row 1, column `id`: the row is longer than 67108864 bytes"),
+        "{}",
+        fault.chain()
+    );
     assert!(fault.hint().unwrap().contains("longest_row"));
 }
 

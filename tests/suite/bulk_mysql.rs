@@ -80,7 +80,8 @@ async fn a_date_that_no_calendar_has_is_an_error_or_null() {
     for server in mysql::servers().await {
         let database = server.create_database().await;
         database.run("CREATE TABLE t (d date); SET sql_mode = ''; INSERT INTO t VALUES ('0000-00-00')").await;
-        let fault = read(&by_client(database.configuration()), &query("SELECT d FROM t"), 1).await.unwrap_err();
+        let fault =
+            read(&by_client(database.configuration()), &query("SELECT d FROM t"), 1).await.unwrap_err();
         assert_eq!(fault.kind(), FaultKind::Data);
         assert!(fault.chain().contains("row 1, column `d`: no calendar"), "{}", fault.chain());
         let configuration = MysqlSource { zero_dates: ZeroDates::Null, ..database.configuration() };

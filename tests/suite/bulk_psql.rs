@@ -106,7 +106,9 @@ async fn a_query_that_writes_is_refused_before_psql_starts() {
     let fault = refused(&by_psql(&database.url()), &query("DELETE FROM every_type"), 1).await;
     assert_eq!(fault.kind(), FaultKind::Request);
     // What only the server can see is refused by the transaction that psql runs in.
-    database.execute("CREATE FUNCTION writes() RETURNS int LANGUAGE sql AS 'DELETE FROM every_type; SELECT 1'").await;
+    database
+        .execute("CREATE FUNCTION writes() RETURNS int LANGUAGE sql AS 'DELETE FROM every_type; SELECT 1'")
+        .await;
     let fault = read(&by_psql(&database.url()), &query("SELECT writes() AS n"), 1).await.unwrap_err();
     assert!(fault.chain().contains("25006"), "{}", fault.chain());
     assert_eq!(database.value::<i64>("SELECT count(*) FROM every_type").await, 4);

@@ -57,7 +57,11 @@ async fn the_script_is_private_and_its_rows_arrive() {
 #[tokio::test]
 async fn a_refused_login_and_a_lie_fail_the_attempt() {
     for (text, kind, expected) in [
-        ("echo \"reader: TPT10508: RDBMS error 8017: it's hunter2 is invalid\"; exit 12", FaultKind::Credentials, "RDBMS error 8017"),
+        (
+            "echo \"reader: TPT10508: RDBMS error 8017: it's hunter2 is invalid\"; exit 12",
+            FaultKind::Credentials,
+            "RDBMS error 8017",
+        ),
         ("echo 'reader: Total Rows Exported:  7'", FaultKind::Data, "it says that it wrote 7, and 0 arrived"),
         ("true", FaultKind::Data, "does not say how many"),
     ] {

@@ -117,7 +117,12 @@ pub(crate) fn connection() -> SourceConnection {
 }
 
 /// A source that reads with a shell script.
-pub(crate) fn by_script(folder: &Path, text: &str, command: CommandSettings, timeout: Duration) -> BulkSource {
+pub(crate) fn by_script(
+    folder: &Path,
+    text: &str,
+    command: CommandSettings,
+    timeout: Duration,
+) -> BulkSource {
     let program = script(folder, "export", text);
     let settings = BulkUtilitySettings { timeout, ..settings(BulkUtilityKind::Command(command), &program) };
     source(Described, connection(), settings, &Shutdown::new())

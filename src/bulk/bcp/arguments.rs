@@ -14,16 +14,8 @@ const FREETDS_SERVER: &str = "agent";
 /// Bytes of the longest text. FreeTDS asks for 4096 by itself, and the server cuts what is longer.
 const LONGEST_TEXT: &str = "2147483647";
 /// Variables that would change how FreeTDS connects or prints.
-const FREETDS_VARIABLES: [&str; 8] = [
-    "DSQUERY",
-    "FREEBCP_DATEFMT",
-    "TDSDUMP",
-    "TDSDUMPCONFIG",
-    "TDSHOST",
-    "TDSPORT",
-    "TDSQUERY",
-    "TDSVER",
-];
+const FREETDS_VARIABLES: [&str; 8] =
+    ["DSQUERY", "FREEBCP_DATEFMT", "TDSDUMP", "TDSDUMPCONFIG", "TDSHOST", "TDSPORT", "TDSQUERY", "TDSVER"];
 
 impl Bcp {
     /// The program with what both dialects have in common.
@@ -94,9 +86,10 @@ impl Bcp {
         let file = job.folder.write("freetds.conf", &self.freetds_file(source)?)?;
         let mut program = self.common(job);
         let session = job.export.session.join("; ");
-        let mut arguments: Vec<String> = ["-S", FREETDS_SERVER, "-T", LONGEST_TEXT, "-O", &session, "-D", &source.database]
-            .map(str::to_owned)
-            .to_vec();
+        let mut arguments: Vec<String> =
+            ["-S", FREETDS_SERVER, "-T", LONGEST_TEXT, "-O", &session, "-D", &source.database]
+                .map(str::to_owned)
+                .to_vec();
         arguments.extend(["-A".to_owned(), self.packet_bytes(source).to_string()]);
         if let Some((username, password)) = self.login(source) {
             arguments.extend(["-U".to_owned(), username.to_owned(), "-P".to_owned()]);

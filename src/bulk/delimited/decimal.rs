@@ -47,7 +47,8 @@ pub(super) fn wide(precision: u8, scale: i8) -> impl Fn(&[u8]) -> Read<i256> {
         });
         match read {
             Read::Value(is_negative) => {
-                let digits = if length == 0 { "0" } else { std::str::from_utf8(&buffer[..length]).unwrap_or("") };
+                let digits =
+                    if length == 0 { "0" } else { std::str::from_utf8(&buffer[..length]).unwrap_or("") };
                 match i256::from_string(digits) {
                     Some(number) => Read::Value(if is_negative { -number } else { number }),
                     None => Read::Not(TOO_LARGE),

@@ -187,7 +187,8 @@ pub(super) fn timestamp(text: &[u8], unit: TimeUnit, zoned: bool) -> Read<i64> {
     };
     let scale = per_second(unit);
     let seconds = days * SECONDS_OF_DAY + time.seconds - offset;
-    let value = i128::from(seconds) * i128::from(scale) + i128::from(time.nanoseconds / (1_000_000_000 / scale));
+    let value =
+        i128::from(seconds) * i128::from(scale) + i128::from(time.nanoseconds / (1_000_000_000 / scale));
     i64::try_from(value).map_or(Read::Not(OUT_OF_RANGE), Read::Value)
 }
 

@@ -148,9 +148,15 @@ fn what_is_wrong_names_row_and_column_and_never_the_value() {
         (&b"1\x1fa\x1e2\x1fsecret"[..], "read row 2, column `c1`: the output ends in the middle of a row"),
         (b"1\x1fa\x1e2", "read row 2, column `c0`: the output ends in the middle of a row"),
         (b"1\x1e", "read row 1, column `c0`: the row ends after 1 of 2 fields"),
-        (b"1\x1fa\x1fsecret\x1e", "read row 1 after its last column `c1`: the row has more fields than there are columns"),
+        (
+            b"1\x1fa\x1fsecret\x1e",
+            "read row 1 after its last column `c1`: the row has more fields than there are columns",
+        ),
         (b"1\x1fa\x1esecret\x1fb\x1e", "decode row 2, column `c0`: an integer was expected"),
-        (b"1\x1fa\x1e99999999999\x1fb\x1e", "decode row 2, column `c0`: the integer is too large for the column"),
+        (
+            b"1\x1fa\x1e99999999999\x1fb\x1e",
+            "decode row 2, column `c0`: the integer is too large for the column",
+        ),
         (b"1\x1fa\x1e1\x1f\xff\xfe\x1e", "decode row 2, column `c1`: a text is not valid UTF-8"),
     ] {
         let fault = decode(&bcp(), &types, bytes).unwrap_err();
@@ -167,7 +173,12 @@ fn what_is_wrong_names_row_and_column_and_never_the_value() {
 
 #[test]
 fn numbers_are_exact() {
-    let types = [DataType::Decimal64(15, 2), DataType::Decimal128(38, 10), DataType::Decimal256(76, 0), DataType::Float64];
+    let types = [
+        DataType::Decimal64(15, 2),
+        DataType::Decimal128(38, 10),
+        DataType::Decimal256(76, 0),
+        DataType::Float64,
+    ];
     let most = "9".repeat(76);
     let bytes = format!("-.5\x1f{}.0123456789\x1f-{most}\x1f1.0000000000000002e+000\x1e", "9".repeat(28));
     let batch = decode(&bcp(), &types, bytes.as_bytes()).unwrap();
@@ -216,7 +227,8 @@ fn dates_and_times_are_read_to_the_last_digit() {
     for text in ["2023-02-29", "2024-13-01", "0000-00-00", "2024-00-10", "2024-01-00"] {
         assert!(reason(DataType::Date32, text).ends_with("no calendar has this date or time"), "{text}");
         let forms = TextForms { impossible_dates_are_null: true, ..TextForms::default() };
-        let batches = decode_in(&bcp(), &[DataType::Date32], forms, format!("{text}\x1e").as_bytes(), 9, 9).unwrap();
+        let batches =
+            decode_in(&bcp(), &[DataType::Date32], forms, format!("{text}\x1e").as_bytes(), 9, 9).unwrap();
         assert!(batches[0].column(0).is_null(0));
     }
     assert!(reason(DataType::Timestamp(Microsecond, None), "2024-01-02 03:04:05+01").contains("expected"));
@@ -236,7 +248,8 @@ fn bytes_are_hexadecimal_with_or_without_a_prefix() {
 #[test]
 fn batches_end_where_they_are_told_to() {
     let bytes: String = (0..10).map(|number| format!("{number}\x1e")).collect();
-    let batches = decode_in(&bcp(), &[DataType::Int32], TextForms::default(), bytes.as_bytes(), 100, 3).unwrap();
+    let batches =
+        decode_in(&bcp(), &[DataType::Int32], TextForms::default(), bytes.as_bytes(), 100, 3).unwrap();
     let numbers: Vec<Vec<i32>> =
         batches.iter().map(|batch| batch.column(0).as_primitive::<Int32Type>().values().to_vec()).collect();
     assert_eq!(numbers, [vec![0, 1, 2], vec![3, 4, 5], vec![6, 7, 8], vec![9]]);

@@ -159,7 +159,8 @@ fn texts(fields: &Fields<'_>, forms: TextForms) -> Result<ArrayRef, Wrong> {
     match StringArray::try_new(offsets, bytes.into(), nulls) {
         Ok(array) => Ok(Arc::new(array)),
         Err(_) => {
-            let is_wrong = |field: Option<&[u8]>| field.is_some_and(|text| std::str::from_utf8(text).is_err());
+            let is_wrong =
+                |field: Option<&[u8]>| field.is_some_and(|text| std::str::from_utf8(text).is_err());
             let row = fields.iter().position(is_wrong).unwrap_or_default();
             Err(Wrong { row, reason: "a text is not valid UTF-8" })
         }

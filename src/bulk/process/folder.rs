@@ -39,7 +39,9 @@ impl PrivateFolder {
 fn broken(path: &Path, error: std::io::Error) -> Fault {
     Fault::new(FaultKind::Transient, format!("write the temporary file {}", path.display()))
         .because(error)
-        .remedy("See that the directory for temporary files can be written to, or name another one with TMPDIR.")
+        .remedy(
+            "See that the directory for temporary files can be written to, or name another one with TMPDIR.",
+        )
 }
 
 impl Drop for PrivateFolder {

@@ -67,7 +67,8 @@ async fn output_and_exit_arrive_and_arguments_meet_no_shell() {
 async fn what_is_written_into_a_named_pipe_arrives_without_a_file() {
     let folder = PrivateFolder::new().unwrap();
     let path = folder.join("data");
-    let mut program = shell("i=0; while [ $i -lt 20000 ]; do echo 0123456789; i=$((i+1)); done > \"$1\"; echo 20000 rows");
+    let mut program =
+        shell("i=0; while [ $i -lt 20000 ]; do echo 0123456789; i=$((i+1)); done > \"$1\"; echo 20000 rows");
     program.arguments.extend(["sh".into(), path.display().to_string()]);
     program.output = Output::NamedPipe(path);
     let (written, exit) = run(program).await.unwrap();
@@ -99,7 +100,8 @@ async fn a_program_that_puts_a_file_in_the_place_of_the_pipe_is_found_out() {
 
 #[tokio::test]
 async fn a_flood_of_messages_neither_blocks_nor_fills_the_memory() {
-    let script = "i=0; while [ $i -lt 200000 ]; do echo 'a message that nobody reads' >&2; i=$((i+1)); done; echo row";
+    let script =
+        "i=0; while [ $i -lt 200000 ]; do echo 'a message that nobody reads' >&2; i=$((i+1)); done; echo row";
     let (written, exit) = run(shell(script)).await.unwrap();
     assert_eq!(written, "row\n");
     assert!(exit.said.len() < 64 * 1024);

@@ -68,17 +68,27 @@ pub(in super::super) const BCP: &[Key] = &[
 
 pub(in super::super) const PSQL: &[Key] = &[KIND, executable("\"psql\""), TIMEOUT, LONGEST_ROW];
 
-pub(in super::super) const MYSQL: &[Key] = &[KIND, key(
+pub(in super::super) const MYSQL: &[Key] = &[
+    KIND,
+    key(
         "executable",
         "path, or a name that is in `PATH`",
         "",
         "The program, started without a shell; `mysql`, or `mariadb` where there is no other, when absent.",
-    ), TIMEOUT, LONGEST_ROW];
+    ),
+    TIMEOUT,
+    LONGEST_ROW,
+];
 
 pub(in super::super) const TPT: &[Key] = &[
     KIND,
     executable("\"tbuild\""),
-    key("max_sessions", "integer, 1 to 1000", "", "Sessions of the export operator; the server's own number when absent."),
+    key(
+        "max_sessions",
+        "integer, 1 to 1000",
+        "",
+        "Sessions of the export operator; the server's own number when absent.",
+    ),
     TIMEOUT,
     LONGEST_ROW,
 ];
@@ -94,8 +104,18 @@ pub(in super::super) const COMMAND: &[Key] = &[
          `{port}`, `{database}`, `{username}` and `{output}` are replaced, each within its argument.",
     ),
     key("format", "`\"csv\"`, `\"delimited\"`", "\"csv\"", "What the program writes."),
-    key("delimiter", "string of ASCII", "", "Between two fields; a comma when absent, and U+001F for `delimited`."),
-    key("row_terminator", "string of ASCII", "", "After a row, a line end when absent; for `delimited` only."),
+    key(
+        "delimiter",
+        "string of ASCII",
+        "",
+        "Between two fields; a comma when absent, and U+001F for `delimited`.",
+    ),
+    key(
+        "row_terminator",
+        "string of ASCII",
+        "",
+        "After a row, a line end when absent; for `delimited` only.",
+    ),
     key("null", "string", "", "The text that is NULL, an empty one when absent; for `delimited` only."),
     key("header", "boolean", "", "The first row has the names of the columns; for `csv` only."),
     key(

@@ -58,12 +58,7 @@ pub(super) fn prove_bulk_utilities(report: &mut Report<'_>, value: Option<Value>
     utilities
 }
 
-fn prove_one(
-    report: &mut Report<'_>,
-    path: &str,
-    kind: &str,
-    value: Value,
-) -> Option<BulkUtilitySettings> {
+fn prove_one(report: &mut Report<'_>, path: &str, kind: &str, value: Value) -> Option<BulkUtilitySettings> {
     let known: &'static [Key] = match kind {
         "bcp" => keys::BCP,
         "psql" => keys::PSQL,
@@ -101,15 +96,17 @@ fn small(number: i64) -> Option<NonZeroU16> {
 
 fn prove_bcp(section: &mut Section<'_, '_>) -> BcpSettings {
     let default = BcpSettings::default();
-    let dialect = section
-        .choice("dialect", &[("microsoft", BcpDialect::Microsoft), ("freetds", BcpDialect::FreeTds)]);
+    let dialect =
+        section.choice("dialect", &[("microsoft", BcpDialect::Microsoft), ("freetds", BcpDialect::FreeTds)]);
     let delimiter = section.parsed("delimiter", TERMINATOR, terminator);
     let row_terminator = section.parsed("row_terminator", TERMINATOR, terminator);
     section.parsed("encoding", "\"UTF8\"", |text| {
         matches!(text.to_ascii_lowercase().as_str(), "utf8" | "utf-8" | "65001").then_some(())
     });
     for (key, written) in [("delimiter", &delimiter), ("row_terminator", &row_terminator)] {
-        if written.as_ref().is_some_and(|text| text.bytes().all(|byte| byte >= b' ' || byte == b'\t' || byte == b'\n' || byte == b'\r')) {
+        if written.as_ref().is_some_and(|text| {
+            text.bytes().all(|byte| byte >= b' ' || byte == b'\t' || byte == b'\n' || byte == b'\r')
+        }) {
             let path = section.path_of(key);
             let remedy = "A value that has it fails the attempt. Leave the key out: the default is a control character.";
             section.report().warning(&path, "is a text that values can have", Some(remedy.into()));
@@ -178,7 +175,8 @@ fn prove_command(section: &mut Section<'_, '_>, has_executable: bool) -> Option<
     let misplaced: &[&str] = if is_csv { &["row_terminator", "null"] } else { &["header"] };
     for key in misplaced {
         if section.has(key) {
-            let message = format!("means nothing for format = \"{}\"", if is_csv { "csv" } else { "delimited" });
+            let message =
+                format!("means nothing for format = \"{}\"", if is_csv { "csv" } else { "delimited" });
             section.problem(key, message, Some("Remove it."));
         }
     }

@@ -117,7 +117,11 @@ fn prove_local(report: &mut Report<'_>, path: &str, value: Value) -> Option<Loca
 }
 
 /// The connections or utilities below a section, in order of their names.
-pub(super) fn named(report: &mut Report<'_>, path: &str, value: Option<Value>) -> Vec<(String, String, Value)> {
+pub(super) fn named(
+    report: &mut Report<'_>,
+    path: &str,
+    value: Option<Value>,
+) -> Vec<(String, String, Value)> {
     let table = value.and_then(|value| report.table(path, value)).unwrap_or_default();
     let mut connections: Vec<_> =
         table.into_iter().map(|(name, value)| (join(path, &name), name, value)).collect();
@@ -170,7 +174,7 @@ pub(super) fn kind_of(
         report.problem(&key, message, None);
         return None;
     };
-    match reference::resolve(written, report.environment) {
+    match reference::resolve(written, report.environment, &report.stores) {
         Ok(kind) if is_served(&kind.text) => Some(kind.text),
         Ok(kind) => {
             let shown =
@@ -204,7 +208,7 @@ fn method_of(
         report.problem(&key, format!("is {}; expected {expected}", type_name(&written.kind)), None);
         return None;
     };
-    match reference::resolve(written, report.environment) {
+    match reference::resolve(written, report.environment, &report.stores) {
         Ok(method) if known.contains(&method.text.as_str()) => {
             Some(method.text).filter(|method| method != AUTO && method != NATIVE)
         }

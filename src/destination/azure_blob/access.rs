@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 
-use super::identity::Identity;
+use super::identity::{Identity, RESOURCE};
 use super::judge::judge;
 use super::shared_key::SharedKey;
 use crate::config::{AzureCredentials, Secret};
@@ -32,7 +32,9 @@ impl AzureAccess {
                 Self::Key(Box::new(SharedKey::new(account_name, account_key.expose())?))
             }
             AzureCredentials::SharedAccessSignature(signature) => Self::Signature(signature.clone()),
-            AzureCredentials::Default(settings) => Self::Token(Tokens::new(Identity::new(settings, shutdown.clone())?)),
+            AzureCredentials::Default(settings) => {
+                Self::Token(Tokens::new(Identity::new(settings, RESOURCE, shutdown.clone())?))
+            }
         })
     }
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::identity::RESOURCE;
 use crate::bulk::Program;
 use crate::destination::cloud::token::Token;
 use crate::destination::cloud::token_service::{self, until};
@@ -28,15 +27,21 @@ struct Answer {
 }
 
 /// Runs `az account get-access-token`.
-pub(super) async fn token(tenant: Option<&str>, shutdown: &Shutdown) -> Result<Token, Fault> {
+pub(super) async fn token(tenant: Option<&str>, resource: &str, shutdown: &Shutdown) -> Result<Token, Fault> {
     const HINT: &str = "no credential is in the environment, and no metadata service answers";
     let mut program = Program::new("az", "az".into(), TIMEOUT, REMEDY);
-    let arguments = ["account", "get-access-token", "--output", "json", "--resource", RESOURCE];
-    program.arguments = arguments.into_iter().chain(tenant.into_iter().flat_map(|id| ["--tenant", id])).map(str::to_owned).collect();
+    let arguments = ["account", "get-access-token", "--output", "json", "--resource", resource];
+    program.arguments = arguments
+        .into_iter()
+        .chain(tenant.into_iter().flat_map(|id| ["--tenant", id]))
+        .map(str::to_owned)
+        .collect();
     let action = "get a token of the Azure command line";
     let (written, exit) = program.output(shutdown, MOST_BYTES).await.map_err(|fault| match fault.kind() {
         FaultKind::Transient => fault.while_doing(action),
-        _ => Fault::new(FaultKind::Credentials, action).because(format!("{HINT}: {}", fault.chain())).remedy(REMEDY),
+        _ => Fault::new(FaultKind::Credentials, action)
+            .because(format!("{HINT}: {}", fault.chain()))
+            .remedy(REMEDY),
     })?;
     let refused = |cause: String| Fault::new(FaultKind::Credentials, action).because(cause).remedy(REMEDY);
     if !exit.is_success() {

@@ -113,7 +113,10 @@ impl Source for Odbc {
             let columns = plan.schema.columns().iter().zip(&plan.mappings);
             let texts: Vec<String> = columns
                 .map(|(column, mapping)| {
-                    texts::text_of(&format!("s.{}", sql::identifier(&column.name, session.dialect)), mapping.wire)
+                    texts::text_of(
+                        &format!("s.{}", sql::identifier(&column.name, session.dialect)),
+                        mapping.wire,
+                    )
                 })
                 .collect();
             let sql = base(&query, session.dialect)?.select(&texts.join(", "), None, session.dialect);

@@ -15,7 +15,9 @@ pub(super) fn text_of(column: &str, wire: Wire) -> String {
         }
         Wire::Date => format!("CAST(CAST({column} AS FORMAT 'YYYY-MM-DD') AS VARCHAR(10))"),
         Wire::Time | Wire::Timestamp => format!("TRIM(CAST({column} AS VARCHAR(40)))"),
-        Wire::WideText | Wire::NarrowText => format!("'=' || CAST({column} AS VARCHAR(32000) CHARACTER SET UNICODE)"),
+        Wire::WideText | Wire::NarrowText => {
+            format!("'=' || CAST({column} AS VARCHAR(32000) CHARACTER SET UNICODE)")
+        }
         Wire::Bytes => format!("FROM_BYTES({column}, 'base16')"),
     }
 }

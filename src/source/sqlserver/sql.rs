@@ -130,7 +130,8 @@ impl Base {
     /// A statement that selects every row as `texts`. bcp asks for its columns with FMTONLY, which not
     /// every server that speaks TDS knows for more than `SELECT *`.
     pub(super) fn statement_of_texts(&self, all: &[Described], texts: &[String]) -> String {
-        let aliased = texts.iter().enumerate().map(|(position, text)| format!("{text} AS {}", alias(position)));
+        let aliased =
+            texts.iter().enumerate().map(|(position, text)| format!("{text} AS {}", alias(position)));
         let (with, select) = self.select_of(all, &aliased.collect::<Vec<_>>().join(", "), None);
         format!("{with}SELECT * FROM ({select}) AS t")
     }

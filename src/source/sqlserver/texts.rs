@@ -20,7 +20,10 @@ pub(super) fn text_of(base: &Base, all: &[Described], selected: &Selected) -> Re
             None => {
                 let action = format!("export column `{}` as text", selected.name);
                 return Err(Fault::new(FaultKind::Request, action)
-                    .because(format!("a value of the type {} has no text that says its type", described.type_name))
+                    .because(format!(
+                        "a value of the type {} has no text that says its type",
+                        described.type_name
+                    ))
                     .remedy("Cast it to the type that it has in the query, or set `method` to `native`."));
             }
         },

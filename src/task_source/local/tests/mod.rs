@@ -117,7 +117,15 @@ fn receipt() -> Receipt {
         bytes: 10,
         sha256: "00".into(),
     };
-    Receipt { files: vec![file], rows: u64::MAX, bytes: 10, duration_ms: 5, slices: 1, load: None, method: None }
+    Receipt {
+        files: vec![file],
+        rows: u64::MAX,
+        bytes: 10,
+        duration_ms: 5,
+        slices: 1,
+        load: None,
+        method: None,
+    }
 }
 
 fn retry_after(after: Duration) -> Outcome {
