@@ -129,7 +129,10 @@ impl Source for Odbc {
 
     async fn export_as_text(&self, query: &Query) -> Result<TextExport, Fault> {
         let query = query.clone();
-        self.with_session(move |session| {
+        let mut session = self.connect().await?;
+        let stopper = Stopper::default();
+        session.stopper = stopper.clone();
+        on_thread(stopper, move || {
             if session.dialect != OdbcDialect::Teradata {
                 return Err(Fault::new(FaultKind::Request, "describe the query for a bulk utility")
                     .because("only Teradata is read by one among the databases behind ODBC")
