@@ -363,15 +363,17 @@ pub fn source(connection: SourceConnection, shutdown: &Shutdown) -> Result<Arc<d
     })
 }
 
+/// A way to read from a connection, by its name, or why it cannot be built.
+type NamedSource = (String, Result<Arc<dyn Source>, Fault>);
+
 /// The other ways to read a source connection: by each bulk utility, and through ODBC.
 pub fn methods(
     connection: &SourceConnection,
     native: &Arc<dyn Source>,
     config: &Config,
     shutdown: &Shutdown,
-) -> Vec<(String, Result<Arc<dyn Source>, Fault>)> {
-    let mut methods: Vec<(String, Result<Arc<dyn Source>, Fault>)> =
-        vec![(ODBC.to_owned(), odbc_source(connection))];
+) -> Vec<NamedSource> {
+    let mut methods: Vec<NamedSource> = vec![(ODBC.to_owned(), odbc_source(connection))];
     for utility in bulk::utilities(&config.bulk_utilities) {
         let name = utility.name().to_owned();
         let way = utility.supports(connection).map(|()| {
