@@ -8,15 +8,17 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Access, ApiState, Doors};
+use crate::api::{self, Access, ApiState, ConnectionLimits, Doors, Tls};
+use crate::bounds::TaskBounds;
 use crate::bulk::{self, BulkSource};
 use crate::catalog::{Catalog, ODBC, SourceInfo};
 use crate::config::{Config, OdbcSource, SourceConnection, TargetConnection, TransferSettings};
@@ -32,6 +34,7 @@ use crate::history::{History, mirror};
 use crate::idle::idle;
 use crate::observer::Observer;
 use crate::reload::Reload;
+use crate::renewal::{RenewableDestination, RenewableSource};
 use crate::shutdown::Shutdown;
 use crate::snowflake::Clients;
 use crate::source::Source;
@@ -71,10 +74,11 @@ pub struct Agent {
     task_sources: Vec<Arc<dyn TaskSource>>,
     mode: Mode,
     address: SocketAddr,
+    is_secure: bool,
     queue: LocalQueue,
     history: History,
     queue_tasks: Shutdown,
-    snowflake: Clients,
+    snowflake: Arc<Clients>,
     shutdown: Shutdown,
     api: JoinHandle<std::io::Result<()>>,
     close_api: CancellationToken,
@@ -88,7 +92,8 @@ impl Agent {
     /// died before are leased at once.
     pub async fn start(config: Config, mode: Mode) -> anyhow::Result<Self> {
         let shutdown = Shutdown::new();
-        let snowflake = Clients::new(&shutdown).of_agent(agent_name(&config));
+        let tls = config.server.tls.as_ref().map(Tls::load).transpose().map_err(explained)?.map(Arc::new);
+        let snowflake = Arc::new(Clients::new(&shutdown).of_agent(agent_name(&config)));
         let catalog = Arc::new(catalog(&config, &snowflake, &shutdown).await?);
         let memory_planned =
             check_memory(&config, catalog.destinations().map(|(_, _, destination)| destination))?;
@@ -174,8 +179,10 @@ impl Agent {
             max_watchers: api::MAX_WATCHERS,
         });
         let close_api = CancellationToken::new();
-        let api =
-            crate::shutdown::spawn_server(api::serve(listener, router, close_api.clone().cancelled_owned()));
+        let is_secure = tls.is_some();
+        let limits = ConnectionLimits::new(config.server.max_connections);
+        let server = api::Server::new(listener, limits).with_tls(tls);
+        let api = crate::shutdown::spawn_server(server.serve(router, close_api.clone().cancelled_owned()));
         tracing::info!(%address, workers = config.application.workers, "the agent is ready");
         let (idle, idle_limit) = watch::channel(config.idle_shutdown);
         let (grace, grace_now) = watch::channel(config.application.stop_grace);
@@ -195,6 +202,7 @@ impl Agent {
             task_sources,
             mode,
             address,
+            is_secure,
             queue,
             history,
             queue_tasks,
@@ -212,6 +220,12 @@ impl Agent {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The same as a URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.is_secure { "https" } else { "http" }, self.address)
     }
 
     /// The stop signals of this agent.
@@ -328,12 +342,16 @@ fn agent_name(config: &Config) -> String {
 }
 
 /// Every configured connection, by name.
-async fn catalog(config: &Config, snowflake: &Clients, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
+async fn catalog(config: &Config, snowflake: &Arc<Clients>, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
     let mut catalog = Catalog::new();
+    catalog.set_bounds(config.bounds.clone());
     for (name, connection) in &config.sources {
         let source = source(connection.clone(), shutdown).map_err(explained);
         let source = source.with_context(|| format!("connections.source.{name}"))?;
+        let source = renewable_source(config, name, connection, source, shutdown);
         for (method, way) in methods(connection, &source, config, shutdown) {
+            let way =
+                way.map(|way| renewable_method(config, name, &method, connection, (&source, way), shutdown));
             catalog.add_method(name, method, way.map_err(|fault| explained(fault).to_string()));
         }
         if let Some(method) = config.source_methods.get(name) {
@@ -344,12 +362,78 @@ async fn catalog(config: &Config, snowflake: &Clients, shutdown: &Shutdown) -> a
     for (name, connection) in &config.targets {
         let destination = destination(connection, snowflake, shutdown).await.map_err(explained);
         let destination = destination.with_context(|| format!("connections.target.{name}"))?;
-        catalog.add_destination(name, connection.kind(), destination);
+        let renewable = renewable_destination(config, name, connection, destination, (snowflake, shutdown));
+        catalog.add_destination(name, connection.kind(), renewable);
     }
     for connection in &config.unavailable {
         catalog.add_unavailable(&connection.section, &connection.reason);
     }
     Ok(catalog)
+}
+
+/// A source that gets new secrets when a login is refused.
+fn renewable_source(
+    config: &Config,
+    name: &str,
+    connection: &SourceConnection,
+    adapter: Arc<dyn Source>,
+    shutdown: &Shutdown,
+) -> Arc<dyn Source> {
+    let (renewal, wanted) = (config.renewal.clone(), name.to_owned());
+    let shutdown = shutdown.clone();
+    let read = move || renewal.source(&wanted);
+    let build = move |connection| -> BoxFuture<'static, Result<Arc<dyn Source>, Fault>> {
+        let built = source(connection, &shutdown);
+        Box::pin(std::future::ready(built))
+    };
+    Arc::new(RenewableSource::new(format!("source {name}"), connection.clone(), adapter, read, build))
+}
+
+/// The same for another way to read it: programs log in by themselves.
+fn renewable_method(
+    config: &Config,
+    name: &str,
+    method: &str,
+    connection: &SourceConnection,
+    (native, adapter): (&Arc<dyn Source>, Arc<dyn Source>),
+    shutdown: &Shutdown,
+) -> Arc<dyn Source> {
+    let label = format!("source {name} by {method}");
+    let (renewal, wanted, method) = (config.renewal.clone(), name.to_owned(), method.to_owned());
+    let read = move || renewal.source(&wanted);
+    let (native, config, shutdown) = (Arc::clone(native), config.clone(), shutdown.clone());
+    let build = move |connection: SourceConnection| -> BoxFuture<'static, Result<Arc<dyn Source>, Fault>> {
+        let mut ways = methods(&connection, &native, &config, &shutdown).into_iter();
+        let way = ways.find(|(name, _)| *name == method);
+        let way =
+            way.map_or_else(|| Err(Fault::new(FaultKind::Bug, "find the method again")), |(_, way)| way);
+        let native = Arc::clone(&native);
+        Box::pin(async move {
+            // The agent itself looks at the query first.
+            native.renew(Instant::now()).await;
+            way
+        })
+    };
+    Arc::new(RenewableSource::new(label, connection.clone(), adapter, read, build))
+}
+
+/// A destination that gets new secrets when a login is refused.
+fn renewable_destination(
+    config: &Config,
+    name: &str,
+    connection: &TargetConnection,
+    adapter: Arc<dyn Destination>,
+    (snowflake, shutdown): (&Arc<Clients>, &Shutdown),
+) -> Arc<dyn Destination> {
+    let (renewal, wanted) = (config.renewal.clone(), name.to_owned());
+    let (snowflake, shutdown) = (Arc::clone(snowflake), shutdown.clone());
+    let read = move || renewal.target(&wanted);
+    let build =
+        move |connection: TargetConnection| -> BoxFuture<'static, Result<Arc<dyn Destination>, Fault>> {
+            let (snowflake, shutdown) = (Arc::clone(&snowflake), shutdown.clone());
+            Box::pin(async move { destination(&connection, &snowflake, &shutdown).await })
+        };
+    Arc::new(RenewableDestination::new(format!("target {name}"), connection.clone(), adapter, read, build))
 }
 
 /// The adapter of a source connection: the registry of sources.
@@ -363,8 +447,8 @@ pub fn source(connection: SourceConnection, shutdown: &Shutdown) -> Result<Arc<d
     })
 }
 
-/// A way to read from a connection, by its name, or why it cannot be built.
-type NamedSource = (String, Result<Arc<dyn Source>, Fault>);
+/// The other ways to read a source connection, by name, or why one is not there.
+type Ways = Vec<(String, Result<Arc<dyn Source>, Fault>)>;
 
 /// The other ways to read a source connection: by each bulk utility, and through ODBC.
 pub fn methods(
@@ -372,8 +456,8 @@ pub fn methods(
     native: &Arc<dyn Source>,
     config: &Config,
     shutdown: &Shutdown,
-) -> Vec<NamedSource> {
-    let mut methods: Vec<NamedSource> = vec![(ODBC.to_owned(), odbc_source(connection))];
+) -> Ways {
+    let mut methods: Ways = vec![(ODBC.to_owned(), odbc_source(connection))];
     for utility in bulk::utilities(&config.bulk_utilities) {
         let name = utility.name().to_owned();
         let way = utility.supports(connection).map(|()| {
@@ -453,19 +537,20 @@ fn remote_task_sources(
     metrics: &Arc<Metrics>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Vec<Arc<dyn TaskSource>>> {
-    let read: ReadTask = {
-        let (catalog, format) = (Arc::clone(catalog), config.transfer.format);
-        Arc::new(move |value| api::read_task(value, &catalog, format))
+    let read = |bounds: &TaskBounds| -> ReadTask {
+        let (catalog, format, bounds) = (Arc::clone(catalog), config.transfer.format, bounds.clone());
+        Arc::new(move |value| api::read_task(value, &catalog, format, &bounds))
     };
     let affinity = config.application.affinity.as_deref();
     let mut sources: Vec<Arc<dyn TaskSource>> = Vec::new();
     if let Some(settings) = &config.task_sources.api {
-        let source = RemoteApi::new(settings, affinity, Arc::clone(&read)).map_err(explained);
+        let source = RemoteApi::new(settings, affinity, read(&settings.bounds)).map_err(explained);
         sources.push(Arc::new(source.context("task_source.api")?));
     }
     if let Some(settings) = &config.task_sources.snowflake {
         let client = snowflake.client(&settings.connection).map_err(|error| explained(error.into()));
         let client = client.context("task_source.snowflake_stored_procedure")?;
+        let read = read(&settings.bounds);
         sources.push(Arc::new(SnowflakeQueue::new(client, settings, affinity, read, metrics, shutdown)));
     }
     Ok(sources)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::bounds::{Breach, TaskBounds};
 use crate::destination::Destination;
 use crate::fault::{Fault, FaultKind};
 use crate::source::Source;
@@ -17,6 +18,7 @@ pub struct Catalog {
     sources: BTreeMap<String, (SourceInfo, Arc<dyn Source>)>,
     destinations: BTreeMap<String, (DestinationKind, Arc<dyn Destination>)>,
     unavailable: BTreeMap<String, String>,
+    bounds: TaskBounds,
     methods: BTreeMap<String, Methods>,
 }
 
@@ -107,10 +109,12 @@ impl Catalog {
     }
 
     /// The source behind the method of a task, or why there is none.
-    fn source_of(&self, spec: &SourceSpec) -> Result<&Arc<dyn Source>, Misfit> {
+    fn source_of(&self, spec: &SourceSpec, own: &TaskBounds) -> Result<&Arc<dyn Source>, Misfit> {
         let name = &spec.connection;
         let Some((_, native)) = self.sources.get(name) else {
-            let detail = self.unknown("source", name, self.sources.keys());
+            let known = self.sources.keys();
+            let known = known.filter(|name| own.allows_source(name) && self.bounds.allows_source(name));
+            let detail = self.unknown("source", name, known);
             return Err(Misfit { pointer: "/source_config/database", detail });
         };
         let method = self.method(spec).name;
@@ -148,6 +152,11 @@ impl Catalog {
         self.destinations.insert(name.into(), (kind, destination));
     }
 
+    /// Sets what tasks may do, wherever they come from.
+    pub fn set_bounds(&mut self, bounds: TaskBounds) {
+        self.bounds = bounds;
+    }
+
     /// Remembers a connection that is configured and cannot be served, with the reason.
     pub fn add_unavailable(&mut self, section: impl Into<String>, reason: impl Into<String>) {
         self.unavailable.insert(section.into(), reason.into());
@@ -176,36 +185,71 @@ impl Catalog {
 
     /// The source and the destination of a task.
     pub fn resolve(&self, spec: &TaskSpec) -> Result<Ends, Fault> {
-        let source = self.source_of(&spec.source);
+        let breaches = self.breaches(spec, &TaskBounds::default());
+        if !breaches.is_empty() {
+            let details: Vec<String> = breaches.into_iter().map(|breach| breach.detail).collect();
+            return Err(Fault::new(FaultKind::Permission, details.join("; "))
+                .remedy("Correct the task, or widen `[bounds]` and restart the agent."));
+        }
+        let source = self.source_of(&spec.source, &TaskBounds::default());
         let destination = self.destinations.get(self.destination_name(&spec.destination));
         match (source, destination) {
             (Ok(source), Some((kind, destination))) if *kind == spec.destination.kind => {
                 Ok((Arc::clone(source), Arc::clone(destination)))
             }
             _ => {
-                let details: Vec<String> =
-                    self.misfits(spec).into_iter().map(|misfit| misfit.detail).collect();
+                let details: Vec<String> = self
+                    .misfits(spec, &TaskBounds::default())
+                    .into_iter()
+                    .map(|misfit| misfit.detail)
+                    .collect();
                 Err(Fault::new(FaultKind::Request, details.join("; "))
                     .remedy("Configure the connection and restart the agent, or correct the task."))
             }
         }
     }
 
-    /// The source behind the method of a task.
-    pub fn source_for(&self, spec: &SourceSpec) -> Result<Arc<dyn Source>, Fault> {
-        self.source_of(spec).cloned().map_err(|misfit| Fault::new(FaultKind::Request, misfit.detail))
+    /// Everything in `spec` that leads out of the bounds of all tasks, or of `own`, those of whoever hands
+    /// it in. What would be allowed is told as far as it may be known there.
+    #[must_use]
+    pub fn breaches(&self, spec: &TaskSpec, own: &TaskBounds) -> Vec<Breach> {
+        let destination = self.destination_name(&spec.destination);
+        let mut breaches = own.breaches(spec, destination, true);
+        for breach in self.bounds.breaches(spec, destination, own.is_unbounded()) {
+            if breaches.iter().all(|other| other.pointer != breach.pointer) {
+                breaches.push(breach);
+            }
+        }
+        breaches
     }
 
-    /// Everything in `spec` that does not fit the configuration; empty when it fits.
+    /// The same for a source alone.
     #[must_use]
-    pub fn misfits(&self, spec: &TaskSpec) -> Vec<Misfit> {
-        let mut misfits = Vec::from_iter(self.source_misfit(&spec.source));
+    pub fn source_breach(&self, spec: &SourceSpec, own: &TaskBounds) -> Option<Breach> {
+        let breach = own.source_breach(&spec.connection, true);
+        breach.or_else(|| self.bounds.source_breach(&spec.connection, own.is_unbounded()))
+    }
+
+    /// The source behind the method of a task.
+    pub fn source_for(&self, spec: &SourceSpec) -> Result<Arc<dyn Source>, Fault> {
+        let source = self.source_of(spec, &TaskBounds::default());
+        source.cloned().map_err(|misfit| Fault::new(FaultKind::Request, misfit.detail))
+    }
+
+    /// Everything in `spec` that does not fit the configuration; empty when it fits. Names that are out of
+    /// the bounds are not told.
+    #[must_use]
+    pub fn misfits(&self, spec: &TaskSpec, own: &TaskBounds) -> Vec<Misfit> {
+        let mut misfits = Vec::from_iter(self.source_misfit(&spec.source, own));
         let name = self.destination_name(&spec.destination);
         match self.destinations.get(name) {
             None => {
                 let same_kind =
                     self.destinations.iter().filter(|(_, (kind, _))| *kind == spec.destination.kind);
-                let detail = self.unknown("target", name, same_kind.map(|(name, _)| name));
+                let known = same_kind.map(|(name, _)| name);
+                let known =
+                    known.filter(|name| own.allows_destination(name) && self.bounds.allows_destination(name));
+                let detail = self.unknown("target", name, known);
                 let pointer = match spec.destination.connection {
                     Some(_) => "/destination_config/connection",
                     None => "/destination_config/type",
@@ -235,8 +279,8 @@ impl Catalog {
 
     /// What does not fit in the source alone.
     #[must_use]
-    pub fn source_misfit(&self, spec: &SourceSpec) -> Option<Misfit> {
-        self.source_of(spec).err()
+    pub fn source_misfit(&self, spec: &SourceSpec, own: &TaskBounds) -> Option<Misfit> {
+        self.source_of(spec, own).err()
     }
 
     /// The target connection that a task means. The Snowflake sections of version 1.2.0 are named

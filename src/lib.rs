@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod bounds;
 pub mod bulk;
 pub mod catalog;
 pub mod cli;
@@ -19,6 +20,7 @@ mod nearest;
 pub mod observer;
 mod quantity;
 pub mod reload;
+pub mod renewal;
 pub mod retry;
 pub mod schema;
 pub mod shutdown;

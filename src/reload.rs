@@ -80,6 +80,7 @@ fn merge(old: &Config, new: &Config) -> (Config, Changes) {
         "application.stop_grace": application.stop_grace,
         "server.api_keys": server.api_keys,
         "server.allowed_hosts": server.allowed_hosts,
+        "server.requests_per_minute": server.requests_per_minute,
         "log.level": log.level,
         "history.keep": history.keep,
         "history.max_runs": history.max_runs,
@@ -106,6 +107,8 @@ fn merge(old: &Config, new: &Config) -> (Config, Changes) {
         "server.host": server.host,
         "server.port": server.port,
         "server.max_body_bytes": server.max_body_bytes,
+        "server.max_connections": server.max_connections,
+        "server.tls": server.tls,
         "server.allow_unauthenticated": server.allow_unauthenticated,
         "transfer": transfer,
         "log.format": log.format,
@@ -114,6 +117,8 @@ fn merge(old: &Config, new: &Config) -> (Config, Changes) {
         "log.max_file_size": log.max_file_size,
         "log.max_files": log.max_files,
         "task_source": task_sources,
+        "bounds": bounds,
+        "secrets": secrets,
     }
     // Names of both, each once.
     let different = |path: &str, names: &mut dyn Iterator<Item = &String>| {
@@ -161,6 +166,7 @@ mod tests {
             "[application]\ntask_fetch_interval = 9\ndebug_mode = true\nstop_grace = 9\n[log]\nlevel = \"warn\"\n\
              [history]\nkeep = \"1d\"\nmax_runs = 1\nmax_lines = 1\n[guards]\nmin_free_disk = 1\n\
              min_available_memory = 1\n[idle_shutdown]\nminutes = 1\n[server]\nallowed_hosts = \"a\"\n\
+             requests_per_minute = 1\n\
              [server.api_keys.a]\nkey = \"0123456789abcdef\"",
             &[
                 "application.task_fetch_interval",
@@ -168,6 +174,7 @@ mod tests {
                 "application.stop_grace",
                 "server.api_keys",
                 "server.allowed_hosts",
+                "server.requests_per_minute",
                 "log.level",
                 "history.keep",
                 "history.max_runs",
@@ -181,7 +188,9 @@ mod tests {
         check(
             "[connections.target.a]\nkind = \"local\"\nroot = \"/a\"\n[connections.target.b]\nkind = \"local\"\n\
              root = \"/b\"",
-            "[application]\nworkers = 9\nmemory_limit = \"8 GiB\"\n[server]\nport = 9\n[transfer]\nslices = 2\n\
+            "[application]\nworkers = 9\nmemory_limit = \"8 GiB\"\n[server]\nport = 9\nmax_connections = 9\n\
+             [server.tls]\ncertificate = \"c\"\nprivate_key = \"k\"\n[bounds]\nsources = \"a\"\n\
+             [secrets]\nallow_command_secrets = true\n[transfer]\nslices = 2\n\
              [log]\nfiles = false\nlevel = \"warn\"\n[connections.target.a]\nkind = \"local\"\nroot = \"/c\"\n\
              [bulk_utility.bcp]\ndelimiter = \",\"",
             &["log.level"],
@@ -189,8 +198,12 @@ mod tests {
                 "application.workers",
                 "application.memory_limit",
                 "server.port",
+                "server.max_connections",
+                "server.tls",
                 "transfer",
                 "log.files",
+                "bounds",
+                "secrets",
                 "connections.target.a",
                 "connections.target.b",
                 "other keys",

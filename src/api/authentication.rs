@@ -7,6 +7,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
@@ -18,6 +19,8 @@ use super::console;
 use super::console::session::{Sessions, demand_page};
 use super::origin::CHANGING;
 use super::problem::{Problem, ProblemKind};
+use super::rate::{Asker, RateLimit};
+use crate::bounds::TaskBounds;
 use crate::config::{ApiKey, KeyDigest, Scope, Server};
 
 /// Where a key may stand, besides `Authorization: Bearer`.
@@ -33,6 +36,10 @@ pub struct Access {
     hosts: Option<Vec<String>>,
     /// Browsers that signed in with a key.
     sessions: Arc<Sessions>,
+    /// No limit when `None`.
+    rate: Option<Arc<RateLimit>>,
+    /// Of callers without a key, where there are none.
+    unbounded: Arc<TaskBounds>,
 }
 
 impl Access {
@@ -42,7 +49,8 @@ impl Access {
         let any_host =
             server.allowed_hosts.is_empty() && (server.allow_unauthenticated || !server.api_keys.is_empty());
         let hosts = (!any_host).then(|| server.allowed_hosts.clone());
-        Self { keys: server.api_keys.clone(), hosts, sessions: Arc::default() }
+        let rate = server.requests_per_minute.map(|limit| Arc::new(RateLimit::new(limit)));
+        Self { keys: server.api_keys.clone(), hosts, rate, ..Self::default() }
     }
 
     /// True when callers need a key.
@@ -52,8 +60,13 @@ impl Access {
 
     /// The key with this hash.
     pub(super) fn find_key(&self, digest: &KeyDigest) -> Option<&ApiKey> {
+        self.find_number(digest).map(|number| &self.keys[number])
+    }
+
+    fn find_number(&self, digest: &KeyDigest) -> Option<usize> {
         // Every key is compared, so that the time tells nothing about their order.
-        self.keys.iter().fold(None, |found, key| if key.is(digest) { Some(key) } else { found })
+        let keys = self.keys.iter().enumerate();
+        keys.fold(None, |found, (number, key)| if key.is(digest) { Some(number) } else { found })
     }
 
     /// The sessions of browsers.
@@ -67,9 +80,25 @@ impl Access {
         self
     }
 
-    /// The key of the session that a request belongs to, as long as there is that key.
-    fn session_key(&self, headers: &HeaderMap) -> Option<KeyDigest> {
-        self.sessions.key(headers).filter(|digest| self.find_key(digest).is_some())
+    /// Who a request says that it comes from.
+    fn holder(&self, headers: &HeaderMap) -> Holder {
+        if let Some(key) = presented(headers) {
+            return self.find_number(&KeyDigest::of(key)).map_or(Holder::Unknown, Holder::Key);
+        }
+        // As long as there is that key.
+        let number = self.sessions.key(headers).and_then(|digest| self.find_number(&digest));
+        number.map_or(Holder::Nobody, Holder::Session)
+    }
+
+    /// Counts a request of this caller.
+    fn count(&self, holder: Holder, request: &Request) -> Result<(), Problem> {
+        let Some(rate) = &self.rate else { return Ok(()) };
+        let asker = match (holder, request.extensions().get::<Peer>()) {
+            (Holder::Key(number) | Holder::Session(number), _) => Asker::Key(number),
+            (Holder::Unknown | Holder::Nobody, Some(Peer(address))) => Asker::peer(address.ip()),
+            (Holder::Unknown | Holder::Nobody, None) => Asker::Others,
+        };
+        rate.take(asker, Instant::now()).map_err(Problem::too_many_requests)
     }
 
     fn knows_host(&self, headers: &HeaderMap) -> bool {
@@ -87,6 +116,23 @@ impl Access {
             || hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 }
+
+/// Who a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    /// A program with a configured key, by its number.
+    Key(usize),
+    /// A browser that signed in with that key.
+    Session(usize),
+    /// A key that is not configured.
+    Unknown,
+    /// No key was shown.
+    Nobody,
+}
+
+/// What the tasks of the caller may do; in the extensions of every request that gets to a handler.
+#[derive(Clone, Debug)]
+pub(super) struct Bounds(pub(super) Arc<TaskBounds>);
 
 /// Where a connection comes from; in the extensions of every request.
 #[derive(Clone, Copy, Debug)]
@@ -120,8 +166,9 @@ fn needed(method: &Method, path: &str) -> Option<Scope> {
 /// Lets a request through, or says what it lacks.
 pub(super) async fn guard(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
     match judge(&doors.now(), &request) {
-        Ok(caller) => {
+        Ok((caller, bounds)) => {
             request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(Bounds(bounds));
             next.run(request).await
         }
         Err(problem) => {
@@ -136,7 +183,9 @@ pub(super) async fn guard(State(doors): State<Doors>, mut request: Request, next
     }
 }
 
-fn judge(access: &Access, request: &Request) -> Result<Caller, Problem> {
+fn judge(access: &Access, request: &Request) -> Result<(Caller, Arc<TaskBounds>), Problem> {
+    let holder = access.holder(request.headers());
+    access.count(holder, request)?;
     if !access.knows_host(request.headers()) {
         let detail = "the request calls the agent by a name that it does not know; use its address or \
                       `localhost`, or list the name in server.allowed_hosts";
@@ -150,26 +199,28 @@ fn judge(access: &Access, request: &Request) -> Result<Caller, Problem> {
             let detail = "from another machine this is done by POST only, because any page can make a browser send GET";
             return Err(Problem::new(ProblemKind::Forbidden, detail));
         }
-        return Ok(Caller::Known);
+        return Ok((Caller::Known, Arc::clone(&access.unbounded)));
     }
     let needed = needed(method, path);
-    let digest = match (presented(request.headers()), access.session_key(request.headers())) {
-        (Some(key), _) => KeyDigest::of(key),
-        (None, Some(digest)) => {
+    let stranger = || Ok((Caller::Stranger, Arc::clone(&access.unbounded)));
+    let key = match holder {
+        Holder::Key(number) => &access.keys[number],
+        Holder::Session(number) => {
             if matches!(needed, Some(Scope::Submit | Scope::Operate)) {
                 demand_page(request.headers())?;
             }
-            digest
+            &access.keys[number]
         }
-        (None, None) if needed.is_none() => return Ok(Caller::Stranger),
-        (None, None) => {
+        // A probe goes on when its key is no longer known.
+        Holder::Unknown if OPEN.contains(&path) => return stranger(),
+        Holder::Unknown => {
+            return Err(Problem::new(ProblemKind::Unauthorized, "the agent does not know this API key"));
+        }
+        Holder::Nobody if needed.is_none() => return stranger(),
+        Holder::Nobody => {
             let detail = "send an API key: `Authorization: Bearer <key>` or `X-API-Key: <key>`";
             return Err(Problem::new(ProblemKind::Unauthorized, detail));
         }
-    };
-    let found = access.find_key(&digest);
-    let Some(key) = found else {
-        return Err(Problem::new(ProblemKind::Unauthorized, "the agent does not know this API key"));
     };
     match needed {
         Some(scope) if !key.allows(scope) => {
@@ -183,9 +234,9 @@ fn judge(access: &Access, request: &Request) -> Result<Caller, Problem> {
         }
         Some(Scope::Submit | Scope::Operate) => {
             tracing::debug!(api_key = key.name(), %method, path, "a change was asked for");
-            Ok(Caller::Known)
+            Ok((Caller::Known, Arc::clone(key.bounds())))
         }
-        Some(Scope::Read) | None => Ok(Caller::Known),
+        Some(Scope::Read) | None => Ok((Caller::Known, Arc::clone(key.bounds()))),
     }
 }
 

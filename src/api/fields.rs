@@ -22,12 +22,21 @@ const MAX_NAME: usize = 64;
 pub(super) struct Findings {
     errors: Vec<FieldError>,
     more: usize,
+    /// Fields that are right and not allowed.
+    refused: Vec<FieldError>,
 }
 
 impl Findings {
     /// Adds a wrong field of the body.
     pub(super) fn add(&mut self, pointer: String, detail: impl Into<String>) {
         self.push(FieldError { pointer: Some(pointer), parameter: None, detail: detail.into() });
+    }
+
+    /// Adds a field of the body that leads out of the bounds of the caller.
+    pub(super) fn refuse(&mut self, pointer: String, detail: impl Into<String>) {
+        if self.refused.len() < MAX_ERRORS {
+            self.refused.push(FieldError { pointer: Some(pointer), parameter: None, detail: detail.into() });
+        }
     }
 
     /// Adds a wrong query parameter.
@@ -45,18 +54,21 @@ impl Findings {
 
     /// How many fields are wrong.
     pub(super) fn count(&self) -> usize {
-        self.errors.len() + self.more
+        self.errors.len() + self.more + self.refused.len()
     }
 
     /// Everything that is wrong, as pointer and detail; what was only counted comes last.
     pub(super) fn into_pairs(self) -> Vec<(String, String)> {
         let more = (self.more > 0).then(|| (String::new(), format!("{} more fields are wrong", self.more)));
         let pair = |error: FieldError| (error.pointer.unwrap_or_default(), error.detail);
-        self.errors.into_iter().map(pair).chain(more).collect()
+        self.refused.into_iter().chain(self.errors).map(pair).chain(more).collect()
     }
 
-    /// Passes `value` on when nothing is wrong.
+    /// Passes `value` on when nothing is wrong. What is not allowed is said alone.
     pub(super) fn or_problem<T>(self, value: T) -> Result<T, Problem> {
+        if !self.refused.is_empty() {
+            return Err(Problem::out_of_bounds(self.refused));
+        }
         if self.errors.is_empty() { Ok(value) } else { Err(Problem::validation(self.errors, self.more)) }
     }
 }

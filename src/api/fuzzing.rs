@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{strict_json, submission};
+use crate::bounds::TaskBounds;
 use crate::catalog::{Catalog, SourceInfo};
 use crate::config::{LocalTarget, SqliteSource};
 use crate::destination::local::LocalDestination;
@@ -21,7 +22,10 @@ pub fn read(body: &[u8]) {
     catalog.add_source("db", SourceInfo { database: Some("db".into()), dialect }, Arc::new(source));
     let target = LocalDestination::new(&LocalTarget { root: "/nothing".into() });
     catalog.add_destination("local", DestinationKind::Local, Arc::new(target));
-    let Ok(submission) = submission::read(&value, &catalog, FileFormat::Parquet) else { return };
+    let Ok(submission) = submission::read(&value, &catalog, FileFormat::Parquet, &TaskBounds::default())
+    else {
+        return;
+    };
     assert!(!submission.tasks.is_empty(), "an accepted body has a task");
     for wanted in submission.tasks {
         let kept = serde_json::to_string(&wanted.task).expect("a task is JSON");

@@ -77,6 +77,7 @@ fn protect(path: &str, operation: &mut Operation) {
             RefOr::T(response)
         });
     };
+    add("429", "The caller asks too often; `Retry-After` says how many seconds to wait");
     add("421", "The request calls the agent by a name that it does not know");
     if authentication::OPEN.contains(&path) {
         return;

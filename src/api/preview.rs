@@ -17,12 +17,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::authentication::Bounds;
 use super::extract;
 use super::fields::{Findings, Object, integer};
 use super::problem::{Problem, ProblemKind};
 use super::submission;
 use super::task_request::SourceRequest;
 use super::{Api, ApiState};
+use crate::bounds::TaskBounds;
 use crate::fault::{Fault, FaultKind};
 use crate::schema::TableSchema;
 use crate::source::{BatchLimits, Query};
@@ -99,7 +101,8 @@ pub(super) struct ColumnView {
     responses(
         (status = 200, description = "Columns and rows", body = Preview),
         (status = 400, description = "The body is not JSON"),
-        (status = 403, description = "The request comes from a page of another web site"),
+        (status = 403, description = "The request comes from a page of another web site, or the source is out of \
+            the bounds of the API key"),
         (status = 408, description = "The body did not arrive in time"),
         (status = 413, description = "The body is larger than 64 KiB"),
         (status = 415, description = "The content type is not `application/json`"),
@@ -108,8 +111,9 @@ pub(super) struct ColumnView {
     )
 )]
 pub(super) async fn preview(State(api): State<Api>, request: Request) -> Result<Json<Preview>, Problem> {
+    let bounds = Arc::clone(&request.extensions().get::<Bounds>().expect("the guard lets nobody else in").0);
     let body = extract::json_body(request, MAX_BODY.min(api.agent.max_body_bytes)).await?;
-    let wanted = Wanted::read(&extract::parse(&body)?, &api.agent)?;
+    let wanted = Wanted::read(&extract::parse(&body)?, &api.agent, &bounds)?;
     let Ok(_place) = Arc::clone(&api.previews).try_acquire_owned() else {
         let detail = format!("{MAX_PREVIEWS} previews run already; try again when one has ended");
         return Err(Problem::new(ProblemKind::Unavailable, detail));
@@ -143,16 +147,16 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn read(body: &Value, agent: &ApiState) -> Result<Self, Problem> {
+    fn read(body: &Value, agent: &ApiState, bounds: &TaskBounds) -> Result<Self, Problem> {
         let mut findings = Findings::default();
-        let wanted = Self::fields(body, agent, &mut findings);
+        let wanted = Self::fields(body, agent, bounds, &mut findings);
         match findings.or_problem(wanted)? {
             Some(wanted) => Ok(wanted),
             None => Err(Problem::new(ProblemKind::Internal, "a wrong body had no wrong field")),
         }
     }
 
-    fn fields(body: &Value, agent: &ApiState, findings: &mut Findings) -> Option<Self> {
+    fn fields(body: &Value, agent: &ApiState, bounds: &TaskBounds, findings: &mut Findings) -> Option<Self> {
         let object = Object::open(body, "", &FIELDS, findings)?;
         let rows = object.optional("rows", findings, integer(1..=MAX_ROWS)).unwrap_or(DEFAULT_ROWS);
         let what = "an object with `database` and `query` or `table`";
@@ -163,9 +167,7 @@ impl Wanted {
             return None;
         }
         let spec = source.into_spec();
-        submission::check_source(&spec, &agent.catalog, |pointer, detail| {
-            findings.add(pointer.to_owned(), detail);
-        });
+        submission::check_source(&spec, &agent.catalog, bounds, findings);
         let query = Query { read: spec.read, columns: spec.columns, slice_column: None };
         Some(Self { connection: spec.connection, query, rows: usize::from(rows) })
     }

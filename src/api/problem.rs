@@ -21,6 +21,8 @@ use crate::task::TaskId;
 
 /// The media type of a problem document.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+/// When a caller should ask an agent again that cannot serve it now.
+const UNAVAILABLE_SECONDS: u64 = 5;
 /// The header that names a request.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -73,6 +75,7 @@ pub(super) enum ProblemKind {
     MalformedJson,
     Unauthorized,
     Forbidden,
+    OutOfBounds,
     CrossSite,
     UnknownHost,
     UnknownRoute,
@@ -85,6 +88,7 @@ pub(super) enum ProblemKind {
     MediaType,
     Validation,
     PreviewFailed,
+    TooManyRequests,
     Internal,
     Unavailable,
 }
@@ -92,10 +96,11 @@ pub(super) enum ProblemKind {
 impl ProblemKind {
     /// Every kind.
     #[cfg(test)]
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::MalformedJson,
         Self::Unauthorized,
         Self::Forbidden,
+        Self::OutOfBounds,
         Self::CrossSite,
         Self::UnknownHost,
         Self::UnknownRoute,
@@ -108,6 +113,7 @@ impl ProblemKind {
         Self::MediaType,
         Self::Validation,
         Self::PreviewFailed,
+        Self::TooManyRequests,
         Self::Internal,
         Self::Unavailable,
     ];
@@ -117,6 +123,7 @@ impl ProblemKind {
             Self::MalformedJson => "urn:data-exchange-agent:problem:malformed-json",
             Self::Unauthorized => "urn:data-exchange-agent:problem:unauthorized",
             Self::Forbidden => "urn:data-exchange-agent:problem:forbidden",
+            Self::OutOfBounds => "urn:data-exchange-agent:problem:out-of-bounds",
             Self::CrossSite => "urn:data-exchange-agent:problem:cross-site",
             Self::UnknownHost => "urn:data-exchange-agent:problem:unknown-host",
             Self::UnknownRoute => "urn:data-exchange-agent:problem:unknown-route",
@@ -129,6 +136,7 @@ impl ProblemKind {
             Self::MediaType => "urn:data-exchange-agent:problem:media-type",
             Self::Validation => "urn:data-exchange-agent:problem:validation",
             Self::PreviewFailed => "urn:data-exchange-agent:problem:preview-failed",
+            Self::TooManyRequests => "urn:data-exchange-agent:problem:too-many-requests",
             Self::Internal => "urn:data-exchange-agent:problem:internal",
             Self::Unavailable => "urn:data-exchange-agent:problem:unavailable",
         }
@@ -139,6 +147,7 @@ impl ProblemKind {
             Self::MalformedJson => "The body is not valid JSON",
             Self::Unauthorized => "The request has no valid API key",
             Self::Forbidden => "The request is not allowed to do this",
+            Self::OutOfBounds => "The task leads out of its bounds",
             Self::CrossSite => "The request comes from another web site",
             Self::UnknownHost => "The request calls the agent by an unknown name",
             Self::UnknownRoute => "There is no such route",
@@ -151,6 +160,7 @@ impl ProblemKind {
             Self::MediaType => "The body has the wrong content type",
             Self::Validation => "The request has wrong fields",
             Self::PreviewFailed => "The rows could not be read",
+            Self::TooManyRequests => "The caller asks too often",
             Self::Internal => "The agent has a defect",
             Self::Unavailable => "The agent cannot serve the request now",
         }
@@ -160,7 +170,7 @@ impl ProblemKind {
         match self {
             Self::MalformedJson => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::OutOfBounds | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::UnknownRoute | Self::UnknownTask => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -169,6 +179,7 @@ impl ProblemKind {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Validation | Self::PreviewFailed => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -184,6 +195,8 @@ struct Inner {
     kind: ProblemKind,
     detail: String,
     errors: Vec<FieldError>,
+    /// Seconds after which the same request can succeed.
+    retry_after: Option<u64>,
     /// For the log, never for the caller.
     cause: Option<String>,
 }
@@ -191,7 +204,13 @@ struct Inner {
 impl Problem {
     /// A problem of `kind`; `detail` is shown to the caller.
     pub(super) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, detail: detail.into(), errors: Vec::new(), cause: None }))
+        Self(Box::new(Inner {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+            cause: None,
+        }))
     }
 
     pub(super) fn kind(&self) -> ProblemKind {
@@ -209,6 +228,22 @@ impl Problem {
         };
         let mut problem = Self::new(ProblemKind::Validation, detail);
         problem.0.errors = errors;
+        problem
+    }
+
+    /// A task, or several, that the caller may not hand in.
+    pub(super) fn out_of_bounds(errors: Vec<FieldError>) -> Self {
+        let detail = "what the task asks for is not allowed; see `errors`";
+        let mut problem = Self::new(ProblemKind::OutOfBounds, detail);
+        problem.0.errors = errors;
+        problem
+    }
+
+    /// The caller has used up its requests.
+    pub(super) fn too_many_requests(retry_after: u64) -> Self {
+        let detail = format!("wait {retry_after} s; server.requests_per_minute is the limit for one caller");
+        let mut problem = Self::new(ProblemKind::TooManyRequests, detail);
+        problem.0.retry_after = Some(retry_after);
         problem
     }
 
@@ -285,7 +320,7 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
 }
 
 fn write(response: &mut Response, problem: &Problem, instance: Uuid) {
-    let Inner { kind, detail, errors, .. } = problem.0.as_ref();
+    let Inner { kind, detail, errors, retry_after, .. } = problem.0.as_ref();
     let document = ProblemDocument {
         kind: kind.name(),
         title: kind.title(),
@@ -299,8 +334,9 @@ fn write(response: &mut Response, problem: &Problem, instance: Uuid) {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.remove(header::CONTENT_LENGTH);
-    if *kind == ProblemKind::Unavailable {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    let is_unavailable = *kind == ProblemKind::Unavailable;
+    if let Some(seconds) = retry_after.or(is_unavailable.then_some(UNAVAILABLE_SECONDS)) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     *response.body_mut() = Body::from(body);
 }

@@ -10,6 +10,7 @@ use super::fields::{Findings, expected};
 use super::flat::{self, FlatTaskRequest};
 use super::problem::Problem;
 use super::task_request::TaskRequest;
+use crate::bounds::TaskBounds;
 use crate::catalog::Catalog;
 use crate::source::read_only;
 use crate::task::{FileFormat, Read, SourceSpec, Task, TaskSpec};
@@ -39,6 +40,7 @@ pub(super) fn read(
     body: &Value,
     catalog: &Catalog,
     default_format: FileFormat,
+    bounds: &TaskBounds,
 ) -> Result<Submission, Problem> {
     let mut findings = Findings::default();
     let (values, is_list) = match body {
@@ -56,19 +58,21 @@ pub(super) fn read(
     let mut tasks = Vec::with_capacity(values.len());
     for (index, value) in values.iter().enumerate() {
         let pointer = if is_list { format!("/{index}") } else { String::new() };
-        tasks.extend(read_one(value, &pointer, catalog, default_format, &mut findings));
+        tasks.extend(read_one(value, &pointer, catalog, default_format, bounds, &mut findings));
     }
     findings.or_problem(Submission { tasks, is_list })
 }
 
-/// Reads one task that did not come over HTTP. What is wrong comes as pointer and detail.
+/// Reads one task that did not come over HTTP, and that may do what `bounds` say. What is wrong comes as
+/// pointer and detail.
 pub fn read_task(
     value: &Value,
     catalog: &Catalog,
     default_format: FileFormat,
+    bounds: &TaskBounds,
 ) -> Result<Task, Vec<(String, String)>> {
     let mut findings = Findings::default();
-    match read_one(value, "", catalog, default_format, &mut findings) {
+    match read_one(value, "", catalog, default_format, bounds, &mut findings) {
         Some(wanted) if findings.count() == 0 => Ok(wanted.task),
         _ => Err(findings.into_pairs()),
     }
@@ -79,44 +83,75 @@ fn read_one(
     pointer: &str,
     catalog: &Catalog,
     default_format: FileFormat,
+    bounds: &TaskBounds,
     findings: &mut Findings,
 ) -> Option<Wanted> {
     let has = |name: &str| value.get(name).is_some();
     let is_nested = has("source_config") || has("destination_config");
     if is_nested || !flat::OWN_FIELDS.iter().any(|name| has(name)) {
         let task = TaskRequest::read(value, pointer, findings)?.into_task(default_format);
-        check_fit(&task.spec, catalog, |field, detail| findings.add(format!("{pointer}{field}"), detail));
+        check(&task.spec, catalog, bounds, findings, |field| format!("{pointer}{field}"));
         return Some(Wanted { task, notes: Vec::new() });
     }
     let request = FlatTaskRequest::read(value, pointer, findings)?;
-    if let Some(detail) = wrong_database(&request, catalog) {
-        findings.add(format!("{pointer}/database"), detail);
-    }
+    let wrong_database = wrong_database(&request, catalog);
     let notes = request.schema.iter().map(|_| SCHEMA_NOTE.to_owned()).collect();
     let task = request.into_nested().into_task(default_format);
-    check_fit(&task.spec, catalog, |field, detail| {
-        findings.add(format!("{pointer}{}", flat::own_pointer(field)), detail);
+    let is_allowed = check(&task.spec, catalog, bounds, findings, |field| {
+        format!("{pointer}{}", flat::own_pointer(field))
     });
+    if let Some(detail) = wrong_database.filter(|_| is_allowed) {
+        findings.add(format!("{pointer}/database"), detail);
+    }
     Some(Wanted { task, notes })
 }
 
 const SCHEMA_NOTE: &str = "`schema` does not change what is read: the statement runs as it is written";
 
+/// Checks a task against its bounds and, when it is inside, against the configuration: whoever may not use
+/// a connection learns nothing of it. True when it is inside.
+fn check(
+    spec: &TaskSpec,
+    catalog: &Catalog,
+    bounds: &TaskBounds,
+    findings: &mut Findings,
+    pointer: impl Fn(&str) -> String,
+) -> bool {
+    let breaches = catalog.breaches(spec, bounds);
+    if breaches.is_empty() {
+        check_fit(spec, catalog, bounds, |field, detail| findings.add(pointer(field), detail));
+        return true;
+    }
+    for breach in breaches {
+        findings.refuse(pointer(breach.pointer), breach.detail);
+    }
+    false
+}
+
 /// Everything that can be known about a task before it runs. `report` takes a pointer into the
 /// nested form, and what is wrong there.
-fn check_fit(spec: &TaskSpec, catalog: &Catalog, mut report: impl FnMut(&str, String)) {
-    for misfit in catalog.misfits(spec) {
+fn check_fit(spec: &TaskSpec, catalog: &Catalog, bounds: &TaskBounds, mut report: impl FnMut(&str, String)) {
+    for misfit in catalog.misfits(spec, bounds) {
         report(misfit.pointer, misfit.detail);
     }
     check_read(&spec.source, catalog, report);
 }
 
-/// The same for a source alone.
-pub(super) fn check_source(spec: &SourceSpec, catalog: &Catalog, mut report: impl FnMut(&str, String)) {
-    if let Some(misfit) = catalog.source_misfit(spec) {
-        report(misfit.pointer, misfit.detail);
+/// The same for a source alone, with its bounds.
+pub(super) fn check_source(
+    spec: &SourceSpec,
+    catalog: &Catalog,
+    bounds: &TaskBounds,
+    findings: &mut Findings,
+) {
+    if let Some(breach) = catalog.source_breach(spec, bounds) {
+        findings.refuse(breach.pointer.to_owned(), breach.detail);
+        return;
     }
-    check_read(spec, catalog, report);
+    if let Some(misfit) = catalog.source_misfit(spec, bounds) {
+        findings.add(misfit.pointer.to_owned(), misfit.detail);
+    }
+    check_read(spec, catalog, |pointer, detail| findings.add(pointer.to_owned(), detail));
 }
 
 fn check_read(spec: &SourceSpec, catalog: &Catalog, mut report: impl FnMut(&str, String)) {

@@ -3,19 +3,21 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::authentication::Bounds;
 use super::extract::{self, PathId};
 use super::fields::{Findings, list as names};
 use super::problem::{Problem, ProblemKind};
 use super::submission::{self, Submission, TaskSubmission};
 use super::view::TaskView;
 use super::{Api, ApiState, Shared};
+use crate::bounds::TaskBounds;
 use crate::shutdown::spawn_blocking;
 use crate::task::{Read, Task, TaskId, Traceparent};
 use crate::task_source::local::{
@@ -95,7 +97,8 @@ const EXISTS: &str = "Task already exists";
         (status = 200, description = "All tasks were accepted before; nothing changed", body = SubmissionAnswer,
             headers(("location" = String, description = "The task; for one task only"))),
         (status = 400, description = "The body is not JSON, or has a name twice in one object"),
-        (status = 403, description = "The request comes from a page of another web site"),
+        (status = 403, description = "The request comes from a page of another web site, or a task leads out \
+            of the bounds of the API key; `errors` then says where"),
         (status = 408, description = "The body did not arrive in time"),
         (status = 409, description = "An id belongs to a task with another body; no task was accepted"),
         (status = 413, description = "The body is larger than the configured limit"),
@@ -106,12 +109,13 @@ const EXISTS: &str = "Task already exists";
     )
 )]
 pub(super) async fn submit(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+    let bounds = Arc::clone(&request.extensions().get::<Bounds>().expect("the guard lets nobody else in").0);
     let trace = extract::traceparent(request.headers());
     let body = extract::json_body(request, api.agent.max_body_bytes).await?;
     let submission = if body.len() > LARGE_BODY {
-        understand_large(&api, body).await?
+        understand_large(&api, body, bounds).await?
     } else {
-        understand(&api.agent, &body)?
+        understand(&api.agent, &body, &bounds)?
     };
     let (tasks, notes): (Vec<Task>, Vec<Vec<String>>) =
         submission.tasks.into_iter().map(|wanted| (traced(wanted.task, &trace), wanted.notes)).unzip();
@@ -145,20 +149,20 @@ fn traced(mut task: Task, trace: &Traceparent) -> Task {
     task
 }
 
-fn understand(agent: &ApiState, body: &[u8]) -> Result<Submission, Problem> {
+fn understand(agent: &ApiState, body: &[u8], bounds: &TaskBounds) -> Result<Submission, Problem> {
     let value = extract::parse(body)?;
-    submission::read(&value, &agent.catalog, agent.default_format)
+    submission::read(&value, &agent.catalog, agent.default_format, bounds)
 }
 
 /// A megabyte of SQL can take a second and hundreds of megabytes to check: on a thread of its own,
 /// so that other requests go on, and one at a time.
-async fn understand_large(api: &Api, body: Vec<u8>) -> Result<Submission, Problem> {
+async fn understand_large(api: &Api, body: Vec<u8>, bounds: Arc<TaskBounds>) -> Result<Submission, Problem> {
     let turn = Arc::clone(&api.large_bodies).acquire_owned().await.expect("the semaphore is never closed");
     let api = Arc::clone(api);
     let understood = spawn_blocking(move || {
         // Until the work is done, also when nobody waits for it any more.
         let _turn = turn;
-        understand(&api.agent, &body)
+        understand(&api.agent, &body, &bounds)
     });
     // A panic goes on here, to the layer that answers it.
     understood.await.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))
@@ -305,7 +309,12 @@ pub(super) async fn show(State(api): State<Api>, PathId(id): PathId) -> Result<J
         (status = 503, description = "The queue could not store it"),
     )
 )]
-pub(super) async fn cancel(State(api): State<Api>, PathId(id): PathId) -> Result<Response, Problem> {
+pub(super) async fn cancel(
+    State(api): State<Api>,
+    Extension(bounds): Extension<Bounds>,
+    PathId(id): PathId,
+) -> Result<Response, Problem> {
+    check_bounds(&api, &bounds, &id).await?;
     let running = api.agent.pool.running();
     match api.agent.queue.cancel(&id).await? {
         Cancelled::Unknown => Err(Problem::unknown_task(id.as_str())),
@@ -338,7 +347,12 @@ pub(super) async fn cancel(State(api): State<Api>, PathId(id): PathId) -> Result
         (status = 503, description = "The queue could not store it"),
     )
 )]
-pub(super) async fn retry(State(api): State<Api>, PathId(id): PathId) -> Result<Response, Problem> {
+pub(super) async fn retry(
+    State(api): State<Api>,
+    Extension(bounds): Extension<Bounds>,
+    PathId(id): PathId,
+) -> Result<Response, Problem> {
+    check_bounds(&api, &bounds, &id).await?;
     match api.agent.queue.retry(&id).await? {
         Retried::Unknown => Err(Problem::unknown_task(id.as_str())),
         Retried::Queued(record) => {
@@ -352,6 +366,19 @@ pub(super) async fn retry(State(api): State<Api>, PathId(id): PathId) -> Result<
             Err(Problem::new(ProblemKind::TaskState, detail))
         }
     }
+}
+
+/// Refuses to touch a task that the caller could not have submitted: a retry runs it once more. A task of
+/// this id that is not there yet is nothing to protect.
+async fn check_bounds(api: &Api, Bounds(bounds): &Bounds, id: &TaskId) -> Result<(), Problem> {
+    if bounds.is_unbounded() {
+        return Ok(());
+    }
+    let Some(record) = api.agent.queue.get(id).await? else { return Ok(()) };
+    if api.agent.catalog.breaches(&record.task.spec, bounds).is_empty() {
+        return Ok(());
+    }
+    Err(Problem::new(ProblemKind::OutOfBounds, "the bounds of the API key do not allow what this task does"))
 }
 
 fn location(id: &TaskId) -> String {

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::output::{self, say};
 use crate::agent;
+use crate::api::Tls;
 use crate::bulk::{self, BulkUtility};
 use crate::config;
 use crate::config::{Config, Environment, Overrides, SourceConnection};
@@ -126,6 +127,11 @@ async fn check_everything(
         Finding::new("data directory", begun, check_directory(directory)),
         Finding::new("memory", begun, check_memory(config, built.iter().flat_map(|target| &target.3))),
     ];
+    if let Some(tls) = &config.server.tls {
+        let begun = Instant::now();
+        let loaded = Tls::load(tls).map(|_| format!("{} and its private key fit", tls.certificate.display()));
+        findings.push(Finding::new("server.tls", begun, loaded));
+    }
     for unavailable in &config.unavailable {
         let fault = Fault::new(FaultKind::Request, unavailable.reason.clone());
         findings.push(Finding::new(&unavailable.section, begun, Err(fault)));

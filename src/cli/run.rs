@@ -70,7 +70,7 @@ pub(super) async fn run(arguments: RunArguments) -> ExitCode {
     };
     // Printed also where logs go elsewhere: with port 0 nobody could know it otherwise.
     // A reader that has gone away is no reason for a service to stop.
-    let _nobody_reads = writeln!(std::io::stdout().lock(), "listening on http://{}", agent.address());
+    let _nobody_reads = writeln!(std::io::stdout().lock(), "listening on {}", agent.url());
     let ready = format!("Listening on {}", agent.address());
     supervisor.ready(&ready);
     let shutdown = agent.shutdown().clone();

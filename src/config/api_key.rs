@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::hint::black_box;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use super::Secret;
+use crate::bounds::TaskBounds;
 
 /// What the holder of an API key may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +42,32 @@ pub struct ApiKey {
     name: String,
     digest: KeyDigest,
     scopes: Vec<Scope>,
+    bounds: Arc<TaskBounds>,
 }
 
 impl ApiKey {
     /// Hashes a key.
     #[must_use]
     pub fn new(name: impl Into<String>, key: &Secret, scopes: Vec<Scope>) -> Self {
-        Self { name: name.into(), digest: KeyDigest::of(key.expose().as_bytes()), scopes }
+        Self {
+            name: name.into(),
+            digest: KeyDigest::of(key.expose().as_bytes()),
+            scopes,
+            bounds: Arc::default(),
+        }
+    }
+
+    /// The same, for a holder whose tasks have these bounds.
+    #[must_use]
+    pub fn bounded(mut self, bounds: TaskBounds) -> Self {
+        self.bounds = Arc::new(bounds);
+        self
+    }
+
+    /// What the tasks of the holder may do.
+    #[must_use]
+    pub fn bounds(&self) -> &Arc<TaskBounds> {
+        &self.bounds
     }
 
     /// The name, for logs and messages.

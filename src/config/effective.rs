@@ -186,7 +186,12 @@ fn is_secret_name(key: &keys::Key) -> bool {
 fn reference_in(text: &str) -> Option<String> {
     let begin = ["${env:", "${file:", "${"].iter().find_map(|opening| text.find(opening))?;
     let end = text[begin..].find('}')?;
-    Some(text[begin..=begin + end].to_owned())
+    let reference = &text[begin..=begin + end];
+    // The arguments of a program may hold a secret themselves.
+    Some(match reference.strip_prefix("${cmd:").and_then(|line| line.split_whitespace().next()) {
+        Some(program) => format!("${{cmd:{} ...}}", program.trim_end_matches('}')),
+        None => reference.to_owned(),
+    })
 }
 
 /// A text as TOML, without passwords in URLs and connection strings.
@@ -214,6 +219,18 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reference_is_shown_without_the_arguments_of_a_program() {
+        for (text, expected) in [
+            ("a ${env:X} b", "${env:X}"),
+            ("${vault:db#password}", "${vault:db#password}"),
+            ("${cmd:pass show hunter2}", "${cmd:pass ...}"),
+            ("${cmd:pass}", "${cmd:pass ...}"),
+        ] {
+            assert_eq!(reference_in(text).as_deref(), Some(expected), "{text}");
+        }
+    }
 
     #[test]
     fn passwords_inside_texts_are_not_shown() {

@@ -3,11 +3,14 @@
 mod bulk_utility;
 mod odbc;
 mod operations;
+mod security;
 mod snowflake;
 
 pub(super) use bulk_utility::{BCP, COMMAND, MYSQL as MYSQL_CLIENT, PSQL, TPT};
 pub(super) use odbc::{DB2, ODBC, ODBC_SHARED, ORACLE, REDSHIFT, TERADATA};
 pub(super) use operations::{GUARDS, HISTORY, IDLE_SHUTDOWN, LOG, OTLP};
+pub(super) use security::{BOUNDS, SECRET_STORES, SECRETS_AWS, SECRETS_AZURE, SECRETS_VAULT, SERVER_TLS};
+use security::{DESTINATIONS, LOAD_TABLES, PATH_PREFIXES, SOURCES};
 pub(super) use snowflake::{SNOWFLAKE, SNOWFLAKE_CONNECTION, SNOWFLAKE_IGNORED};
 
 /// One key of a section.
@@ -53,6 +56,8 @@ pub(super) const TOP: &[Key] = &[
     key("idle_shutdown", "table", "", "When an agent that has nothing to do ends."),
     key("otlp", "table", "", "Where traces and metrics are sent to."),
     key("task_source", "table", "", "Where tasks come from besides `POST /tasks`."),
+    key("bounds", "table", "", "What tasks may do, wherever they come from."),
+    key("secrets", "table", "", "Stores of secrets that references lead to."),
     key("connections", "table", "", "Sources and targets, by name."),
     key("bulk_utility", "table", "", "Programs that export rows, by name."),
 ];
@@ -88,6 +93,18 @@ pub(super) const SERVER: &[Key] = &[
     key("port", "integer, 0 to 65535", "5001", "Port to listen on; 0 takes a free one."),
     key("max_body_bytes", "size, 1 KiB to 1 GiB", "\"1 MiB\"", "Largest request body."),
     key(
+        "max_connections",
+        "integer, 1 to 100000",
+        "800",
+        "Connections at the same time; further ones wait. Each needs a file of the process.",
+    ),
+    key(
+        "requests_per_minute",
+        "integer, 0 to 1000000000",
+        "60000",
+        "Requests of one API key, or of one address without a key; 0 is no limit. A sixth of it may come at once.",
+    ),
+    key(
         "allow_unauthenticated",
         "boolean",
         "false",
@@ -100,6 +117,7 @@ pub(super) const SERVER: &[Key] = &[
         "Host names by which callers may reach an agent without API keys, besides addresses and `localhost`.",
     ),
     key("api_keys", "table", "", "API keys, by name."),
+    key("tls", "table", "", "Certificate and private key, for HTTPS in place of HTTP."),
 ];
 
 pub(super) const API_KEY: &[Key] = &[
@@ -110,6 +128,10 @@ pub(super) const API_KEY: &[Key] = &[
         "\"read, submit, operate\"",
         "What its holder may do: see; submit, cancel and retry tasks; start and stop the handling of tasks.",
     ),
+    SOURCES,
+    DESTINATIONS,
+    PATH_PREFIXES,
+    LOAD_TABLES,
 ];
 
 pub(super) const TRANSFER: &[Key] = &[
@@ -167,6 +189,10 @@ pub(super) const TASK_SOURCE_API: &[Key] = &[
     ),
     key("connect_timeout", "duration, 1s to 10min", "10", "Longest time to connect."),
     key("read_timeout", "duration, 1s to 1h", "30", "Longest time for an answer."),
+    SOURCES,
+    DESTINATIONS,
+    PATH_PREFIXES,
+    LOAD_TABLES,
 ];
 
 pub(super) const TASK_SOURCE_SNOWFLAKE: &[Key] = &[
@@ -185,6 +211,10 @@ pub(super) const TASK_SOURCE_SNOWFLAKE: &[Key] = &[
         "",
         "Name of this agent in the queue, of no other agent at the same time; a new UUID at each start when absent.",
     ),
+    SOURCES,
+    DESTINATIONS,
+    PATH_PREFIXES,
+    LOAD_TABLES,
     key(
         "depth_interval",
         "duration, 10s to 1d",
@@ -735,6 +765,7 @@ pub(super) const SECRETS: &[&str] = &[
     "sslpassword",
     "passcode",
     "token",
+    "secret_id",
     "private_key",
     "private_key_raw",
     "private_key_file_pwd",

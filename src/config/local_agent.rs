@@ -22,6 +22,8 @@ pub struct LocalAgent {
     /// Where it listens. An address that stands for all of a machine's is loopback here; the port is
     /// 0 when the agent takes a free one.
     pub address: SocketAddr,
+    /// Whether it speaks HTTPS.
+    pub is_secure: bool,
     /// The API key with the most scopes of those that can be read here.
     pub key: Option<Secret>,
 }
@@ -42,6 +44,7 @@ pub fn local_agent(explicit: Option<&Path>, environment: &Environment) -> Result
     let host = section.address("host").unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let port = section.integer("port", 0..=65_535).and_then(|port| u16::try_from(port).ok()).unwrap_or(5001);
     let key = section.value("api_keys").and_then(|keys| best_key(section.report(), keys));
+    let is_secure = section.value("tls").is_some();
     let (mut problems, _warnings) = report.finish();
     problems.0.retain(|problem| ["syntax", "server", "server.host", "server.port"].contains(&&*problem.key));
     if !problems.0.is_empty() {
@@ -52,7 +55,7 @@ pub fn local_agent(explicit: Option<&Path>, environment: &Environment) -> Result
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         host => host,
     };
-    Ok(LocalAgent { address: SocketAddr::new(host, port), key })
+    Ok(LocalAgent { address: SocketAddr::new(host, port), is_secure, key })
 }
 
 fn best_key(report: &mut Report<'_>, value: Value) -> Option<Secret> {
@@ -105,6 +108,12 @@ mod tests {
         }
         let variables = [("DATA_EXCHANGE_AGENT__SERVER__PORT", "7000")];
         assert_eq!(read("[server]\nport = 1", &variables).unwrap().address.port(), 7000);
+    }
+
+    #[test]
+    fn an_agent_with_a_certificate_speaks_https() {
+        assert!(!read("", &[]).unwrap().is_secure);
+        assert!(read("[server.tls]\ncertificate = \"/not/there\"", &[]).unwrap().is_secure);
     }
 
     #[test]

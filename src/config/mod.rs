@@ -24,8 +24,10 @@ pub mod problem;
 mod prove;
 mod raw;
 mod reference;
+mod renewal;
 mod report;
 pub mod secret;
+mod secret_store;
 mod section;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -45,16 +47,18 @@ pub use effective::{Effective, effective};
 pub use environment::Environment;
 pub use local_agent::{LocalAgent, local_agent};
 pub use model::{
-    Application, AzureBlobTarget, AzureCredentials, AzureIdentity, Config, Consistency, GcsTarget,
-    GoogleCredentials, LocalTarget, ManagedIdentity, MysqlSource, NumericPolicy, OffsetPolicy,
-    PostgresSource, RemoteApiSettings, S3Encryption, S3Target, Server, SeventhDigit, SnowflakeQueueSettings,
-    SnowflakeTarget, SourceConnection, SpatialPolicy, SpecialValues, SqlServerConsistency,
-    SqlServerEncryption, SqlServerLogin, SqlServerSource, SqliteSource, SslMode, TargetConnection,
-    TaskSources, TimeMapping, TinyintMapping, TransferSettings, UnavailableConnection, ZeroDates,
+    Application, AzureBlobTarget, AzureCredentials, AzureIdentity, ClientCertificates, Config, Consistency,
+    GcsTarget, GoogleCredentials, LocalTarget, ManagedIdentity, MysqlSource, NumericPolicy, OffsetPolicy,
+    PostgresSource, RemoteApiSettings, S3Encryption, S3Target, SecretSettings, Server, ServerTls,
+    SeventhDigit, SnowflakeQueueSettings, SnowflakeTarget, SourceConnection, SpatialPolicy, SpecialValues,
+    SqlServerConsistency, SqlServerEncryption, SqlServerLogin, SqlServerSource, SqliteSource, SslMode,
+    TargetConnection, TaskSources, TimeMapping, TinyintMapping, TransferSettings, UnavailableConnection,
+    ZeroDates,
 };
 pub use odbc::{OdbcConsistency, OdbcDialect, OdbcLongValues, OdbcSource, OdbcText};
 pub use operations::{GuardSettings, HistorySettings, LogSettings, OtlpSettings};
 pub use problem::{Place, Problem, Problems, Warning};
+pub use renewal::Renewal;
 pub use secret::Secret;
 
 use report::Report;
@@ -139,7 +143,10 @@ fn assemble<T>(
     }
     let more = also(&mut report);
     match report.finish() {
-        (problems, warnings) if problems.0.is_empty() => Ok((config, warnings, more)),
+        (problems, warnings) if problems.0.is_empty() => {
+            let renewal = Renewal::new(layer, overrides, environment);
+            Ok((Config { renewal, ..config }, warnings, more))
+        }
         (problems, _) => Err(problems),
     }
 }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::odbc::OdbcSource;
 use super::{
     ApiKey, BulkUtilitySettings, ConnectionString, GuardSettings, HistorySettings, LogSettings, OtlpSettings,
-    Secret,
+    Renewal, Secret,
 };
+use crate::bounds::TaskBounds;
 use crate::snowflake::connection::Connection;
 use crate::snowflake::load::TableName;
 use crate::task::{Compression, DestinationKind, FileFormat};
@@ -36,6 +37,10 @@ pub struct Config {
     pub otlp: Option<OtlpSettings>,
     /// `[task_source]`: what runs beside the local queue.
     pub task_sources: TaskSources,
+    /// `[bounds]`: what tasks may do, wherever they come from.
+    pub bounds: TaskBounds,
+    /// `[secrets]`.
+    pub secrets: SecretSettings,
     /// `[connections.source.<name>]`.
     pub sources: BTreeMap<String, SourceConnection>,
     /// Methods of source connections whose tasks do not say, by the name of the connection. Invariant:
@@ -47,6 +52,8 @@ pub struct Config {
     pub bulk_utilities: BTreeMap<String, BulkUtilitySettings>,
     /// Sections that version 1.2.0 knows and this version cannot serve; shown by `/health`.
     pub unavailable: Vec<UnavailableConnection>,
+    /// Reads the secrets of a connection again.
+    pub renewal: Renewal,
 }
 
 /// `[application]`.
@@ -77,6 +84,12 @@ pub struct Server {
     pub port: u16,
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
+    /// Connections at the same time.
+    pub max_connections: NonZeroUsize,
+    /// Requests of one caller; no limit when `None`.
+    pub requests_per_minute: Option<NonZeroU32>,
+    /// HTTPS; HTTP when `None`.
+    pub tls: Option<ServerTls>,
     /// Who may do what. Invariant: `host` is a loopback address, or there is a key, or
     /// `allow_unauthenticated` is true.
     pub api_keys: Vec<ApiKey>,
@@ -84,6 +97,103 @@ pub struct Server {
     pub allow_unauthenticated: bool,
     /// Host names by which callers may reach the agent, besides addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
+}
+
+/// `[server.tls]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// PEM file of the certificate, with its chain.
+    pub certificate: PathBuf,
+    /// PEM file of its private key.
+    pub private_key: PathBuf,
+    /// What is asked of clients; nothing when `None`.
+    pub clients: Option<ClientCertificates>,
+}
+
+/// Certificates of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// PEM file of the authorities that sign them.
+    pub authorities: PathBuf,
+    /// Whether a client without one is turned away.
+    pub required: bool,
+}
+
+/// `[secrets]`: where references lead besides environment and files.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SecretSettings {
+    /// Whether a secret may be the output of a program.
+    pub allow_commands: bool,
+    /// `[secrets.vault]`.
+    pub vault: Option<VaultSettings>,
+    /// `[secrets.aws]`.
+    pub aws: AwsSecretSettings,
+    /// `[secrets.azure]`.
+    pub azure: AzureSecretSettings,
+}
+
+/// `[secrets.vault]`: HashiCorp Vault or OpenBao.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VaultSettings {
+    /// URL without a slash at its end.
+    pub address: String,
+    /// Where the engine KV of version 2 is mounted.
+    pub mount: String,
+    /// Namespace, where the server has such.
+    pub namespace: Option<String>,
+    /// PEM file of authorities to trust besides those of the system.
+    pub authority: Option<PathBuf>,
+    /// How to log in.
+    pub login: VaultLogin,
+}
+
+/// How the agent logs in to Vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VaultLogin {
+    /// With a token that somebody made.
+    Token(Secret),
+    /// With the id of a role and a secret id.
+    AppRole {
+        /// Where the method is mounted.
+        mount: String,
+        /// `role_id`.
+        role_id: String,
+        /// `secret_id`; roles can do without.
+        secret_id: Option<Secret>,
+    },
+    /// With the token of a Kubernetes service account.
+    Kubernetes {
+        /// Where the method is mounted.
+        mount: String,
+        /// The role in Vault.
+        role: String,
+        /// The token of the service account.
+        token_file: PathBuf,
+    },
+}
+
+/// `[secrets.aws]`: AWS Secrets Manager.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AwsSecretSettings {
+    /// Region; from profile or environment when `None`.
+    pub region_name: Option<String>,
+    /// Profile of the shared configuration files.
+    pub profile_name: Option<String>,
+    /// Another endpoint than Amazon's.
+    pub endpoint_url: Option<String>,
+}
+
+/// `[secrets.azure]`: Azure Key Vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AzureSecretSettings {
+    /// Endpoint, with `{vault}` in place of the vault's name, without a slash at its end.
+    pub endpoint_url: String,
+}
+
+impl Default for AzureSecretSettings {
+    fn default() -> Self {
+        Self { endpoint_url: "https://{vault}.vault.azure.net".to_owned() }
+    }
 }
 
 /// `[transfer]`: defaults for tasks that do not say.
@@ -142,7 +252,7 @@ pub struct TaskSources {
 }
 
 /// `[task_source.api]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RemoteApiSettings {
     /// `http` or `https`, without user, query and fragment; no slash at its end.
     pub base_url: String,
@@ -154,6 +264,8 @@ pub struct RemoteApiSettings {
     pub connect_timeout: Duration,
     /// Longest time for an answer.
     pub read_timeout: Duration,
+    /// What its tasks may do.
+    pub bounds: TaskBounds,
 }
 
 /// `[task_source.snowflake_stored_procedure]`.
@@ -167,6 +279,8 @@ pub struct SnowflakeQueueSettings {
     pub schema: String,
     /// Name of this agent; a new one at each start when `None`.
     pub agent_id: Option<String>,
+    /// What its tasks may do.
+    pub bounds: TaskBounds,
     /// How often the depth of the queue is asked for; never when `None`.
     pub depth_interval: Option<Duration>,
 }

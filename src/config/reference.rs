@@ -1,4 +1,4 @@
-//! `${env:NAME}` and `${file:/path}` inside strings of the configuration.
+//! `${env:NAME}`, `${file:/path}` and references to stores of secrets inside strings of the configuration.
 //!
 //! `$${` stands for `${`. Texts that only look alike (`a${b`, `$`) stay as they are, because a
 //! password of a 1.2.0 file may contain them; a whole `${NAME}` is refused, because it is nearly
@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Read;
 
 use super::Environment;
+use super::secret_store::{Address, FORMS, SecretStores};
 
 /// A text after its references were replaced.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,11 +32,22 @@ const LONGEST_FILE: u64 = 64 * 1024;
 
 /// True when the text takes nothing from elsewhere.
 pub(super) fn is_literal(text: &str) -> bool {
-    !text.replace("$${", "").contains("${env:") && !text.replace("$${", "").contains("${file:")
+    let text = text.replace("$${", "");
+    !beginnings().any(|beginning| text.contains(&format!("${{{beginning}")))
 }
 
-/// Replaces every reference in `text`. Errors name variables and files, never what they hold.
-pub(super) fn resolve(text: &str, environment: &Environment) -> Result<Resolved, Broken> {
+/// What stands after the brace of a reference.
+fn beginnings() -> impl Iterator<Item = &'static str> {
+    ["env:", "file:"].into_iter().chain(FORMS.map(|(prefix, _)| prefix))
+}
+
+/// Replaces every reference in `text`. Errors name references, never what
+/// they lead to.
+pub(super) fn resolve(
+    text: &str,
+    environment: &Environment,
+    stores: &SecretStores,
+) -> Result<Resolved, Broken> {
     let mut resolved = Resolved { text: String::with_capacity(text.len()), reference: None };
     let mut rest = text;
     while let Some(position) = rest.find("${") {
@@ -53,8 +65,11 @@ pub(super) fn resolve(text: &str, environment: &Environment) -> Result<Resolved,
             rest = after;
             continue;
         };
-        let written = format!("${{{}}}", body.unwrap_or_default());
-        resolved.text.push_str(&reference.follow(environment)?);
+        let written = match &reference {
+            Reference::Stored(written, address) => shown(written, address),
+            Reference::Variable(_) | Reference::File(_) => format!("${{{}}}", body.unwrap_or_default()),
+        };
+        resolved.text.push_str(&reference.follow(environment, stores)?);
         resolved.reference.get_or_insert(written);
         // A reference has a body, so its closing brace is there.
         rest = &after[body.map_or(after.len(), |body| body.len() + 1)..];
@@ -66,12 +81,14 @@ pub(super) fn resolve(text: &str, environment: &Environment) -> Result<Resolved,
 enum Reference<'a> {
     Variable(&'a str),
     File(&'a str),
+    /// What stands between the braces, and what it means.
+    Stored(&'a str, Address),
 }
 
 impl<'a> Reference<'a> {
     /// What follows a `${`: a reference, nothing of the kind, or something that was meant as one.
     fn read(after: &str, body: Option<&'a str>) -> Result<Option<Self>, Broken> {
-        let is_one = after.starts_with("env:") || after.starts_with("file:");
+        let is_one = beginnings().any(|beginning| after.starts_with(beginning));
         let Some(body) = body else {
             if is_one {
                 return Err(Broken {
@@ -87,6 +104,16 @@ impl<'a> Reference<'a> {
         if let Some(path) = body.strip_prefix("file:") {
             return Ok(Some(Self::File(path)));
         }
+        match Address::read(body) {
+            Some(Ok(address)) => return Ok(Some(Self::Stored(body, address))),
+            Some(Err(form)) => {
+                return Err(Broken {
+                    message: format!("holds ${{{body}}}, of which a part is missing"),
+                    remedy: format!("Write {form}."),
+                });
+            }
+            None => {}
+        }
         let is_name = !body.is_empty()
             && body.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
             && !body.starts_with(|letter: char| letter.is_ascii_digit());
@@ -101,14 +128,35 @@ impl<'a> Reference<'a> {
         Ok(None)
     }
 
-    fn follow(&self, environment: &Environment) -> Result<String, Broken> {
+    fn follow(&self, environment: &Environment, stores: &SecretStores) -> Result<String, Broken> {
         match self {
             Self::Variable(name) => environment.get(name).map(str::to_owned).ok_or_else(|| Broken {
                 message: format!("refers to the environment variable {name}, which is not set"),
                 remedy: format!("Set {name}, or write the value here."),
             }),
             Self::File(path) => read_file(path, environment),
+            Self::Stored(written, address) => match stores.get(address) {
+                Ok(secret) => Ok(secret.expose().to_owned()),
+                Err(refusal) => Err(Broken {
+                    message: format!(
+                        "refers to {}, which cannot be had: {}",
+                        shown(written, address),
+                        refusal.reason
+                    ),
+                    remedy: refusal.remedy,
+                }),
+            },
         }
+    }
+}
+
+/// A reference in a message. The arguments of a program may hold a secret themselves.
+fn shown(written: &str, address: &Address) -> String {
+    match address {
+        Address::Command(line) => {
+            format!("the output of the program {:?}", line.split_whitespace().next().unwrap_or_default())
+        }
+        Address::Vault { .. } | Address::Aws { .. } | Address::Azure { .. } => format!("${{{written}}}"),
     }
 }
 
@@ -144,7 +192,8 @@ mod tests {
 
     fn check(text: &str, expected: &str) {
         let environment = Environment::of([("NAME", "value"), ("NESTED", "${env:NAME}"), ("EMPTY", "")]);
-        let resolved = resolve(text, &environment).unwrap_or_else(|broken| panic!("{text}: {broken:?}"));
+        let resolved = resolve(text, &environment, &SecretStores::default())
+            .unwrap_or_else(|broken| panic!("{text}: {broken:?}"));
         assert_eq!(resolved.text, expected, "{text}");
         assert_eq!(resolved.reference.is_none(), is_literal(text), "{text}");
     }
@@ -178,13 +227,21 @@ mod tests {
             ("${env:SECRET}${env:MISSING}", "refers to the environment variable MISSING, which is not set"),
             ("${env:NAME", "holds a reference without its closing brace"),
             ("${DATA_SOURCE_PASSWORD}", "holds ${DATA_SOURCE_PASSWORD}, which is no reference"),
+            ("${vault:db#", "holds a reference without its closing brace"),
+            ("${vault:db}", "holds ${vault:db}, of which a part is missing"),
+            ("${vault:db#x}", "refers to ${vault:db#x}, which cannot be had: no Vault is configured"),
+            (
+                "${cmd:pass hunter2}",
+                "refers to the output of the program \"pass\", which cannot be had: it is the output of a program, \
+                 and programs are not allowed",
+            ),
             ("${file:~/x}", "refers to the file ~/x, which needs a home directory, and there is none"),
         ] {
-            let broken = resolve(text, &environment).unwrap_err();
+            let broken = resolve(text, &environment, &SecretStores::default()).unwrap_err();
             assert_eq!(broken.message, expected, "{text}");
             assert!(!format!("{broken:?}").contains("hunter2"));
         }
-        let missing = resolve("${file:/nowhere/at/all}", &environment).unwrap_err();
+        let missing = resolve("${file:/nowhere/at/all}", &environment, &SecretStores::default()).unwrap_err();
         assert!(
             missing.message.starts_with("refers to the file /nowhere/at/all, which cannot be read: "),
             "{missing:?}"
@@ -205,7 +262,7 @@ mod tests {
         ] {
             let path = directory.write("secret", content);
             let text = format!("${{file:{}}}", path.display());
-            let resolved = resolve(&text, &Environment::default());
+            let resolved = resolve(&text, &Environment::default(), &SecretStores::default());
             assert_eq!(resolved.ok().map(|resolved| resolved.text).as_deref(), expected);
         }
     }

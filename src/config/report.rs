@@ -4,11 +4,14 @@ use super::Environment;
 use super::effective::Values;
 use super::problem::{Place, Problem, Problems, Warning};
 use super::raw::Places;
+use super::secret_store::SecretStores;
 use crate::nearest;
 
 /// Everything found so far, and what is needed to say where it is.
 pub(super) struct Report<'e> {
     pub environment: &'e Environment,
+    /// Where references lead besides environment and files, as far as it is known.
+    pub stores: SecretStores,
     pub places: Places,
     /// Keys whose secrets stand in the configuration file itself.
     pub literal_secrets: Vec<String>,
@@ -22,6 +25,7 @@ impl<'e> Report<'e> {
     pub(super) fn new(environment: &'e Environment) -> Self {
         Self {
             environment,
+            stores: SecretStores::default(),
             places: Places::new(),
             literal_secrets: Vec::new(),
             effective: Values::default(),

@@ -172,7 +172,7 @@ impl<'r, 'e> Section<'r, 'e> {
     }
 
     fn resolve(&mut self, path: &str, written: &str) -> Option<Text> {
-        match reference::resolve(written, self.report.environment) {
+        match reference::resolve(written, self.report.environment, &self.report.stores) {
             Ok(resolved) => {
                 let is_elsewhere =
                     matches!(self.report.place(path), Some(Place::Variable(_) | Place::Argument(_)));

@@ -4,7 +4,7 @@ mod odbc;
 mod snowflake;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use super::keys::{self, Key, REQUIRED};
 use super::testing::Directory;
 use super::*;
+use crate::bounds::TaskBounds;
 use crate::snowflake::authentication::Authentication;
 use crate::task::{Compression, FileFormat};
 
@@ -183,6 +184,9 @@ fn nothing_at_all_is_the_defaults() {
                 host: [127, 0, 0, 1].into(),
                 port: 5001,
                 max_body_bytes: 1 << 20,
+                max_connections: NonZeroUsize::new(800).unwrap(),
+                requests_per_minute: NonZeroU32::new(60_000),
+                tls: None,
                 api_keys: Vec::new(),
                 allow_unauthenticated: false,
                 allowed_hosts: Vec::new(),
@@ -194,11 +198,14 @@ fn nothing_at_all_is_the_defaults() {
             idle_shutdown: None,
             otlp: None,
             task_sources: TaskSources::default(),
+            bounds: TaskBounds::default(),
+            secrets: SecretSettings::default(),
             sources: [].into(),
             source_methods: [].into(),
             targets: [].into(),
             bulk_utilities: default_utilities(),
             unavailable: Vec::new(),
+            renewal: Renewal::default(),
         }
     );
 }
@@ -469,7 +476,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "colour = 1",
             "configuration.toml:1: colour is not a known key. Known here: selected_task_source, \
-          application, server, transfer, log, history, guards, idle_shutdown, otlp, task_source, connections, bulk_utility.",
+          application, server, transfer, log, history, guards, idle_shutdown, otlp, task_source, bounds, secrets, connections, bulk_utility.",
         ),
         ("[aplication]", "configuration.toml:1: aplication is not a known key. Did you mean application?"),
         (
@@ -490,7 +497,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "\"a[9999999999]\" = 1",
             "configuration.toml:1: \"a[9999999999]\" is not a known key. Known here: \
-          selected_task_source, application, server, transfer, log, history, guards, idle_shutdown, otlp, task_source, connections, bulk_utility.",
+          selected_task_source, application, server, transfer, log, history, guards, idle_shutdown, otlp, task_source, bounds, secrets, connections, bulk_utility.",
         ),
         (
             "[application]\n\"x.y\" = 1",
@@ -1216,6 +1223,8 @@ fn example_environment() -> Environment {
         ("AZURE_ACCOUNT_KEY", "a2V5"),
         ("AZURE_SAS_TOKEN", "sig=x"),
         ("AGENT_API_KEY", "0123456789abcdef"),
+        ("VAULT_TOKEN", "a"),
+        ("VAULT_SECRET_ID", "a"),
         ("SALES_PASSWORD", "a"),
         ("SHOP_PASSWORD", "a"),
         ("CRM_PASSWORD", "a"),
@@ -1271,6 +1280,16 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("application", keys::APPLICATION, ""),
         ("server", keys::SERVER, ""),
         ("server.api_keys.orchestrator", keys::API_KEY, "key = \"0123456789abcdef\"\n"),
+        (
+            "server.tls",
+            keys::SERVER_TLS,
+            "certificate = \"c\"\nprivate_key = \"k\"\nclient_certificates = \"a\"\n",
+        ),
+        ("bounds", keys::BOUNDS, ""),
+        ("secrets", keys::SECRET_STORES, ""),
+        ("secrets.vault", keys::SECRETS_VAULT, "address = \"https://vault\"\ntoken = \"t\"\n"),
+        ("secrets.aws", keys::SECRETS_AWS, ""),
+        ("secrets.azure", keys::SECRETS_AZURE, ""),
         ("transfer", keys::TRANSFER, ""),
         ("log", keys::LOG, ""),
         ("history", keys::HISTORY, ""),

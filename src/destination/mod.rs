@@ -17,6 +17,7 @@ pub mod snowflake_stage;
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -102,6 +103,14 @@ pub trait Destination: Send + Sync {
     /// Opens the place for one attempt. Nothing becomes visible. Called once for each attempt. A
     /// load that cannot be is refused here, before a row is read.
     async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault>;
+
+    /// Called when an attempt that began at `since` was refused for its credentials, also by several
+    /// attempts at the same time. True when there are newer ones than the attempt had, so that trying
+    /// once more makes sense. Adapters leave this to [`crate::renewal`].
+    async fn renew(&self, since: Instant) -> bool {
+        let _no_newer_ones = since;
+        false
+    }
 }
 
 /// The files of one attempt. Slices call `create` at the same time.

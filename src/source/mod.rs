@@ -20,6 +20,7 @@ mod variable_width;
 mod fuzz_seeds;
 
 use std::num::NonZeroUsize;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
@@ -59,6 +60,14 @@ pub trait Source: Send + Sync {
     /// Checks that the query only reads, learns its columns, and fixes a snapshot that can be read
     /// in up to `wanted` slices. Reads no rows. After an error nothing is held open.
     async fn prepare(&self, query: &Query, wanted: NonZeroUsize) -> Result<Box<dyn Extraction>, Fault>;
+
+    /// Called when an attempt that began at `since` was refused for its credentials, also by several
+    /// attempts at the same time. True when there are newer ones than the attempt had, so that trying
+    /// once more makes sense. Adapters leave this to [`crate::renewal`].
+    async fn renew(&self, since: Instant) -> bool {
+        let _no_newer_ones = since;
+        false
+    }
 
     /// Checks that the query only reads, learns its columns, and writes a statement with the same rows
     /// as texts, for a program that knows nothing else. Reads no rows, and holds nothing open

@@ -61,6 +61,13 @@ impl Progress {
         self.parts.fetch_add(1, Relaxed);
     }
 
+    /// Sets the figures back, for an attempt that is made once more. What was waited for stays.
+    pub fn begin_again(&self) {
+        for figure in [&self.rows_read, &self.rows_encoded, &self.bytes_written, &self.parts] {
+            figure.store(0, Relaxed);
+        }
+    }
+
     /// The source was waited for.
     pub fn add_source_wait(&self, wait: Duration) {
         self.source_wait.fetch_add(microseconds(wait), Relaxed);

@@ -123,10 +123,18 @@ impl Runner {
         }
         let guard = self.running.enter(source.name(), &lease.task.id, lease.attempt);
         let begun = Instant::now();
-        let attempt = AssertUnwindSafe(self.attempt(&lease, source, &guard.task)).catch_unwind();
-        let ended = attempt.await.unwrap_or_else(|_panic| {
-            Err(Fault::new(FaultKind::Bug, "run the attempt: it panicked; the log has the place"))
-        });
+        let mut ended = self.caught_attempt(&lease, source, &guard.task).await;
+        if let Err(fault) = &ended
+            && fault.kind() == FaultKind::Credentials
+            && self.has_newer_secrets(&lease, begun).await
+        {
+            tracing::info!(
+                error = fault.chain(),
+                "a login was refused; the attempt is made once more with newer secrets"
+            );
+            guard.task.progress.begin_again();
+            ended = self.caught_attempt(&lease, source, &guard.task).await;
+        }
         let waits = guard.task.progress.waits();
         self.metrics.attempt_waited(waits);
         let Some(outcome) = decide(&lease, ended) else {
@@ -148,6 +156,28 @@ impl Runner {
         finish.instrument(debug_span!("finish")).await;
     }
 
+    async fn caught_attempt(
+        &self,
+        lease: &Lease,
+        source: &dyn TaskSource,
+        running: &RunningTask,
+    ) -> Result<Ended, Fault> {
+        let attempt = AssertUnwindSafe(self.attempt(lease, source, running)).catch_unwind();
+        attempt.await.unwrap_or_else(|_panic| {
+            Err(Fault::new(FaultKind::Bug, "run the attempt: it panicked; the log has the place"))
+        })
+    }
+
+    /// Reads the secrets of both ends again. Nothing of the refused attempt is left by then.
+    async fn has_newer_secrets(&self, lease: &Lease, since: Instant) -> bool {
+        let Ok((source, destination)) = self.catalog.resolve(&lease.task.spec) else { return false };
+        let renewed = async { tokio::join!(source.renew(since), destination.renew(since)) };
+        tokio::select! {
+            (source, destination) = renewed => source || destination,
+            () = self.shutdown.aborting() => false,
+        }
+    }
+
     fn remember(&self, source: &'static str, id: &TaskId, outcome: &Outcome) {
         let Some(failed) = &self.failed else { return };
         let key = (source, id.clone());
@@ -166,9 +196,12 @@ impl Runner {
     ) -> Result<Ended, Fault> {
         let begun = Instant::now();
         let spec = &lease.task.spec;
+        let method = self.catalog.method(&spec.source);
         tracing::info!(
             source.name = spec.source.connection,
             destination.name = spec.destination.connection_name(),
+            method = method.name,
+            reason = method.reason,
             "attempt begins"
         );
         let mut cut = Box::pin(self.cut(lease, source, running));
@@ -241,7 +274,6 @@ impl Runner {
             return Ok(Opened::Done(receipt));
         }
         let method = self.catalog.method(&spec.source);
-        tracing::info!(task.id = %id, method = method.name, reason = method.reason, "how rows are read");
         let (source, destination) = (source.as_ref(), destination.as_ref());
         let transfer = Transfer::open_attempt(source, destination, task, *attempt, &self.settings, progress);
         Ok(Opened::Transfer(transfer.await?.read_by(method)))

@@ -4,12 +4,11 @@
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Row};
 
-use data_exchange_agent::shutdown::Shutdown;
-use data_exchange_agent::snowflake::{Client, Connection, Statement};
+use data_exchange_agent::snowflake::Statement;
 
+use crate::support::account::Account;
 use crate::support::agent::{Agent, Place};
 use crate::support::emulator_relay::{Relay, Treatment};
-use crate::support::fakesnow;
 use crate::support::postgres::{self, Database};
 
 pub(crate) const ROWS: u64 = 5_000;
@@ -59,34 +58,37 @@ pub(crate) async fn in_database(database: &Database) -> Vec<String> {
     (0..row.len()).map(|column| row.get(column)).collect()
 }
 
-/// An agent with PostgreSQL on one side, and the emulator behind a relay on the other.
+/// An agent with PostgreSQL on one side, and Snowflake or the emulator on the other.
 struct Way {
-    relay: Relay,
-    connection: Connection,
+    account: Account,
     database: Database,
     agent: Agent,
 }
 
 impl Way {
     async fn start() -> Option<Self> {
-        let address = fakesnow::address_if_installed()?;
         let server = postgres::server_if_installed().await?;
-        let relay = Relay::start(address).await;
-        let connection = fakesnow::connection(relay.address);
-        let client = Client::new(connection.clone(), &Shutdown::new()).unwrap();
+        let account = Account::open().await?;
+        let client = account.client();
         client.run(&Statement::new("CREATE STAGE STG")).await.unwrap();
         client.close().await;
         let database = server.create_database().await;
         create_lines(&database).await;
-        let lines = format!(
-            "kind = \"snowflake\"\naccount = \"test-account\"\nhost = \"127.0.0.1\"\nport = {}\nprotocol = \"http\"\n\
-             user = \"tester\"\npassword = \"hunter2\"\ndatabase = {:?}\nschema = \"PUBLIC\"\n",
-            relay.address.port(),
-            connection.database.as_deref().unwrap(),
-        );
-        let place = Place::new().database(&database).connection("target.snowflake_stage", &lines);
+        let place = account.target(Place::new().database(&database), "snowflake_stage");
         let agent = place.start().await;
-        Some(Self { relay, connection, database, agent })
+        Some(Self { account, database, agent })
+    }
+
+    /// The same for a test that makes faults; `None` on a live account, where none can be made.
+    async fn start_with_relay() -> Option<(Self, Relay)> {
+        let way = Self::start().await?;
+        match way.account.relay.clone() {
+            Some(relay) => Some((way, relay)),
+            None => {
+                way.account.close().await;
+                None
+            }
+        }
     }
 
     fn task(id: &str, load: Value) -> Value {
@@ -99,7 +101,7 @@ impl Way {
     }
 
     async fn ask(&self, sql: &str) -> Vec<Vec<Option<String>>> {
-        let client = Client::new(self.connection.clone(), &Shutdown::new()).unwrap();
+        let client = self.account.client();
         let table = client.run(&Statement::new(sql)).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
         client.close().await;
         table.rows
@@ -145,25 +147,26 @@ async fn rows_of_postgresql_arrive_in_a_table_in_every_mode() {
     let control: Vec<Vec<&str>> =
         control.iter().map(|row| row.iter().map(|cell| cell.as_deref().unwrap()).collect()).collect();
     assert_eq!(control, [["a", "LOADED"], ["b", "LOADED"], ["c", "LOADED"]]);
+    way.account.close().await;
 }
 
 #[tokio::test]
 async fn an_agent_that_is_killed_before_or_after_its_commit_loads_once() {
-    let Some(mut way) = Way::start().await else { return };
+    let Some((mut way, relay)) = Way::start_with_relay().await else { return };
     let expected = in_database(&way.database).await;
     for (id, treatment) in [("before", Treatment::HoldBefore), ("after", Treatment::HoldAfter)] {
-        way.relay.treat(move |sql| if sql == "COMMIT" { treatment } else { Treatment::Forward });
+        relay.treat(move |sql| if sql == "COMMIT" { treatment } else { Treatment::Forward });
         way.agent.submit(Way::task(id, json!({"table": "lines", "mode": "replace"}))).await;
-        way.relay.held().await;
+        relay.held().await;
         way.agent.kill().await;
-        way.relay.forward();
-        way.relay.end_held_sessions().await;
-        way.relay.take_statements();
+        relay.forward();
+        relay.end_held_sessions().await;
+        relay.take_statements();
         way.agent.start_again().await;
         let task = way.agent.wait_until(id, "completed").await;
         let load = &task["receipt"]["load"];
         let wrote =
-            way.relay.take_statements().iter().any(|sql| sql.starts_with("PUT") || sql.starts_with("COPY"));
+            relay.take_statements().iter().any(|sql| sql.starts_with("PUT") || sql.starts_with("COPY"));
         assert_eq!(wrote, treatment == Treatment::HoldBefore, "a load on record is not repeated");
         let files = task["receipt"]["files"].as_array().unwrap();
         assert_eq!(files.iter().map(|file| file["rows"].as_u64().unwrap()).sum::<u64>(), ROWS);
@@ -175,14 +178,14 @@ async fn an_agent_that_is_killed_before_or_after_its_commit_loads_once() {
 
 #[tokio::test]
 async fn a_load_that_cannot_be_is_refused_before_a_row_is_read() {
-    let Some(way) = Way::start().await else { return };
-    way.relay.take_statements();
+    let Some((way, relay)) = Way::start_with_relay().await else { return };
+    relay.take_statements();
     way.agent.submit(Way::task("keys", json!({"table": "lines", "mode": "merge", "keys": ["ID"]}))).await;
     let task = way.agent.wait_until("keys", "failed").await;
     let error = &task["attempts"][0]["error"];
     assert_eq!(error["kind"], "request", "{error}");
     assert!(error["message"].as_str().unwrap().contains("merge by column `ID`"), "{error}");
     assert!(error["hint"].as_str().unwrap().contains("`quantity`"), "{error}");
-    let asked = way.relay.take_statements();
+    let asked = relay.take_statements();
     assert!(asked.iter().all(|sql| sql.starts_with("SELECT ")), "{asked:?}");
 }

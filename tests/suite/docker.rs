@@ -181,7 +181,7 @@ fn the_agent_starts_and_the_health_check_finds_it() {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests start the program that they test")]
-fn health_check(port: &str) -> bool {
+pub(crate) fn health_check(port: &str) -> bool {
     let mut command = Command::new(format!("{ARTIFACTS}/healthcheck.sh"));
     command.env("AGENT_PORT", port).output().expect("bash is installed").status.success()
 }

@@ -21,8 +21,8 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::support::account::Account;
 use crate::support::agent::eventually;
-use crate::support::fakesnow;
 use crate::support::folder::Folder;
 use crate::support::snowflake::query::{Answer, ChunkReply};
 use crate::support::snowflake::{Fault, SnowflakeDouble, connection_to};
@@ -30,19 +30,14 @@ use crate::support::snowflake::{Fault, SnowflakeDouble, connection_to};
 const QUERY: &str = "/queries/v1/query-request";
 const LOGIN: &str = "/session/v1/login-request";
 
-/// A client of the emulator with a database of its own; `None` when there is no emulator.
-fn emulator() -> Option<Client> {
-    let address = fakesnow::address_if_installed()?;
-    Some(Client::new(fakesnow::connection(address), &Shutdown::new()).unwrap())
-}
-
 fn texts(table: &Table) -> Vec<Vec<&str>> {
     table.rows.iter().map(|row| row.iter().map(|cell| cell.as_deref().unwrap_or("NULL")).collect()).collect()
 }
 
 #[tokio::test]
 async fn statements_and_their_rows_come_back_from_the_emulator() {
-    let Some(client) = emulator() else { return };
+    let Some(account) = Account::open().await else { return };
+    let client = account.client();
     client.run(&Statement::new("CREATE TABLE T (ID INT, PRICE NUMBER(10, 2), NAME TEXT, SEEN TIMESTAMP_NTZ, DAY DATE, OK BOOLEAN)")).await.unwrap();
     let insert = Statement::new("INSERT INTO T SELECT ?, 12.50, ?, ?, ?, ?")
         .bind(7_i64)
@@ -62,19 +57,23 @@ async fn statements_and_their_rows_come_back_from_the_emulator() {
     let empty = client.run(&Statement::new("SELECT * FROM T WHERE ID = 0")).await.unwrap();
     assert_eq!((empty.rows.len(), empty.columns.len()), (0, 6));
     client.close().await;
+    account.close().await;
 }
 
 #[tokio::test]
 async fn a_missing_table_is_named_with_its_code() {
-    let Some(client) = emulator() else { return };
+    let Some(account) = Account::open().await else { return };
+    let client = account.client();
     let error = client.run(&Statement::new("SELECT * FROM NOWHERE")).await.unwrap_err();
     assert_eq!((error.code(), error.kind()), (Some(2003), FaultKind::Request), "{error}");
     assert!(error.is_missing_object() && error.hint().is_some());
+    account.close().await;
 }
 
 #[tokio::test]
 async fn a_transaction_in_a_session_of_its_own_is_rolled_back_with_it() {
-    let Some(client) = emulator() else { return };
+    let Some(account) = Account::open().await else { return };
+    let client = account.client();
     client.run(&Statement::new("CREATE TABLE T (ID INT)")).await.unwrap();
     let session = client.session().await.unwrap();
     session.run(&Statement::new("BEGIN")).await.unwrap();
@@ -83,6 +82,7 @@ async fn a_transaction_in_a_session_of_its_own_is_rolled_back_with_it() {
     session.close().await;
     let count = client.run(&Statement::new("SELECT count(*) AS N FROM T")).await.unwrap();
     assert_eq!(count.single(), Some("0"));
+    account.close().await;
 }
 
 /// A double that answers `SELECT 1`, and a client of it.

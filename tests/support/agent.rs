@@ -51,6 +51,10 @@ pub(crate) struct Place {
     top: String,
     sections: String,
     arguments: Vec<String>,
+    /// PEM file of the authority that the client trusts.
+    authority: Option<PathBuf>,
+    /// The API key that the client sends.
+    key: Option<String>,
     environment: Vec<(String, String)>,
 }
 
@@ -70,6 +74,8 @@ impl Place {
             top: String::new(),
             sections: String::new(),
             arguments: Vec::new(),
+            authority: None,
+            key: None,
             environment: Vec::new(),
         }
     }
@@ -120,6 +126,18 @@ impl Place {
     /// A variable of the agent's environment.
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Lets the client trust this authority alone.
+    pub(crate) fn trusting(mut self, authority: &Path) -> Self {
+        self.authority = Some(authority.to_owned());
+        self
+    }
+
+    /// Lets the client send this API key.
+    pub(crate) fn key(mut self, key: &str) -> Self {
+        self.key = Some(key.to_owned());
         self
     }
 
@@ -223,7 +241,16 @@ impl Place {
     /// Starts the agent and waits until it listens.
     pub(crate) async fn start(self) -> Agent {
         // A proxy of the environment has no business on loopback.
-        let http = reqwest::Client::builder().no_proxy().build().expect("set up an HTTP client");
+        let mut http = reqwest::Client::builder().no_proxy();
+        if let Some(authority) = &self.authority {
+            let pem = fs::read(authority).expect("the authority has a file");
+            http = http.tls_certs_only([reqwest::Certificate::from_pem(&pem).expect("a certificate")]);
+        }
+        if let Some(key) = &self.key {
+            let value = format!("Bearer {key}").parse().expect("a key is a header value");
+            http = http.default_headers(HeaderMap::from_iter([(reqwest::header::AUTHORIZATION, value)]));
+        }
+        let http = http.build().expect("set up an HTTP client");
         let process = Process::start(&self);
         let mut agent =
             Agent { place: self, process, address: String::new(), http, seen: Mutex::default(), starts: 1 };

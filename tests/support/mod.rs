@@ -1,10 +1,12 @@
 //! What the tests need around the agent: foreign servers, faults, places to write.
 
+pub(crate) mod account;
 pub(crate) mod agent;
 pub(crate) mod azurite;
 pub(crate) mod blob_container;
 pub(crate) mod browser;
 pub(crate) mod bulk;
+pub(crate) mod certificates;
 pub(crate) mod cloud_front;
 pub(crate) mod emulator_relay;
 pub(crate) mod extraction;
@@ -21,6 +23,7 @@ pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod s3;
+pub(crate) mod secret_services;
 pub(crate) mod server;
 pub(crate) mod snowflake;
 pub(crate) mod sqlserver;

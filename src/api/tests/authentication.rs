@@ -1,9 +1,11 @@
 //! API keys, their scopes, and what callers without one may do.
 
+use std::num::NonZeroU32;
+
 use reqwest::RequestBuilder;
 
 use super::*;
-use crate::config::{ApiKey, Scope, Secret, Server};
+use crate::config::{self, ApiKey, Scope, Secret};
 
 const WATCHER: &str = "watcher-key-0123456789";
 const LOADER: &str = "loader-key-0123456789";
@@ -16,14 +18,17 @@ async fn agent_with_keys() -> Agent {
         key("loader", LOADER, &[Scope::Read, Scope::Submit]),
         key("operator", OPERATOR, &Scope::ALL),
     ];
-    Agent::start_with(Access::new(&Server { api_keys: keys, ..server() })).await
+    Agent::start_with(Access::new(&config::Server { api_keys: keys, ..server() })).await
 }
 
-pub(super) fn server() -> Server {
-    Server {
+pub(super) fn server() -> config::Server {
+    config::Server {
         host: [127, 0, 0, 1].into(),
         port: 0,
         max_body_bytes: MAX_BODY_BYTES,
+        max_connections: NonZeroUsize::MIN,
+        requests_per_minute: None,
+        tls: None,
         api_keys: Vec::new(),
         allow_unauthenticated: false,
         allowed_hosts: vec!["agent.example.com".to_owned()],
@@ -95,4 +100,84 @@ async fn a_name_that_leads_here_by_foreign_dns_is_refused() {
         assert_eq!(status(with_host(host)).await, 200, "{host}");
     }
     Answer::of(with_host("evil.example:5001")).await.assert_problem(421, "unknown-host");
+}
+
+#[tokio::test]
+async fn a_caller_that_asks_too_often_is_told_when_to_ask_again() {
+    let key = |name: &str, key| ApiKey::new(name, &Secret::new(key), Scope::ALL.to_vec());
+    let keys = vec![key("loader", LOADER), key("operator", OPERATOR)];
+    // Three at once, then one in four seconds.
+    let requests_per_minute = NonZeroU32::new(18);
+    let access = Access::new(&config::Server { api_keys: keys, requests_per_minute, ..server() });
+    let agent = Agent::start_with(access).await;
+    let ask = |key: &'static str| status(agent.request(Method::GET, "/tasks").bearer_auth(key));
+    let mut refused = 0;
+    for _ in 0..20 {
+        refused += usize::from(ask(LOADER).await == 429);
+    }
+    assert!((1..=17).contains(&refused), "{refused} of 20 were refused");
+    assert_eq!(ask(OPERATOR).await, 200, "another key has requests of its own");
+
+    let answer = loop {
+        // Wrong keys and no key are one caller: the address.
+        let answer =
+            Answer::of(agent.request(Method::GET, "/live").bearer_auth("wrong-key-0123456789")).await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    answer.assert_problem(429, "too-many-requests");
+    assert!((1..=4).contains(&answer.header("retry-after").parse::<u64>().unwrap()));
+    let unknown = Answer::of(agent.request(Method::GET, "/tasks")).await;
+    assert_eq!(unknown.status, 429, "{}", unknown.text);
+}
+
+#[tokio::test]
+async fn no_answer_allows_another_origin_to_read_it() {
+    let agent = Agent::start().await;
+    for (method, path) in
+        [(Method::GET, "/tasks"), (Method::OPTIONS, "/tasks"), (Method::GET, "/openapi.json")]
+    {
+        let request = agent.request(method.clone(), path);
+        let answer = request
+            .header("origin", "https://evil.example")
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type")
+            .send()
+            .await
+            .unwrap();
+        let cors: Vec<_> =
+            answer.headers().keys().filter(|name| name.as_str().starts_with("access-control")).collect();
+        assert!(cors.is_empty(), "{method} {path}: {cors:?}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_change_nothing() {
+    let agent = agent_with_keys().await;
+    let local = Agent::start().await;
+    let changes = |agent: &Agent| {
+        [
+            agent.request(Method::POST, "/tasks").json(&nested("one")),
+            agent.request(Method::GET, "/stop"),
+            agent.request(Method::POST, "/handle_tasks"),
+            agent.request(Method::DELETE, "/tasks/one"),
+            agent.request(Method::POST, "/tasks/one/retry"),
+        ]
+    };
+    for request in
+        changes(&agent).into_iter().map(|request| request.bearer_auth(OPERATOR)).chain(changes(&local))
+    {
+        for (name, value) in [
+            ("origin", "https://evil.example"),
+            ("origin", "null"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+        ] {
+            let request = request.try_clone().unwrap().header(name, value);
+            Answer::of(request).await.assert_problem(403, "cross-site");
+        }
+    }
+    let own = local.request(Method::GET, "/stop").header("sec-fetch-site", "same-origin");
+    assert_eq!(status(own).await, 200);
 }

@@ -4,6 +4,8 @@
 //! failure of that test.
 
 mod authentication;
+mod bounds;
+mod connections;
 mod console;
 mod control;
 mod document;
@@ -31,7 +33,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::problem::PROBLEM_JSON;
-use super::{Access, ApiState, Doors, openapi, router, serve};
+use super::{Access, ApiState, ConnectionLimits, Doors, Server, openapi, router};
 use crate::catalog::{Catalog, SourceInfo};
 use crate::config::{HistorySettings, TransferSettings};
 use crate::destination::{Destination, Target, Upload};
@@ -175,7 +177,9 @@ impl Agent {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        let server = shutdown.spawn(serve(listener, router(state), stop.clone().cancelled_owned()));
+        let limits = ConnectionLimits::new(NonZeroUsize::new(512).unwrap());
+        let server = Server::new(listener, limits).serve(router(state), stop.clone().cancelled_owned());
+        let server = shutdown.spawn(server);
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
         Self { base, client, queue, pool, shutdown, checks, stop, server, data_directory }
     }

@@ -105,7 +105,8 @@ async fn a_panic_is_a_problem_and_the_connection_lives_on() {
     let base = format!("http://{}", listener.local_addr().unwrap());
     let shutdown = Shutdown::new();
     let stop = shutdown.clone();
-    let server = shutdown.spawn(serve(listener, router, async move { stop.draining().await }));
+    let server = Server::new(listener, ConnectionLimits::new(NonZeroUsize::MIN));
+    let server = shutdown.spawn(server.serve(router, async move { stop.draining().await }));
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let response = client.get(format!("{base}/defect")).send().await.unwrap();
     assert_eq!(response.status(), 500);

@@ -110,6 +110,7 @@ impl AgentArguments {
                                with --url; it prints its address when it starts";
                 return Err(ClientError::Setup(message.into()));
             }
+            None if agent.is_secure => parse_url(&format!("https://{}", agent.address))?,
             None => parse_url(&format!("http://{}", agent.address))?,
         };
         Ok(Reach { base, key: key.or(agent.key) })

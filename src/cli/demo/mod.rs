@@ -21,9 +21,10 @@ use super::client::{Accepted, Client};
 use super::output::say;
 use super::progress::Bar;
 use crate::agent::{Agent, Mode, explained};
+use crate::bounds::TaskBounds;
 use crate::config::{
-    Application, Config, GuardSettings, HistorySettings, LocalTarget, LogSettings, Server, SourceConnection,
-    SqliteSource, TargetConnection, TaskSources, TransferSettings,
+    Application, Config, GuardSettings, HistorySettings, LocalTarget, LogSettings, Renewal, SecretSettings,
+    Server, SourceConnection, SqliteSource, TargetConnection, TaskSources, TransferSettings,
 };
 use crate::task::{ProgressSnapshot, Receipt};
 use crate::telemetry::{LogFormat, init_logging};
@@ -184,11 +185,16 @@ fn config(directory: &Path, database: &Path, output: &Path) -> Config {
             host: std::net::Ipv4Addr::LOCALHOST.into(),
             port: 0,
             max_body_bytes: 1 << 20,
+            max_connections: NonZeroUsize::new(800).expect("not zero"),
+            requests_per_minute: None,
+            tls: None,
             api_keys: Vec::new(),
             allow_unauthenticated: false,
             allowed_hosts: Vec::new(),
         },
         task_sources: TaskSources::default(),
+        bounds: TaskBounds::default(),
+        secrets: SecretSettings::default(),
         transfer: TransferSettings::default(),
         log: LogSettings::default(),
         history: HistorySettings::default(),
@@ -201,5 +207,6 @@ fn config(directory: &Path, database: &Path, output: &Path) -> Config {
         targets: [("local".to_owned(), TargetConnection::Local(LocalTarget { root: output.into() }))].into(),
         bulk_utilities: BTreeMap::new(),
         unavailable: Vec::new(),
+        renewal: Renewal::default(),
     }
 }

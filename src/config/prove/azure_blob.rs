@@ -226,7 +226,7 @@ fn fields(text: &str) -> Option<ConnectionString> {
 }
 
 /// What the default credential finds in the environment.
-fn identity(environment: &Environment) -> AzureIdentity {
+pub(super) fn identity(environment: &Environment) -> AzureIdentity {
     let text = |name: &str| environment.filled(name).map(str::to_owned);
     let base = |name: &str, default: &str| {
         let url = environment.filled(name).unwrap_or(default).trim_end_matches('/');

@@ -174,7 +174,7 @@ pub(super) fn kind_of(
         report.problem(&key, message, None);
         return None;
     };
-    match reference::resolve(written, report.environment) {
+    match reference::resolve(written, report.environment, &report.stores) {
         Ok(kind) if is_served(&kind.text) => Some(kind.text),
         Ok(kind) => {
             let shown =
@@ -208,7 +208,7 @@ fn method_of(
         report.problem(&key, format!("is {}; expected {expected}", type_name(&written.kind)), None);
         return None;
     };
-    match reference::resolve(written, report.environment) {
+    match reference::resolve(written, report.environment, &report.stores) {
         Ok(method) if known.contains(&method.text.as_str()) => {
             Some(method.text).filter(|method| method != AUTO && method != NATIVE)
         }

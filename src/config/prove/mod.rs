@@ -1,6 +1,7 @@
 //! From the raw tree to the proven configuration, one file a section.
 
 mod azure_blob;
+mod bounds;
 mod bulk_utility;
 mod connections;
 mod gcs;
@@ -9,11 +10,14 @@ mod mysql;
 mod odbc;
 mod operations;
 mod postgresql;
+mod secrets;
+mod server;
 mod snowflake;
 mod sqlserver;
 mod stores;
 mod task_source;
 
+use super::Renewal;
 use super::keys;
 use super::known::Known;
 use super::model::Config;
@@ -23,10 +27,10 @@ use super::section::Section;
 
 pub(super) use azure_blob::prove_azure_blob;
 pub(super) use gcs::prove_gcs;
-pub(super) use general::scopes;
 pub(super) use mysql::prove_mysql;
 pub(super) use odbc::{prove_connection_string, prove_odbc};
 pub(super) use postgresql::prove_postgresql;
+pub(super) use server::scopes;
 pub(super) use snowflake::prove_snowflake;
 pub(super) use sqlserver::prove_sqlserver;
 pub(super) use stores::{prove_s3, prove_sqlite};
@@ -37,11 +41,20 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
     let mut top =
         Section::open(report, "", Some(::config::Value::new(None, tree)), Known::exactly(keys::TOP));
     let selected = task_source::prove_selected_task_source(&mut top);
-    let [application, server, transfer, task_sources, connections, bulk_utility] =
-        ["application", "server", "transfer", "task_source", "connections", "bulk_utility"]
-            .map(|name| top.value(name));
+    let [application, server, transfer, task_sources, bounds, secrets, connections, bulk_utility] = [
+        "application",
+        "server",
+        "transfer",
+        "task_source",
+        "bounds",
+        "secrets",
+        "connections",
+        "bulk_utility",
+    ]
+    .map(|name| top.value(name));
     let [log, history, guards, idle_shutdown, otlp] =
         ["log", "history", "guards", "idle_shutdown", "otlp"].map(|name| top.value(name));
+    let secrets = secrets::prove_secrets(report, secrets);
     let mut unavailable = Vec::new();
     let bulk_utilities = bulk_utility::prove_bulk_utilities(report, bulk_utility);
     let (sources, source_methods, targets) =
@@ -49,7 +62,7 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
     let task_sources = task_source::prove_task_source(report, task_sources, selected, &targets);
     Config {
         application: general::prove_application(report, application),
-        server: general::prove_server(report, server),
+        server: server::prove_server(report, server),
         transfer: general::prove_transfer(report, transfer),
         log: operations::prove_log(report, log),
         history: operations::prove_history(report, history),
@@ -57,10 +70,13 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         idle_shutdown: operations::prove_idle_shutdown(report, idle_shutdown),
         otlp: operations::prove_otlp(report, otlp),
         task_sources,
+        bounds: bounds::prove_bounds(report, bounds),
+        secrets,
         sources,
         source_methods,
         targets,
         bulk_utilities,
         unavailable,
+        renewal: Renewal::default(),
     }
 }

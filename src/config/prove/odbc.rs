@@ -296,7 +296,7 @@ fn prove_attributes(section: &mut Section<'_, '_>) -> Vec<(String, String)> {
             continue;
         }
         let text = match value.kind {
-            ValueKind::String(text) => match reference::resolve(&text, report.environment) {
+            ValueKind::String(text) => match reference::resolve(&text, report.environment, &report.stores) {
                 Ok(resolved) if !resolved.text.contains('\0') => resolved.text,
                 Ok(_) => {
                     report.problem(&path, "holds a zero byte", None);

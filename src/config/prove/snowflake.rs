@@ -131,7 +131,7 @@ fn read_parameters(section: &mut Section<'_, '_>, key: &str) -> Option<BTreeMap<
             ValueKind::Boolean(truth) => truth.into(),
             ValueKind::I64(number) => number.into(),
             ValueKind::Float(number) => number.into(),
-            ValueKind::String(text) => match reference::resolve(&text, report.environment) {
+            ValueKind::String(text) => match reference::resolve(&text, report.environment, &report.stores) {
                 Ok(resolved) => resolved.text.into(),
                 Err(broken) => {
                     report.problem(&path, broken.message, Some(broken.remedy));

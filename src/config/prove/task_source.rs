@@ -12,6 +12,7 @@ use super::super::model::{RemoteApiSettings, SnowflakeQueueSettings, TargetConne
 use super::super::raw::join;
 use super::super::report::Report;
 use super::super::section::Section;
+use super::bounds::read_bounds;
 use crate::snowflake::connection_files;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -60,6 +61,7 @@ fn prove_api(report: &mut Report<'_>, value: Option<Value>) -> Option<RemoteApiS
     let agent_id = section.text("agent_id");
     let connect_timeout = section.duration("connect_timeout", SECOND..=10 * MINUTE);
     let read_timeout = section.duration("read_timeout", SECOND..=60 * MINUTE);
+    let bounds = read_bounds(&mut section);
     if section.has("key") && !section.has("base_url") {
         let path = section.path_of("key");
         let remedy = "Add base_url when a remote API hands out tasks; without it they come from POST /tasks.";
@@ -71,6 +73,7 @@ fn prove_api(report: &mut Report<'_>, value: Option<Value>) -> Option<RemoteApiS
         agent_id,
         connect_timeout: connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
         read_timeout: read_timeout.unwrap_or(DEFAULT_READ_TIMEOUT),
+        bounds,
     })
 }
 
@@ -100,6 +103,7 @@ fn prove_snowflake(
     };
     let (database, schema) = (name("database", DEFAULT_DATABASE), name("schema", DEFAULT_SCHEMA));
     let agent_id = section.text("agent_id");
+    let bounds = read_bounds(&mut section);
     let depth_interval = section.duration("depth_interval", 10 * SECOND..=24 * 60 * MINUTE);
     if selected == Selected::Api {
         return None;
@@ -107,7 +111,7 @@ fn prove_snowflake(
     let name = section.required("connection_name", connection_name)?;
     match connection_files::resolve(&name, targets, section.report().environment) {
         Ok(connection) => {
-            Some(SnowflakeQueueSettings { connection, database, schema, agent_id, depth_interval })
+            Some(SnowflakeQueueSettings { connection, database, schema, agent_id, bounds, depth_interval })
         }
         // What is wrong with a target of this file is said where it is.
         Err(_) if section.report().places.contains_key(&join("connections.target", &name)) => None,

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 
-use super::identity::Identity;
+use super::identity::{Identity, RESOURCE};
 use super::judge::judge;
 use super::shared_key::SharedKey;
 use crate::config::{AzureCredentials, Secret};
@@ -33,7 +33,7 @@ impl AzureAccess {
             }
             AzureCredentials::SharedAccessSignature(signature) => Self::Signature(signature.clone()),
             AzureCredentials::Default(settings) => {
-                Self::Token(Tokens::new(Identity::new(settings, shutdown.clone())?))
+                Self::Token(Tokens::new(Identity::new(settings, RESOURCE, shutdown.clone())?))
             }
         })
     }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::identity::RESOURCE;
 use crate::bulk::Program;
 use crate::destination::cloud::token::Token;
 use crate::destination::cloud::token_service::{self, until};
@@ -28,10 +27,10 @@ struct Answer {
 }
 
 /// Runs `az account get-access-token`.
-pub(super) async fn token(tenant: Option<&str>, shutdown: &Shutdown) -> Result<Token, Fault> {
+pub(super) async fn token(tenant: Option<&str>, resource: &str, shutdown: &Shutdown) -> Result<Token, Fault> {
     const HINT: &str = "no credential is in the environment, and no metadata service answers";
     let mut program = Program::new("az", "az".into(), TIMEOUT, REMEDY);
-    let arguments = ["account", "get-access-token", "--output", "json", "--resource", RESOURCE];
+    let arguments = ["account", "get-access-token", "--output", "json", "--resource", resource];
     program.arguments = arguments
         .into_iter()
         .chain(tenant.into_iter().flat_map(|id| ["--tenant", id]))

@@ -12,20 +12,26 @@ use crate::destination::cloud::token_service::{Question, TokenAnswer, TokenServi
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 
-/// For whom tokens are good.
+/// For whom the tokens of a storage account are good.
 pub(super) const RESOURCE: &str = "https://storage.azure.com";
-const SCOPE: &str = "https://storage.azure.com/.default";
 
 /// The default credential.
 pub(super) struct Identity {
     settings: AzureIdentity,
     services: TokenServices,
+    resource: String,
     shutdown: Shutdown,
 }
 
 impl Identity {
-    pub(super) fn new(settings: &AzureIdentity, shutdown: Shutdown) -> Result<Self, Fault> {
-        Ok(Self { settings: settings.clone(), services: TokenServices::new()?, shutdown })
+    /// An identity whose tokens are good for `resource`.
+    pub(super) fn new(settings: &AzureIdentity, resource: &str, shutdown: Shutdown) -> Result<Self, Fault> {
+        let resource = resource.to_owned();
+        Ok(Self { settings: settings.clone(), services: TokenServices::new()?, resource, shutdown })
+    }
+
+    fn scope(&self) -> String {
+        format!("{}/.default", self.resource)
     }
 
     fn token_url(&self, tenant: &str) -> String {
@@ -41,7 +47,7 @@ impl Identity {
         let form = [
             ("client_id", client),
             ("client_secret", secret.expose()),
-            ("scope", SCOPE),
+            ("scope", &self.scope()),
             ("grant_type", "client_credentials"),
         ];
         let answer: TokenAnswer = question.ask(|| self.services.form(&url, &form)).await?;
@@ -64,7 +70,7 @@ impl Identity {
             ("client_id", client),
             ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
             ("client_assertion", assertion.trim()),
-            ("scope", SCOPE),
+            ("scope", &self.scope()),
             ("grant_type", "client_credentials"),
         ];
         let answer: TokenAnswer = question.ask(|| self.services.form(&url, &form)).await?;
@@ -77,7 +83,7 @@ impl Identity {
             action: "ask for a token of the managed identity",
             remedy: "Assign a managed identity to this machine; with several, set AZURE_CLIENT_ID to one of them.",
         };
-        let mut query = vec![("resource", RESOURCE)];
+        let mut query = vec![("resource", self.resource.as_str())];
         if let Some(client_id) = &self.settings.client_id {
             query.push(("client_id", client_id));
         }
@@ -110,7 +116,7 @@ impl TokenSource for Identity {
             (Some(tenant), Some(client), None, Some(file)) => self.by_workload(tenant, client, file).await,
             _ => match self.by_managed_identity().await {
                 Some(token) => token,
-                None => command_line::token(tenant_id.as_deref(), &self.shutdown).await,
+                None => command_line::token(tenant_id.as_deref(), &self.resource, &self.shutdown).await,
             },
         }
     }

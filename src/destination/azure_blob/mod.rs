@@ -23,12 +23,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use self::container::Container;
+use self::identity::Identity;
 use self::upload::AzureUpload;
+use super::cloud::token::TokenSource;
 use super::multipart::StoreFailure;
 use super::{Destination, Target, Upload, key};
-use crate::config::AzureBlobTarget;
+use crate::config::{AzureBlobTarget, AzureIdentity, Secret};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
+
+/// A token of the default credential, for another service of Azure than storage.
+pub(crate) async fn token(identity: &AzureIdentity, resource: &str) -> Result<Secret, Fault> {
+    Identity::new(identity, resource, Shutdown::new())?.fetch().await.map(|token| token.text)
+}
 
 /// Writes below one prefix of one container.
 #[derive(Debug)]

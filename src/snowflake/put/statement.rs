@@ -30,6 +30,19 @@ enum Stage {
     Named { namespace: Vec<Identifier>, name: Identifier },
 }
 
+impl Stage {
+    /// Whether two names mean the same stage; with database and schema in the one only, nobody knows.
+    fn is_same(&self, other: &Self) -> bool {
+        let names = |stage: &Self| match stage {
+            Self::User => None,
+            Self::Table { namespace, table: name } | Self::Named { namespace, name } => {
+                Some(namespace.iter().chain([name]).map(Identifier::folded).collect::<Vec<_>>())
+            }
+        };
+        std::mem::discriminant(self) == std::mem::discriminant(other) && names(self) == names(other)
+    }
+}
+
 /// A name in SQL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Identifier {
@@ -87,6 +100,13 @@ impl StageLocation {
     #[must_use]
     pub fn directory(&self) -> &str {
         &self.directory
+    }
+
+    /// True when this is `other` or a directory below it, on the same stage under the same name.
+    #[must_use]
+    pub fn is_below(&self, other: &Self) -> bool {
+        // Every component ends in a slash, so that the beginning of one is no match.
+        self.stage.is_same(&other.stage) && self.directory.starts_with(&other.directory)
     }
 
     /// The statement that asks for a place where `file_name` can be stored. The file itself is
@@ -184,6 +204,16 @@ impl fmt::Display for StageLocation {
             write!(formatter, "{part}.")?;
         }
         write!(formatter, "{mark}{name}/{}", self.directory)
+    }
+}
+
+impl Identifier {
+    /// The name as the server keeps it.
+    fn folded(&self) -> String {
+        match self {
+            Self::Plain(name) => name.to_ascii_uppercase(),
+            Self::Quoted(name) => name.clone(),
+        }
     }
 }
 

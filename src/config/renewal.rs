@@ -1,0 +1,130 @@
+//! Reads the secrets of one connection again, from the configuration as it was at the start.
+//!
+//! Only what references lead to can be new: a file that somebody edits meanwhile is for the next start.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ::config::ValueKind;
+
+use super::model::{Config, SourceConnection, TargetConnection};
+use super::problem::Problems;
+use super::raw::{self, Table};
+use super::report::Report;
+use super::{Environment, Overrides, Secret, prove};
+
+/// Reads secrets again; one that came from nowhere finds nothing.
+#[derive(Clone, Default)]
+pub struct Renewal(Option<Arc<Layers>>);
+
+/// What the configuration was made of.
+struct Layers {
+    /// Text and origin of the file. It can hold secrets.
+    file: Option<(Secret, String)>,
+    overrides: Overrides,
+    environment: Environment,
+}
+
+impl Renewal {
+    pub(super) fn new(file: Option<(&str, &str)>, overrides: &Overrides, environment: &Environment) -> Self {
+        Self(Some(Arc::new(Layers {
+            file: file.map(|(text, origin)| (Secret::new(text), origin.to_owned())),
+            overrides: overrides.clone(),
+            environment: environment.clone(),
+        })))
+    }
+
+    /// A source connection with the secrets of now. Blocks for as long as their stores take.
+    ///
+    /// # Errors
+    /// When one of its references leads nowhere any more.
+    pub fn source(&self, name: &str) -> Result<Option<SourceConnection>, Problems> {
+        Ok(self.read("source", name)?.and_then(|mut config| config.sources.remove(name)))
+    }
+
+    /// The same for a target connection.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn target(&self, name: &str) -> Result<Option<TargetConnection>, Problems> {
+        Ok(self.read("target", name)?.and_then(|mut config| config.targets.remove(name)))
+    }
+
+    fn read(&self, kind: &str, name: &str) -> Result<Option<Config>, Problems> {
+        let Some(layers) = &self.0 else { return Ok(None) };
+        let mut report = Report::new(&layers.environment);
+        let file = layers.file.as_ref().map(|(text, origin)| (text.expose(), origin.as_str()));
+        let mut tree = raw::read(file, &layers.overrides, &layers.environment, &mut report);
+        // What has nothing to do with this connection cannot fail it, and is not asked for.
+        tree.retain(|section, _| matches!(section.as_str(), "application" | "secrets" | "connections"));
+        if let Some(connections) = below(&mut tree, "connections") {
+            connections.retain(|section, _| section == kind);
+            if let Some(connections) = below(connections, kind) {
+                connections.retain(|connection, _| connection == name);
+            }
+        }
+        let config = prove::prove(tree, &mut report);
+        match report.finish() {
+            (problems, _) if problems.0.is_empty() => Ok(Some(config)),
+            (problems, _) => Err(problems),
+        }
+    }
+}
+
+fn below<'t>(table: &'t mut Table, section: &str) -> Option<&'t mut Table> {
+    match &mut table.get_mut(section)?.kind {
+        ValueKind::Table(table) => Some(table),
+        _ => None,
+    }
+}
+
+/// Where a configuration came from is no part of what it says.
+impl PartialEq for Renewal {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Renewal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Renewal")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+    use crate::config::testing::Directory;
+
+    #[test]
+    fn one_connection_is_read_again_and_others_do_not_matter() {
+        let directory = Directory::new();
+        let secret = directory.write("secret", "old");
+        let other = directory.write("other", "x");
+        let section = |name: &str, path: &std::path::Path| {
+            format!(
+                "[connections.source.{name}]\nkind = \"postgresql\"\nusername = \"u\"\ndatabase = \"d\"\n\
+                 password = \"${{file:{}}}\"\n",
+                path.display()
+            )
+        };
+        let text = format!("[server]\nport = 1\n{}{}", section("sales", &secret), section("other", &other));
+        let environment = Environment::default().with_home("/home/agent");
+        let (config, _) = parse(&text, "configuration.toml", &Overrides::default(), &environment).unwrap();
+        let password = |connection| match connection {
+            Some(SourceConnection::Postgres(source)) => source.password.unwrap().expose().to_owned(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(config.renewal.source("sales").unwrap().as_ref(), config.sources.get("sales"));
+        directory.write("secret", "fresh");
+        std::fs::remove_file(&other).unwrap();
+        assert_eq!(password(config.renewal.source("sales").unwrap()), "fresh");
+        assert_eq!(config.renewal.source("nobody").unwrap(), None);
+        assert_eq!(config.renewal.target("sales").unwrap(), None);
+        let problems = config.renewal.source("other").unwrap_err().to_string();
+        assert!(problems.contains("connections.source.other.password refers to the file"), "{problems}");
+        assert_eq!(Renewal::default().source("sales").unwrap(), None);
+        assert!(!format!("{:?}", config.renewal).contains("fresh"));
+    }
+}
