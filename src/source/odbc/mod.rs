@@ -131,10 +131,7 @@ impl Source for Odbc {
 
     async fn export_as_text(&self, query: &Query) -> Result<TextExport, Fault> {
         let query = query.clone();
-        let mut session = self.connect().await?;
-        let stopper = Stopper::default();
-        session.stopper = stopper.clone();
-        on_thread(stopper, move || {
+        self.with_session(move |session| {
             if session.dialect != OdbcDialect::Teradata {
                 return Err(Fault::new(FaultKind::Request, "describe the query for a bulk utility")
                     .because("only Teradata is read by one among the databases behind ODBC")
