@@ -32,6 +32,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::guards::Guards;
 use crate::history::{History, mirror};
 use crate::idle::idle;
+use crate::observer::Observer;
 use crate::reload::Reload;
 use crate::renewal::{RenewableDestination, RenewableSource};
 use crate::shutdown::Shutdown;
@@ -48,7 +49,7 @@ use crate::task_source::local::LocalQueue;
 use crate::task_source::remote_api::RemoteApi;
 use crate::task_source::snowflake::{SnowflakeQueue, write_history};
 use crate::task_source::{ReadTask, TaskSource};
-use crate::telemetry::{LogControl, Metrics};
+use crate::telemetry::{LogControl, Metrics, OtlpSender, push_metrics};
 use crate::transfer::plan;
 use crate::worker::{Pool, PoolSettings, Runner};
 
@@ -145,16 +146,32 @@ impl Agent {
 
         let doors = Doors::from(Access::new(&config.server));
         let log = LogControl::of_process();
+        let observer = Observer {
+            metrics,
+            queue: queue.clone(),
+            pool: pool.clone(),
+            guards: guards.clone(),
+            history: history.clone(),
+            log: log.clone(),
+            memory_planned,
+            memory_limit,
+        };
+        if let Some(settings) = config.otlp.clone().filter(|settings| settings.metrics) {
+            let sender = OtlpSender::new(&settings, &queue_tasks).map_err(explained)?;
+            let (observer, draining) = (observer.clone(), shutdown.clone());
+            shutdown.spawn(async move {
+                // A queue that cannot be read is logged by whoever needs it.
+                push_metrics(&settings, &sender, &draining, async || observer.text().await.ok()).await;
+            });
+        }
         let router = api::router(ApiState {
             queue: queue.clone(),
             history: history.clone(),
             pool: pool.clone(),
             guards: guards.clone(),
             catalog,
-            metrics,
+            observer: observer.clone(),
             log: log.clone(),
-            memory_planned,
-            memory_limit,
             shutdown: shutdown.clone(),
             default_format: config.transfer.format,
             max_body_bytes: config.server.max_body_bytes,

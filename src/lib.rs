@@ -17,6 +17,7 @@ pub mod guards;
 pub mod history;
 pub mod idle;
 mod nearest;
+pub mod observer;
 mod quantity;
 pub mod reload;
 pub mod renewal;

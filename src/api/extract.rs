@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::fields::Findings;
 use super::problem::{Problem, ProblemKind};
 use super::strict_json;
-use crate::task::TaskId;
+use crate::task::{TaskId, Traceparent};
 
 /// Longest time for a body to arrive: a slow one holds memory.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -85,6 +85,13 @@ fn is_json(headers: &HeaderMap) -> bool {
     let Some(Ok(text)) = headers.get(header::CONTENT_TYPE).map(|value| value.to_str()) else { return false };
     let media_type = text.split(';').next().unwrap_or_default().trim();
     media_type.eq_ignore_ascii_case("application/json")
+}
+
+/// The trace that a request belongs to. What is no `traceparent` counts as none, as W3C Trace Context
+/// asks for.
+pub(super) fn traceparent(headers: &HeaderMap) -> Traceparent {
+    let header = headers.get("traceparent").and_then(|header| header.to_str().ok());
+    header.and_then(Traceparent::parse).unwrap_or_default()
 }
 
 /// The id in the path of a request. What cannot be an id names no task.

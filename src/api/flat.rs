@@ -158,6 +158,7 @@ impl FlatTaskRequest {
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             timeout: None,
             priority: 0,
+            traceparent: None,
         }
     }
 }

@@ -180,9 +180,11 @@ impl From<LineRecord> for LineView {
     get, path = "/runs", tag = "tasks", operation_id = "list_runs",
     params(
         ("status" = Option<RunState>, Query, description = "Only runs with this status"),
-        ("task" = Option<String>, Query, description = "Only runs of this task"),
+        ("task" = Option<String>, Query, description = "Only runs of this task",
+            pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$"),
         ("limit" = Option<u32>, Query, description = "Runs of a page; 50 when missing", minimum = 1, maximum = 500),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before",
+            pattern = "^[0-7]?[0-9a-f]{1,15}$"),
     ),
     responses(
         (status = 200, description = "A page of runs", body = RunPage,
@@ -254,9 +256,10 @@ fn link(filter: &RunFilter, cursor: &str) -> HeaderValue {
     get, path = "/tasks/{id}/logs", tag = "tasks", operation_id = "task_logs",
     params(
         ("id" = String, Path, description = "Names the task"),
-        ("after" = Option<String>, Query, description = "`next` of the page before"),
+        ("after" = Option<String>, Query, description = "`next` of the page before",
+            pattern = "^[0-7]?[0-9a-f]{1,15}$"),
         ("limit" = Option<u32>, Query, description = "Lines of a page; 200 when missing", minimum = 1, maximum = 1000),
-        ("attempt" = Option<u32>, Query, description = "Only lines of this attempt", minimum = 1),
+        ("attempt" = Option<u32>, Query, description = "Only lines of this attempt", minimum = 1, maximum = 2147483647),
     ),
     responses(
         (status = 200, description = "A page of lines", body = LogPage),
@@ -320,8 +323,11 @@ impl LogRequest {
                     }
                 },
                 _ => match value.parse::<NonZeroU32>() {
-                    Ok(attempt) => request.attempt = Some(attempt.get()),
-                    Err(_) => findings.add_parameter(name, "expected the number of an attempt"),
+                    // The document has the type of 31 bits and a sign.
+                    Ok(attempt) if attempt.get() <= i32::MAX.unsigned_abs() => {
+                        request.attempt = Some(attempt.get());
+                    }
+                    Ok(_) | Err(_) => findings.add_parameter(name, "expected the number of an attempt"),
                 },
             }
         }

@@ -62,10 +62,11 @@ pub use self::tls::Tls;
 use crate::catalog::Catalog;
 use crate::guards::Guards;
 use crate::history::History;
+use crate::observer::Observer;
 use crate::shutdown::Shutdown;
 use crate::task::FileFormat;
 use crate::task_source::local::LocalQueue;
-use crate::telemetry::{LogControl, Metrics};
+use crate::telemetry::LogControl;
 use crate::worker::Pool;
 
 /// Streams of events that are open at the same time; more would take all connections.
@@ -83,14 +84,10 @@ pub struct ApiState {
     pub guards: Guards,
     /// What they can name.
     pub catalog: Arc<Catalog>,
-    /// What was counted.
-    pub metrics: Arc<Metrics>,
+    /// What has figures.
+    pub observer: Observer,
     /// Which lines are logged.
     pub log: LogControl,
-    /// Bytes of memory that tasks plan with at most.
-    pub memory_planned: u64,
-    /// The configured bound of that.
-    pub memory_limit: Option<u64>,
     /// Whether the agent stops.
     pub shutdown: Shutdown,
     /// Format of a task that does not say.

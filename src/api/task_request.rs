@@ -14,7 +14,7 @@ use crate::catalog::AUTO;
 use crate::snowflake::put::StageLocation;
 use crate::task::{
     Compression, DEFAULT_MAX_ATTEMPTS, DestinationKind, DestinationSpec, FileFormat, LoadSpec, MAX_SLICES,
-    Read, SourceSpec, Task, TaskId, TaskSpec,
+    Read, SourceSpec, Task, TaskId, TaskSpec, Traceparent,
 };
 
 /// Characters of a connection's or column's name.
@@ -31,13 +31,23 @@ pub(super) const MAX_BATCH_SIZE: usize = 10_000_000;
 const MAX_ATTEMPTS: u32 = 100;
 /// Priorities reach from minus this to plus this.
 const MAX_PRIORITY: i32 = 1000;
+/// Characters of a `traceparent`: later versions may be longer than 55.
+const MAX_TRACEPARENT: usize = 256;
 /// Bytes of a file at least: smaller ones would only be a heap of files.
 const MIN_FILE_SIZE: u64 = 1024;
 /// Bytes of a file at most: S3 stores no larger object.
 const MAX_FILE_SIZE: u64 = 5 << 40;
 
-const TASK_FIELDS: [&str; 7] =
-    ["task_type", "id", "source_config", "destination_config", "max_attempts", "timeout", "priority"];
+const TASK_FIELDS: [&str; 8] = [
+    "task_type",
+    "id",
+    "source_config",
+    "destination_config",
+    "max_attempts",
+    "timeout",
+    "priority",
+    "traceparent",
+];
 const SOURCE_FIELDS: [&str; 8] =
     ["database", "query", "table", "columns", "slices", "slice_column", "batch_size", "method"];
 const DESTINATION_FIELDS: [&str; 8] =
@@ -76,6 +86,11 @@ pub(super) struct TaskRequest {
     /// Higher runs first; tasks of equal priority run in order of arrival.
     #[schema(required = false, minimum = -1000, maximum = 1000, default = 0)]
     pub priority: i32,
+    /// The trace that watches the task, as W3C Trace Context writes it; that of the header `traceparent`
+    /// when missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 256)]
+    pub traceparent: Option<String>,
 }
 
 /// The kinds of work.
@@ -180,6 +195,7 @@ impl TaskRequest {
         let max_attempts = object.optional("max_attempts", findings, integer(1..=MAX_ATTEMPTS));
         let timeout = object.optional("timeout", findings, duration);
         let priority = object.optional("priority", findings, integer(-MAX_PRIORITY..=MAX_PRIORITY));
+        let traceparent = object.optional("traceparent", findings, traceparent);
         if findings.count() > before {
             return None;
         }
@@ -191,6 +207,7 @@ impl TaskRequest {
             max_attempts: max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS),
             timeout,
             priority: priority.unwrap_or_default(),
+            traceparent,
         })
     }
 
@@ -214,14 +231,25 @@ impl TaskRequest {
             max_attempts: self.max_attempts,
             timeout: self.timeout,
             priority: self.priority,
+            trace: self.traceparent.as_deref().and_then(Traceparent::parse).unwrap_or_default(),
         };
         Task { id: id.unwrap_or_else(TaskId::generate), spec }
     }
 }
 
+fn traceparent(value: &Value) -> Result<String, String> {
+    let text = line(MAX_TRACEPARENT)(value)?;
+    match Traceparent::parse(&text) {
+        Some(_) => Ok(text),
+        None => Err("expected a `traceparent` of W3C Trace Context, such as \
+                     `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`"
+            .to_owned()),
+    }
+}
+
 impl From<&Task> for TaskRequest {
     fn from(task: &Task) -> Self {
-        let TaskSpec { source, destination, max_attempts, timeout, priority } = task.spec.clone();
+        let TaskSpec { source, destination, max_attempts, timeout, priority, trace } = task.spec.clone();
         let (query, table) = match source.read {
             Read::Query(query) => (Some(query), None),
             Read::Table(table) => (None, Some(table)),
@@ -253,6 +281,7 @@ impl From<&Task> for TaskRequest {
             max_attempts,
             timeout,
             priority,
+            traceparent: trace.as_str().map(str::to_owned),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::view::TaskView;
 use super::{Api, ApiState, Shared};
 use crate::bounds::TaskBounds;
 use crate::shutdown::spawn_blocking;
-use crate::task::{Read, Task, TaskId};
+use crate::task::{Read, Task, TaskId, Traceparent};
 use crate::task_source::local::{
     Cancelled, LocalQueue, Retried, SubmitError, Submitted, TaskRecord, TaskState,
 };
@@ -110,6 +110,7 @@ const EXISTS: &str = "Task already exists";
 )]
 pub(super) async fn submit(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     let bounds = Arc::clone(&request.extensions().get::<Bounds>().expect("the guard lets nobody else in").0);
+    let trace = extract::traceparent(request.headers());
     let body = extract::json_body(request, api.agent.max_body_bytes).await?;
     let submission = if body.len() > LARGE_BODY {
         understand_large(&api, body, bounds).await?
@@ -117,7 +118,7 @@ pub(super) async fn submit(State(api): State<Api>, request: Request) -> Result<R
         understand(&api.agent, &body, &bounds)?
     };
     let (tasks, notes): (Vec<Task>, Vec<Vec<String>>) =
-        submission.tasks.into_iter().map(|wanted| (wanted.task, wanted.notes)).unzip();
+        submission.tasks.into_iter().map(|wanted| (traced(wanted.task, &trace), wanted.notes)).unzip();
     let submitted = api.agent.queue.submit(tasks).await.map_err(|error| match error {
         SubmitError::Conflict { id } => {
             let detail = format!(
@@ -138,6 +139,14 @@ pub(super) async fn submit(State(api): State<Api>, request: Request) -> Result<R
     }
     let answer = answers.pop().expect("the queue answers every task");
     Ok((status, [(header::LOCATION, header_value(&answer.location))], Json(answer)).into_response())
+}
+
+/// Puts a task that says nothing of a trace into that of its request.
+fn traced(mut task: Task, trace: &Traceparent) -> Task {
+    if task.spec.trace.is_none() {
+        task.spec.trace = trace.clone();
+    }
+    task
 }
 
 fn understand(agent: &ApiState, body: &[u8], bounds: &TaskBounds) -> Result<Submission, Problem> {

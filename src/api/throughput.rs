@@ -114,7 +114,8 @@ fn sample(before: Moved, now: Moved, elapsed: Duration, workers_busy: usize) -> 
 /// Shows how many rows and bytes a second were moved in the last half hour, by all task sources.
 #[utoipa::path(
     get, path = "/throughput", tag = "operation", operation_id = "throughput",
-    params(("after" = Option<String>, Query, description = "Only samples after this time: `at` of the last one that is known")),
+    params(("after" = Option<String>, Query, format = DateTime,
+        description = "Only samples after this time: `at` of the last one that is known")),
     responses(
         (status = 200, description = "The samples", body = ThroughputView),
         (status = 422, description = "A query parameter is wrong or unknown"),

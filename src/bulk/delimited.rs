@@ -10,6 +10,8 @@
 //! names row and column and never the value.
 
 mod decimal;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod number;
 mod rows;
 mod temporal;

@@ -195,6 +195,10 @@ impl Program {
             })?),
         };
         let mut command = Command::new(&self.executable);
+        // Hidden ones first: a program may be given another value of its own.
+        for name in &self.hidden_variables {
+            command.env_remove(name);
+        }
         command
             .args(&self.arguments)
             .envs(self.variables.iter().map(|(name, value)| (name, value.expose())))
@@ -202,9 +206,6 @@ impl Program {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        for name in &self.hidden_variables {
-            command.env_remove(name);
-        }
         group::lead(&mut command);
         let mut child = command.spawn().map_err(|error| self.cannot_start(error))?;
         let group = Group::of(&child);

@@ -165,6 +165,7 @@ fn task(arguments: &ExtractArguments, target: &TargetConnection, config: &Config
             max_attempts: 1,
             timeout: None,
             priority: 0,
+            trace: Default::default(),
         },
     }
 }

@@ -8,12 +8,13 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::CommonArguments;
-use crate::agent::{Agent, Mode, Pulse};
+use crate::agent::{Agent, Mode, Pulse, explained};
 use crate::config::{self, Config, Environment, Overrides};
+use crate::fault::Fault;
 use crate::reload::{Reload, log_level};
 use crate::shutdown::Shutdown;
 use crate::supervisor::Supervisor;
-use crate::telemetry::{LogControl, LogOptions, start_logging};
+use crate::telemetry::{LogControl, LogOptions, OtlpSender, Traces, start_logging};
 
 /// Longest time for a look at the agent before a sign of life is withheld.
 const PULSE_LIMIT: Duration = Duration::from_secs(10);
@@ -51,8 +52,13 @@ pub(super) async fn run(arguments: RunArguments) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
+    let senders = Shutdown::new();
+    let traces = match start_traces(&config, &senders) {
+        Ok(traces) => traces,
+        Err(error) => return super::cannot_start(&format!("{:#}", explained(error))),
+    };
     // Dropped last, so that the files get every line.
-    let _log = start_logging(log_options(&arguments, &config));
+    let _log = start_logging(log_options(&arguments, &config, traces.as_ref()));
     let supervisor = Supervisor::of(&Environment::process());
     let mode = if arguments.once { Mode::Once } else { Mode::Service };
     let mut agent = match Agent::start(config, mode).await {
@@ -87,14 +93,23 @@ pub(super) async fn run(arguments: RunArguments) -> ExitCode {
         ended = Box::pin(agent.until_stopped()) => ended,
         _ = background => unreachable!("signals are watched for ever"),
     };
+    if let Some(traces) = traces {
+        traces.end().await;
+    }
     if ended { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn log_options(arguments: &RunArguments, config: &Config) -> LogOptions {
+fn start_traces(config: &Config, senders: &Shutdown) -> Result<Option<Traces>, Fault> {
+    let Some(settings) = config.otlp.as_ref().filter(|settings| settings.traces) else { return Ok(None) };
+    Traces::start(settings, OtlpSender::new(settings, senders)?).map(Some)
+}
+
+fn log_options(arguments: &RunArguments, config: &Config, traces: Option<&Traces>) -> LogOptions {
     LogOptions {
         format: arguments.common.log_format.or(config.log.format).unwrap_or_default(),
         level: log_level(config),
         files: config.log.rotation(&config.application.data_directory),
+        traces: traces.map(Traces::tracer),
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::odbc::OdbcSource;
 use super::{
-    ApiKey, BulkUtilitySettings, ConnectionString, GuardSettings, HistorySettings, LogSettings, Renewal,
-    Secret,
+    ApiKey, BulkUtilitySettings, ConnectionString, GuardSettings, HistorySettings, LogSettings, OtlpSettings,
+    Renewal, Secret,
 };
 use crate::bounds::TaskBounds;
 use crate::snowflake::connection::Connection;
@@ -33,6 +33,8 @@ pub struct Config {
     pub guards: GuardSettings,
     /// `[idle_shutdown]`: the agent ends when there was nothing to do for so long.
     pub idle_shutdown: Option<Duration>,
+    /// `[otlp]`: where traces and metrics are sent to.
+    pub otlp: Option<OtlpSettings>,
     /// `[task_source]`: what runs beside the local queue.
     pub task_sources: TaskSources,
     /// `[bounds]`: what tasks may do, wherever they come from.

@@ -1,8 +1,9 @@
-//! Settings of what watches over the agent: `[log]`, `[history]`, `[guards]`, `[idle_shutdown]`.
+//! Settings of what watches over the agent: `[log]`, `[history]`, `[guards]`, `[otlp]`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Secret;
 use crate::telemetry::{LogFormat, LogLevel, RotationSettings};
 
 /// `[log]`.
@@ -82,4 +83,23 @@ impl Default for GuardSettings {
     fn default() -> Self {
         Self { min_free_disk: 100 << 20, min_available_memory: 64 << 20 }
     }
+}
+
+/// `[otlp]` with an `endpoint`: where traces and metrics are sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtlpSettings {
+    /// `http` or `https`; no slash at its end.
+    pub endpoint: String,
+    /// Name and value of each header.
+    pub headers: Vec<(String, Secret)>,
+    /// What the agent is called there.
+    pub service_name: String,
+    /// Whether traces are sent.
+    pub traces: bool,
+    /// Whether metrics are sent.
+    pub metrics: bool,
+    /// Time between two sendings of metrics.
+    pub metrics_interval: Duration,
+    /// Longest time for an answer.
+    pub timeout: Duration,
 }

@@ -155,7 +155,8 @@ impl TomlReader<'_, '_> {
 
 /// True for a password and the like that stands in the file itself.
 fn is_literal_secret(section: &str, key: &str, value: &DeValue<'_>) -> bool {
-    let is_secret = key == "key" && (section == "task_source.api" || section.starts_with("server.api_keys."))
+    let is_secret = section == "otlp" && key == "headers"
+        || key == "key" && (section == "task_source.api" || section.starts_with("server.api_keys."))
         || section != "server.tls"
             && keys::SECRETS.iter().any(|secret| nearest::normal(secret) == nearest::normal(key));
     is_secret && value.as_str().is_some_and(|text| !text.is_empty() && reference::is_literal(text))

@@ -196,6 +196,7 @@ fn nothing_at_all_is_the_defaults() {
             history: HistorySettings::default(),
             guards: GuardSettings::default(),
             idle_shutdown: None,
+            otlp: None,
             task_sources: TaskSources::default(),
             bounds: TaskBounds::default(),
             secrets: SecretSettings::default(),
@@ -475,7 +476,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "colour = 1",
             "configuration.toml:1: colour is not a known key. Known here: selected_task_source, \
-          application, server, transfer, log, history, guards, idle_shutdown, task_source, bounds, secrets, connections, bulk_utility.",
+          application, server, transfer, log, history, guards, idle_shutdown, otlp, task_source, bounds, secrets, connections, bulk_utility.",
         ),
         ("[aplication]", "configuration.toml:1: aplication is not a known key. Did you mean application?"),
         (
@@ -496,7 +497,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "\"a[9999999999]\" = 1",
             "configuration.toml:1: \"a[9999999999]\" is not a known key. Known here: \
-          selected_task_source, application, server, transfer, log, history, guards, idle_shutdown, task_source, bounds, secrets, connections, bulk_utility.",
+          selected_task_source, application, server, transfer, log, history, guards, idle_shutdown, otlp, task_source, bounds, secrets, connections, bulk_utility.",
         ),
         (
             "[application]\n\"x.y\" = 1",
@@ -1294,6 +1295,7 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("history", keys::HISTORY, ""),
         ("guards", keys::GUARDS, ""),
         ("idle_shutdown", keys::IDLE_SHUTDOWN, ""),
+        ("otlp", keys::OTLP, "endpoint = \"http://127.0.0.1:4318\"\n"),
         ("task_source", keys::TASK_SOURCE, ""),
         ("task_source.api", keys::TASK_SOURCE_API, ""),
         ("task_source.snowflake_stored_procedure", keys::TASK_SOURCE_SNOWFLAKE, ""),

@@ -13,7 +13,7 @@ use crate::fault::FaultKind;
 use crate::shutdown::Shutdown;
 use crate::task::{
     DestinationKind, DestinationSpec, FileFormat, Lease, LeaseId, Outcome, Read, Receipt, Report, SourceSpec,
-    Task, TaskId, TaskSpec,
+    Task, TaskId, TaskSpec, Traceparent,
 };
 use crate::telemetry::{AttemptLine, LineSink};
 
@@ -68,7 +68,14 @@ fn lease(id: &str, attempt: u32) -> Lease {
         max_file_size: None,
         load: None,
     };
-    let spec = TaskSpec { source, destination, max_attempts: 3, timeout: None, priority: 0 };
+    let spec = TaskSpec {
+        source,
+        destination,
+        max_attempts: 3,
+        timeout: None,
+        priority: 0,
+        trace: Traceparent::default(),
+    };
     let task = Task { id: TaskId::parse(id).unwrap(), spec };
     Lease { id: LeaseId(format!("{id}/{attempt}")), task, attempt, failures_before: 0 }
 }

@@ -7,6 +7,7 @@ mod id;
 mod outcome;
 mod progress;
 mod spec;
+mod traceparent;
 
 pub use id::{InvalidTaskId, TaskId};
 pub use outcome::{
@@ -17,3 +18,4 @@ pub use spec::{
     Compression, DEFAULT_MAX_ATTEMPTS, DestinationKind, DestinationSpec, FileFormat, LoadMode, LoadSpec,
     MAX_SLICES, Read, SourceSpec, Task, TaskSpec,
 };
+pub use traceparent::Traceparent;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::TaskId;
+use super::{TaskId, Traceparent};
 
 /// Attempts that a task gets when it does not say.
 pub const DEFAULT_MAX_ATTEMPTS: u32 = 3;
@@ -34,6 +34,9 @@ pub struct TaskSpec {
     pub timeout: Option<Duration>,
     /// Higher runs first; tasks of equal priority run in order of arrival.
     pub priority: i32,
+    /// The trace that watches the task; no part of what the task is.
+    #[serde(default, skip_serializing_if = "Traceparent::is_none")]
+    pub trace: Traceparent,
 }
 
 /// What to read.

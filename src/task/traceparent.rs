@@ -1,7 +1,5 @@
 //! The trace that a task belongs to, as W3C Trace Context writes it.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 /// A `traceparent` header (<https://www.w3.org/TR/trace-context/>), or none.
@@ -9,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Two of them are always equal: which trace watches a task does not change what the task is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Traceparent(Option<Arc<str>>);
+pub struct Traceparent(Option<String>);
 
 impl PartialEq for Traceparent {
     fn eq(&self, _other: &Self) -> bool {
@@ -23,7 +21,7 @@ impl Traceparent {
     /// Reads a header. None when it is not one: the specification asks to go on without.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        parts(text).map(|_| Self(Some(text.into())))
+        parts(text).map(|_| Self(Some(text.to_owned())))
     }
 
     /// The header.

@@ -135,6 +135,7 @@ mod tests {
             max_attempts: 1,
             timeout: None,
             priority: 0,
+            trace: Default::default(),
         }
     }
 

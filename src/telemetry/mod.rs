@@ -3,6 +3,7 @@
 mod attempt_log;
 mod log;
 mod metrics;
+mod otlp;
 
 pub use attempt_log::{AttemptLine, AttemptLog, LineSink};
 pub use log::{
@@ -10,3 +11,4 @@ pub use log::{
     RotationSettings, init_logging, start_logging,
 };
 pub use metrics::{Gauges, LeaseRefresh, Metrics};
+pub use otlp::{OtlpSender, Traces, continue_trace, push_metrics};

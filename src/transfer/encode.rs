@@ -210,7 +210,14 @@ mod tests {
             max_file_size: None,
             load: None,
         };
-        let spec = TaskSpec { source, destination, max_attempts: 1, timeout: None, priority: 0 };
+        let spec = TaskSpec {
+            source,
+            destination,
+            max_attempts: 1,
+            timeout: None,
+            priority: 0,
+            trace: Default::default(),
+        };
         let column = Column {
             name: "id".into(),
             source_type: "int4".into(),

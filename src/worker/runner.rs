@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span};
+use tracing::field::Empty;
+use tracing::{Instrument, Span, debug_span};
 
 use super::keeper::{self, StopReason};
 use super::running::{Running, RunningTask};
@@ -19,7 +20,7 @@ use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
 use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Report, Task, TaskId};
 use crate::task_source::TaskSource;
-use crate::telemetry::{AttemptLog, Metrics};
+use crate::telemetry::{AttemptLog, Metrics, continue_trace};
 use crate::transfer::Transfer;
 
 /// How often an outcome that could not be recorded is sent again.
@@ -108,8 +109,10 @@ impl Runner {
     pub async fn run(&self, lease: Lease, source: &dyn TaskSource) {
         // Every line of the attempt has these, in whichever task or thread it is logged.
         let span = tracing::info_span!(
-            "attempt", task.id = %lease.task.id, attempt = lease.attempt, task_source = source.name()
+            "attempt", task.id = %lease.task.id, attempt = lease.attempt, task_source = source.name(),
+            otel.status_code = Empty, otel.status_description = Empty, rows = Empty, outcome = Empty
         );
+        continue_trace(&span, &lease.task.spec.trace);
         self.run_within(&span, lease, source).instrument(span.clone()).await;
     }
 
@@ -143,12 +146,14 @@ impl Runner {
         };
         self.metrics.attempt_ended(&outcome, begun.elapsed());
         tell(&outcome, begun.elapsed());
+        describe(span, &outcome);
         // Before the task source knows: whoever sees the task ended finds its run ended too.
         if let Some(log) = log {
             log.end(RunOutcome::Ended(&outcome));
         }
         self.remember(source.name(), &lease.task.id, &outcome);
-        finish(&lease, &outcome, source, &self.shutdown, Backoff::TASK_SOURCE).await;
+        let finish = finish(&lease, &outcome, source, &self.shutdown, Backoff::TASK_SOURCE);
+        finish.instrument(debug_span!("finish")).await;
     }
 
     async fn caught_attempt(
@@ -191,16 +196,19 @@ impl Runner {
     ) -> Result<Ended, Fault> {
         let begun = Instant::now();
         let spec = &lease.task.spec;
+        let method = self.catalog.method(&spec.source);
         tracing::info!(
             source.name = spec.source.connection,
             destination.name = spec.destination.connection_name(),
+            method = method.name,
+            reason = method.reason,
             "attempt begins"
         );
         let mut cut = Box::pin(self.cut(lease, source, running));
 
         // Nothing is stored yet, so dropping the half-opened ends of the transfer is enough.
         let opened = tokio::select! {
-            opened = self.open(lease, &running.progress) => opened?,
+            opened = self.open(lease, &running.progress).instrument(debug_span!("plan")) => opened?,
             cut = &mut cut => return Ok(Ended::Cut(cut)),
         };
         let transfer = match opened {
@@ -212,7 +220,7 @@ impl Runner {
         };
         let stop = CancellationToken::new();
         let written = {
-            let write = transfer.write(&stop);
+            let write = transfer.write(&stop).instrument(debug_span!("extract"));
             tokio::pin!(write);
             tokio::select! {
                 written = &mut write => written.map(|written| written.ok_or(Cut::Released)),
@@ -241,7 +249,7 @@ impl Runner {
         };
         match written {
             Ok(Ok(written)) => {
-                let commit = transfer.commit(written, begun);
+                let commit = transfer.commit(written, begun).instrument(debug_span!("commit"));
                 holding(lease, source, running, &self.metrics, commit).await.map(Ended::Completed)
             }
             Ok(Err(cut)) => {
@@ -266,7 +274,6 @@ impl Runner {
             return Ok(Opened::Done(receipt));
         }
         let method = self.catalog.method(&spec.source);
-        tracing::info!(task.id = %id, method = method.name, reason = method.reason, "how rows are read");
         let (source, destination) = (source.as_ref(), destination.as_ref());
         let transfer = Transfer::open_attempt(source, destination, task, *attempt, &self.settings, progress);
         Ok(Opened::Transfer(transfer.await?.read_by(method)))
@@ -480,6 +487,7 @@ mod tests {
             max_attempts: 1,
             timeout: None,
             priority: 0,
+            trace: Default::default(),
         };
         let task = Task { id: TaskId::generate(), spec };
         Lease { id: LeaseId("1".into()), task, attempt: 1, failures_before: 0 }
@@ -505,4 +513,23 @@ mod tests {
         shutdown.begin_drain();
         assert_eq!(tries(false, u32::MAX, &shutdown).await, FINISH_TRIES);
     }
+}
+
+/// What the trace of an attempt says of its end.
+fn describe(span: &Span, outcome: &Outcome) {
+    let name = match outcome {
+        Outcome::Completed(receipt) => {
+            // The protocol has signed numbers only.
+            span.record("rows", i64::try_from(receipt.rows).unwrap_or(i64::MAX));
+            "completed"
+        }
+        Outcome::Retry { report, .. } | Outcome::Failed(report) => {
+            span.record("otel.status_code", "ERROR");
+            span.record("otel.status_description", report.message.as_str());
+            if matches!(outcome, Outcome::Failed(_)) { "failed" } else { "retry" }
+        }
+        Outcome::Cancelled => "cancelled",
+        Outcome::Released => "released",
+    };
+    span.record("outcome", name);
 }

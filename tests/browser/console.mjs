@@ -320,7 +320,7 @@ const scenarios = {
     const light = await open(browser, { width: 1120, height: 760 });
     await light.goto(`${address}/#/tasks`);
     // Some samples for the chart.
-    await eventually("samples", async () => (await light.evaluate(async () => (await (await fetch("/throughput")).json()).samples.length)) >= 10);
+    await eventually("samples", async () => (await light.evaluate(async () => (await (await fetch("/throughput")).json()).samples.length)) >= 14);
     await take(light, "tasks", "#/tasks", ".task-id");
     await take(light, "failed", "#/tasks/orders-archive", "#trouble");
     await light.goto(`${address}/#/new?from=orders-2026-11-20`);

@@ -11,7 +11,7 @@ DESTINATION = {"type": "local", "path": "made/up"}
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    if case.operation.label != "POST /tasks" or case.meta is None:
+    if case.operation.label not in ("POST /tasks", "POST /preview") or case.meta is None:
         return
     if case.meta.generation.mode != GenerationMode.POSITIVE:
         return
@@ -24,7 +24,8 @@ def before_call(context, case, kwargs):
 def name_what_is_there(task):
     if not isinstance(task, dict) or "source_config" not in task or not is_chosen(task):
         return task
-    return {**task, "source_config": SOURCE, "destination_config": DESTINATION}
+    there = {"source_config": SOURCE, "destination_config": DESTINATION}
+    return {**task, **{name: value for name, value in there.items() if name in task}}
 
 
 def is_chosen(task):

@@ -202,7 +202,7 @@ async fn a_slip_is_answered_with_what_was_meant() {
     for (arguments, code, word) in [
         (vec!["tasks", "show", "orders-2062-11"], 4, "did you mean `orders-2026-11`?"),
         (vec!["tasks", "cancel", "orders-2026"], 4, "did you mean `orders-2026-11`?"),
-        (vec!["tasks", "shwo", "x"], 2, "'show'"),
+        (vec!["tasks", "sho", "x"], 2, "'show'"),
         (vec!["task", "list"], 2, "'tasks'"),
         (vec!["tasks", "list", "--status", "complete"], 2, "'completed'"),
         (vec!["tasks", "list", "--jsno"], 2, "'--json'"),

@@ -5,12 +5,15 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::metrics::v1::metric;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use crate::support::agent::{Agent, PATIENCE, Place, eventually};
+use crate::support::otlp::{Collector, number, text};
 
 /// A place with the source `shop`, a database of a few rows.
 async fn place() -> Place {
@@ -281,4 +284,83 @@ async fn an_agent_with_nothing_to_do_ends_when_it_may() {
     .expect("it ends by itself");
     assert_eq!(ended.code(), Some(0), "{}", agent.log());
     assert!(agent.log().contains("there was nothing to do for so long"), "{}", agent.log());
+}
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn a_collector_gets_the_trace_of_a_task_and_the_metrics() {
+    let collector = Collector::start().await;
+    let lines = format!(
+        "endpoint = {:?}\nheaders = \"authorization=Bearer collect-secret\"\nservice_name = \"agent-7\"\n\
+         metrics_interval = \"1s\"",
+        collector.url()
+    );
+    let mut agent = place().await.section("otlp", &lines).start().await;
+    // One trace by the header, another by the task itself, which wins.
+    let other = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let mut own = task("own", "SELECT nothing FROM item");
+    own["traceparent"] = json!(other);
+    let tasks = json!([task("traced", ITEMS), own]);
+    let request = agent.http().post(agent.url("/tasks"));
+    let request = request.header("traceparent", format!("00-{TRACE}-{PARENT}-01")).json(&tasks);
+    assert_eq!(request.send().await.unwrap().status(), 202);
+    agent.wait_until("traced", "completed").await;
+    let shown = agent.wait_until("own", "failed").await;
+    assert_eq!(shown["request"]["traceparent"], other);
+    // Which trace watches a task does not make it another one.
+    let again = agent.post("/tasks", Some(&task("traced", ITEMS))).await;
+    assert_eq!(again.status, 200, "{again:?}");
+
+    let attempts = eventually("metrics", async || collector.metric("data_exchange_agent_attempts")).await;
+    assert!(matches!(attempts.data, Some(metric::Data::Sum(_))), "{attempts:?}");
+    agent.signal("TERM");
+    assert_eq!(agent.exit().await.code(), Some(0), "{}", agent.log());
+
+    // The last spans were sent before the agent ended.
+    let spans = collector.spans();
+    let attempt = |id: &str| {
+        let is_wanted =
+            |span: &&Span| span.name == "attempt" && text(&span.attributes, "task.id") == Some(id);
+        spans.iter().find(is_wanted).unwrap_or_else(|| panic!("{id} in {spans:#?}"))
+    };
+    let traced = attempt("traced");
+    assert_eq!(
+        (hexadecimal(&traced.trace_id), hexadecimal(&traced.parent_span_id)),
+        (TRACE.into(), PARENT.into())
+    );
+    assert_eq!(text(&traced.attributes, "outcome"), Some("completed"));
+    assert_eq!(number(&traced.attributes, "rows"), Some(2));
+    for stage in ["plan", "extract", "commit", "finish"] {
+        let is_below = |span: &&Span| span.name == stage && span.parent_span_id == traced.span_id;
+        let span = spans.iter().find(is_below).unwrap_or_else(|| panic!("{stage} in {spans:#?}"));
+        assert_eq!(span.trace_id, traced.trace_id);
+    }
+    let failed = attempt("own");
+    assert_eq!(hexadecimal(&failed.trace_id), "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(failed.status.as_ref().unwrap().code, 2, "an error");
+    assert!(spans.iter().all(|span| !format!("{span:?}").contains("SELECT")), "no span has a statement");
+    assert!(collector.services().iter().all(|name| name == "agent-7"));
+    assert!(collector.authorizations().iter().all(|header| header == "Bearer collect-secret"));
+    assert!(!collector.authorizations().is_empty());
+    assert!(!agent.log().contains("collect-secret"), "{}", agent.log());
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_delays_nothing() {
+    let section = "endpoint = \"http://127.0.0.1:9\"\nmetrics_interval = \"1s\"\ntimeout = \"1s\"";
+    let mut agent = place().await.section("otlp", section).start().await;
+    agent.submit(task("done", ITEMS)).await;
+    agent.wait_until("done", "completed").await;
+    eventually("a warning", async || {
+        agent.log().contains("could not be sent to the collector").then_some(())
+    })
+    .await;
+    agent.signal("TERM");
+    assert_eq!(agent.exit().await.code(), Some(0), "{}", agent.log());
 }

@@ -19,8 +19,8 @@ const THIS_FILE: &str = include_str!("bulk_extending.rs");
 // The code of the guide begins here.
 
 /// Prints the rows of a query as CSV, and the line `rows N` at the end of its messages.
-pub struct RowDump {
-    pub settings: BulkUtilitySettings,
+pub(crate) struct RowDump {
+    pub(crate) settings: BulkUtilitySettings,
 }
 
 impl BulkUtility for RowDump {

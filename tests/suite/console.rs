@@ -83,10 +83,10 @@ async fn people_sign_in_and_out_and_do_what_their_key_allows() {
     let Some(database) = database().await else { return };
     let agent = Place::new()
         .database(&database)
-        .section("server.api_keys.watcher", &format!("key = {READER_KEY:?}\nscopes = [\"read\"]"))
+        .section("server.api_keys.watcher", &format!("key = {READER_KEY:?}\nscopes = \"read\""))
         .section(
             "server.api_keys.operator",
-            &format!("key = {OPERATOR_KEY:?}\nscopes = [\"read\", \"submit\", \"operate\"]"),
+            &format!("key = {OPERATOR_KEY:?}\nscopes = \"read, submit, operate\""),
         )
         .start()
         .await;
@@ -143,7 +143,7 @@ async fn the_pictures_of_the_documentation_can_be_made() {
     let Some(database) = database().await else { return };
     let closed = "kind = \"postgresql\"\nhost = \"127.0.0.1\"\nport = 1\nusername = \"reader\"\ndatabase = \"archive\"\n";
     let agent = Place::new().database(&database).connection("source.archive", closed).start().await;
-    let slow = "SELECT id, customer, total, pg_sleep(0.0005)::text AS waited FROM orders";
+    let slow = "SELECT id, customer, total, repeat(md5(id::text), 4) AS payload, pg_sleep(0.0005)::text AS waited FROM orders";
     for day in 17..=20 {
         let mut orders = task(&format!("orders-2026-11-{day}"), "SELECT * FROM orders");
         orders["source_config"]["batch_size"] = json!(20_000);
@@ -156,7 +156,11 @@ async fn the_pictures_of_the_documentation_can_be_made() {
     agent.submit(archive).await;
     agent.wait_until("orders-archive", "failed").await;
     agent.wait_until("orders-2026-11-20", "completed").await;
-    agent.submit(task("events-backfill", slow)).await;
+    let mut backfill = task("events-backfill", slow);
+    backfill["destination_config"]["format"] = json!("csv");
+    backfill["destination_config"]["compression"] = json!("none");
+    backfill["destination_config"]["max_file_size"] = json!("256KiB");
+    agent.submit(backfill).await;
     let wanted = postgres::setting("CONSOLE_SCREENSHOTS").map(PathBuf::from);
     let folder = wanted.clone().unwrap_or_else(|| agent.place.path().join("pictures"));
     fs::create_dir_all(&folder).unwrap();

@@ -196,7 +196,7 @@ async fn slices_are_read_at_the_same_time() {
     let Some(configuration) = odbc::postgres(&database) else { return };
     database.execute("CREATE TABLE ids AS SELECT i AS id FROM generate_series(1, 100) AS i").await;
     let source = open(OdbcSource { consistency: OdbcConsistency::Independent, ..configuration });
-    let sql = "SELECT id, (SELECT count(*) FROM generate_series(1, 1000000), generate_series(1, 1000000)) AS n FROM ids";
+    let sql = "SELECT id, (SELECT count(*) FROM generate_series(1, 1000000) AS a, generate_series(1, 1000000) AS b) AS n FROM ids";
     let asked = Query { slice_column: Some("id".into()), ..query(sql) };
     let extraction = source.prepare(&asked, count(2)).await.expect("prepare");
     let streams = [
@@ -453,7 +453,7 @@ async fn databases_that_the_environment_names() {
 
 #[test]
 fn the_sections_of_the_documentation_build_these_connection_strings() {
-    let environment = Environment::of::<String, String>([]);
+    let environment = Environment::of::<String, String>([]).with_home("/home/agent");
     let text = "[connections.source.dwh]\nkind = \"teradata\"\ndbc_name = \"td.example.com\"\nusername = \"etl\"\n\
                 password = \"p;w}d\"\nlogmech = \"LDAP\"\ndatabase = \"sales\"\nquery_band = \"Group=night\"\n\
                 locking_row_for_access = true\n[connections.source.dwh.attributes]\nMaxRespSize = 1048576\n";

@@ -530,6 +530,7 @@ async fn rows_get_from_postgresql_over_a_stage_into_a_table() {
             max_attempts: 1,
             timeout: None,
             priority: 0,
+            trace: Default::default(),
         },
     };
     let progress = Arc::new(Progress::default());

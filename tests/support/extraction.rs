@@ -151,6 +151,7 @@ pub(crate) fn task(query: &Query, slices: u16) -> Task {
             max_attempts: 1,
             timeout: None,
             priority: 0,
+            trace: Default::default(),
         },
     }
 }

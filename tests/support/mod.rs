@@ -18,6 +18,7 @@ pub(crate) mod gcs;
 pub(crate) mod mysql;
 #[cfg(feature = "odbc")]
 pub(crate) mod odbc;
+pub(crate) mod otlp;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod proxy;

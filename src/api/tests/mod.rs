@@ -40,6 +40,7 @@ use crate::destination::{Destination, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::guards::Guards;
 use crate::history::History;
+use crate::observer::Observer;
 use crate::shutdown::Shutdown;
 use crate::source::read_only::SqlDialect;
 use crate::source::{Extraction, Query, Source};
@@ -149,16 +150,24 @@ impl Agent {
         let pool = Pool::start(settings, vec![source], &runner, &shutdown);
         // Nothing was submitted yet, so that nothing is leased before this is seen.
         pool.stop_handling();
+        let observer = Observer {
+            metrics,
+            queue: queue.clone(),
+            pool: pool.clone(),
+            guards: guards.clone(),
+            history: history.clone(),
+            log: LogControl::of_process(),
+            memory_planned: 1 << 30,
+            memory_limit: None,
+        };
         let state = ApiState {
             queue: queue.clone(),
             history,
             pool: pool.clone(),
             guards,
             catalog,
-            metrics,
+            observer,
             log: LogControl::of_process(),
-            memory_planned: 1 << 30,
-            memory_limit: None,
             shutdown: shutdown.clone(),
             default_format: FileFormat::Parquet,
             max_body_bytes: MAX_BODY_BYTES,

@@ -288,7 +288,7 @@ async fn every_wrong_field_of_the_flat_form_is_named() {
         ("/statement", json!(" "), "empty"),
         ("/statement", json!("DROP TABLE orders"), "a statement of the kind DROP"),
         ("/source_type", json!("bpc"), "there is no method `bpc`"),
-        ("/source_type", json!("odbc"), "expected `jdbc`"),
+        ("/source_type", json!("odbc"), "there is no method `odbc`"),
         ("/upload_type", Value::Null, "missing: `local`, `s3`, `blob`, `gcs` or `snowflake_stage`"),
         ("/upload_type", json!("blob"), "target connection `blob` cannot be used: this version cannot"),
         ("/upload_type", json!("s3"), "no target connection `s3`"),

@@ -115,9 +115,7 @@ impl WrittenTime {
             }
         }
         let seconds = (hour * 60 + minute) * 60 + second;
-        let is_possible = minute < 60
-            && second < 60
-            && (seconds < SECONDS_OF_DAY || (seconds == SECONDS_OF_DAY && nanoseconds == 0));
+        let is_possible = minute < 60 && second < 60 && seconds < SECONDS_OF_DAY;
         Some(Self { seconds, nanoseconds, is_possible })
     }
 }
@@ -151,6 +149,9 @@ pub(super) fn time(text: &[u8], unit: TimeUnit) -> Read<i64> {
     let mut rest = Cursor(text);
     let written = WrittenTime::read(&mut rest).filter(|_| rest.0.is_empty());
     let Some(written) = written else { return Read::Not(NO_TIME) };
+    if written.seconds == SECONDS_OF_DAY && written.nanoseconds == 0 {
+        return Read::Special("24:00:00 is no time of a day");
+    }
     if !written.is_possible {
         return Read::Not(IMPOSSIBLE);
     }

@@ -212,12 +212,12 @@ fn dates_and_times_are_read_to_the_last_digit() {
         DataType::Timestamp(Nanosecond, None),
     ];
     let bytes = "1969-12-31\x1f23:59:59.1234567\x1f0001-01-01 00:00:00\x1f2024-01-02 03:04:05.5 +02:00\x1f2024-02-29T01:02:03.123456789\x1e\
-                 0001-12-31 BC\x1f24:00:00\x1f0002-01-01 00:00:00 BC\x1f2024-01-02 03:04:05-00:30\x1f\x1e";
+                 0001-12-31 BC\x1f00:00:00\x1f0002-01-01 00:00:00 BC\x1f2024-01-02 03:04:05-00:30\x1f\x1e";
     let batch = decode(&bcp(), &types, bytes.as_bytes()).unwrap();
     let dates = batch.column(0).as_primitive::<Date32Type>();
     assert_eq!((dates.value(0), dates.value(1)), (-1, -719_163));
     let times = batch.column(1).as_primitive::<Time64MicrosecondType>();
-    assert_eq!((times.value(0), times.value(1)), (86_399_123_456, 86_400_000_000));
+    assert_eq!((times.value(0), times.value(1)), (86_399_123_456, 0));
     let local = batch.column(2).as_primitive::<TimestampMicrosecondType>();
     assert_eq!(local.value(0), -62_135_596_800_000_000);
     assert_eq!(local.value(1), -62_135_596_800_000_000 - (365 + 366) * 86_400_000_000);
@@ -232,6 +232,7 @@ fn dates_and_times_are_read_to_the_last_digit() {
         assert!(batches[0].column(0).is_null(0));
     }
     assert!(reason(DataType::Timestamp(Microsecond, None), "2024-01-02 03:04:05+01").contains("expected"));
+    assert!(reason(DataType::Time64(Microsecond), "24:00:00").ends_with("no time of a day"));
     assert!(reason(DataType::Date32, "infinity").ends_with("has no infinity"));
 }
 

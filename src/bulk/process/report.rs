@@ -9,7 +9,7 @@ use crate::config::Secret;
 /// Bytes that are kept of what a program says.
 const KEPT_BYTES: usize = 16 * 1024;
 /// Lines that a message shows.
-const SHOWN_LINES: usize = 6;
+const SHOWN_LINES: usize = 8;
 /// Characters of such a line.
 const SHOWN_CHARACTERS: usize = 300;
 /// What stands in the place of a secret.

@@ -200,6 +200,7 @@ fn config(directory: &Path, database: &Path, output: &Path) -> Config {
         history: HistorySettings::default(),
         guards: GuardSettings::default(),
         idle_shutdown: None,
+        otlp: None,
         sources: [("sample".to_owned(), SourceConnection::Sqlite(SqliteSource { path: database.into() }))]
             .into(),
         source_methods: BTreeMap::new(),

@@ -16,18 +16,13 @@ const LONGEST_ROW: Key = key(
     "A longer row fails the attempt. Rows are held in memory, so this comes on top of the memory that tasks plan with.",
 );
 
-const fn executable(default: &'static str) -> Key {
-    key(
-        "executable",
-        "path, or a name that is in `PATH`",
-        default,
-        "The program. It is started without a shell.",
-    )
+const fn executable(meaning: &'static str) -> Key {
+    key("executable", "path, or a name that is in `PATH`", "", meaning)
 }
 
 pub(in super::super) const BCP: &[Key] = &[
     KIND,
-    executable("\"bcp\""),
+    executable("The program, started without a shell; `bcp` when absent."),
     key(
         "dialect",
         "`\"microsoft\"`, `\"freetds\"`",
@@ -66,14 +61,12 @@ pub(in super::super) const BCP: &[Key] = &[
     LONGEST_ROW,
 ];
 
-pub(in super::super) const PSQL: &[Key] = &[KIND, executable("\"psql\""), TIMEOUT, LONGEST_ROW];
+pub(in super::super) const PSQL: &[Key] =
+    &[KIND, executable("The program, started without a shell; `psql` when absent."), TIMEOUT, LONGEST_ROW];
 
 pub(in super::super) const MYSQL: &[Key] = &[
     KIND,
-    key(
-        "executable",
-        "path, or a name that is in `PATH`",
-        "",
+    executable(
         "The program, started without a shell; `mysql`, or `mariadb` where there is no other, when absent.",
     ),
     TIMEOUT,
@@ -82,7 +75,7 @@ pub(in super::super) const MYSQL: &[Key] = &[
 
 pub(in super::super) const TPT: &[Key] = &[
     KIND,
-    executable("\"tbuild\""),
+    executable("The program, started without a shell; `tbuild` when absent."),
     key(
         "max_sessions",
         "integer, 1 to 1000",
@@ -95,7 +88,7 @@ pub(in super::super) const TPT: &[Key] = &[
 
 pub(in super::super) const COMMAND: &[Key] = &[
     KIND,
-    executable(REQUIRED),
+    key("executable", "path, or a name that is in `PATH`", REQUIRED, "The program, started without a shell."),
     key(
         "arguments",
         "string",

@@ -48,3 +48,18 @@ pub(in super::super) const IDLE_SHUTDOWN: &[Key] = &[key(
     "0",
     "The agent ends, with exit code 0, when there was nothing to do for so long; 0 never ends it.",
 )];
+
+pub(in super::super) const OTLP: &[Key] = &[
+    key(
+        "endpoint",
+        "URL",
+        "",
+        "Of an OpenTelemetry collector that takes OTLP over HTTP; without it nothing is sent.",
+    ),
+    key("headers", "secret", "", "`name=value` pairs, separated by commas, sent with every request."),
+    key("service_name", "string, not blank", "\"data-exchange-agent\"", "What the agent is called there."),
+    key("traces", "boolean", "true", "Whether traces are sent."),
+    key("metrics", "boolean", "true", "Whether metrics are sent."),
+    key("metrics_interval", "duration, 1s to 1d", "\"60s\"", "Time between two sendings of metrics."),
+    key("timeout", "duration, 1s to 5m", "\"10s\"", "Longest time for an answer."),
+];

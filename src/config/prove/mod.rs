@@ -52,8 +52,8 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         "bulk_utility",
     ]
     .map(|name| top.value(name));
-    let [log, history, guards, idle_shutdown] =
-        ["log", "history", "guards", "idle_shutdown"].map(|name| top.value(name));
+    let [log, history, guards, idle_shutdown, otlp] =
+        ["log", "history", "guards", "idle_shutdown", "otlp"].map(|name| top.value(name));
     let secrets = secrets::prove_secrets(report, secrets);
     let mut unavailable = Vec::new();
     let bulk_utilities = bulk_utility::prove_bulk_utilities(report, bulk_utility);
@@ -68,6 +68,7 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         history: operations::prove_history(report, history),
         guards: operations::prove_guards(report, guards),
         idle_shutdown: operations::prove_idle_shutdown(report, idle_shutdown),
+        otlp: operations::prove_otlp(report, otlp),
         task_sources,
         bounds: bounds::prove_bounds(report, bounds),
         secrets,

@@ -1,16 +1,20 @@
-//! `[log]`, `[history]`, `[guards]` and `[idle_shutdown]`.
+//! `[log]`, `[history]`, `[guards]`, `[idle_shutdown]` and `[otlp]`.
 
 use std::time::Duration;
 
 use ::config::Value;
 
+use super::super::Secret;
 use super::super::keys;
 use super::super::known::Known;
-use super::super::operations::{GuardSettings, HistorySettings, LogSettings};
+use super::super::operations::{GuardSettings, HistorySettings, LogSettings, OtlpSettings};
 use super::super::report::Report;
 use super::super::section::Section;
 use crate::telemetry::{LogFormat, LogLevel};
 
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const TEN_YEARS: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 const LARGEST_FILE: u64 = 1 << 40;
@@ -64,4 +68,49 @@ pub(super) fn prove_idle_shutdown(report: &mut Report<'_>, value: Option<Value>)
     let mut section = Section::open(report, "idle_shutdown", value, Known::exactly(keys::IDLE_SHUTDOWN));
     let minutes = section.integer("minutes", 0..=100_000).map_or(0, i64::unsigned_abs);
     (minutes > 0).then(|| Duration::from_secs(minutes * 60))
+}
+
+/// Where traces and metrics are sent to; `None` when nothing is.
+pub(super) fn prove_otlp(report: &mut Report<'_>, value: Option<Value>) -> Option<OtlpSettings> {
+    let mut section = Section::open(report, "otlp", value, Known::exactly(keys::OTLP));
+    let endpoint = section.parsed("endpoint", "a URL such as \"http://127.0.0.1:4318\"", endpoint);
+    let headers = section.secret("headers");
+    let headers = match headers.as_ref().map(|headers| pairs(headers.expose())) {
+        None => Vec::new(),
+        Some(Some(headers)) => headers,
+        Some(None) => {
+            section.problem("headers", "is not a list of name=value, separated by commas", None);
+            Vec::new()
+        }
+    };
+    let settings = OtlpSettings {
+        endpoint: String::new(),
+        headers,
+        service_name: section.text("service_name").unwrap_or_else(|| "data-exchange-agent".to_owned()),
+        traces: section.boolean("traces").unwrap_or(true),
+        metrics: section.boolean("metrics").unwrap_or(true),
+        metrics_interval: section
+            .duration("metrics_interval", SECOND..=DAY)
+            .unwrap_or(Duration::from_secs(60)),
+        timeout: section.duration("timeout", SECOND..=5 * MINUTE).unwrap_or(Duration::from_secs(10)),
+    };
+    Some(OtlpSettings { endpoint: endpoint?, ..settings })
+}
+
+fn endpoint(text: &str) -> Option<String> {
+    let url = url::Url::parse(text).ok()?;
+    let is_plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+    let is_http = matches!(url.scheme(), "http" | "https") && url.fragment().is_none();
+    (is_plain && is_http && url.has_host()).then(|| text.trim_end_matches('/').to_owned())
+}
+
+fn pairs(text: &str) -> Option<Vec<(String, Secret)>> {
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        let name = name.trim();
+        let is_name = !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        is_name.then(|| (name.to_owned(), Secret::new(value.trim())))
+    };
+    text.split(',').map(pair).collect()
 }

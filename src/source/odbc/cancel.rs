@@ -4,10 +4,13 @@
 //! thread holds a [`StopOnDrop`]; when it is dropped early, the statement is cancelled on the server,
 //! again and again until the thread has ended: a cancel that comes a moment before its statement has
 //! no effect.
+//!
+//! Only a call that has lasted for a while is cancelled. Some drivers (MariaDB's) take a cancel between
+//! two calls for an order to close the result, at once and on the wrong thread.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use odbc_api::handles::Statement;
 use odbc_api::sys::{HStmt, SQLCancel};
@@ -16,6 +19,9 @@ use crate::shutdown::spawn_blocking;
 
 /// Between two attempts to cancel.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// A call that lasts longer than this waits for the server.
+const LASTING: Duration = Duration::from_millis(100);
 
 /// What a thread does inside of ODBC, seen from others.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +38,8 @@ struct Shared {
 enum State {
     #[default]
     Idle,
-    Running(Handle),
+    /// Inside of a call since then; `None` between two calls.
+    Running(Handle, Option<Instant>),
     Ended,
 }
 
@@ -54,6 +61,17 @@ impl Handle {
     }
 }
 
+impl State {
+    /// Cancels a call that lasts.
+    fn cancel(&self) {
+        if let Self::Running(handle, Some(since)) = self
+            && since.elapsed() >= LASTING
+        {
+            handle.cancel();
+        }
+    }
+}
+
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -68,7 +86,7 @@ impl Stopper {
         if self.is_stopped() {
             return None;
         }
-        *state = State::Running(Handle(statement.as_sys()));
+        *state = State::Running(Handle(statement.as_sys()), None);
         Some(RunningStatement(self.clone()))
     }
 
@@ -79,9 +97,7 @@ impl Stopper {
 
     /// Cancels what runs now, if anything does.
     pub(super) fn cancel(&self) {
-        if let State::Running(handle) = &*self.0.state() {
-            handle.cancel();
-        }
+        self.0.state().cancel();
     }
 
     /// Says that nobody wants the result, and cancels until the thread has ended. Blocks.
@@ -89,9 +105,7 @@ impl Stopper {
         self.0.is_stopped.store(true, SeqCst);
         let mut state = self.0.state();
         while !matches!(*state, State::Ended) {
-            if let State::Running(handle) = &*state {
-                handle.cancel();
-            }
+            state.cancel();
             let waited = self.0.ended.wait_timeout(state, AGAIN);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -106,10 +120,36 @@ impl Stopper {
 /// A statement that can be cancelled.
 pub(super) struct RunningStatement(Stopper);
 
+impl RunningStatement {
+    /// Runs a call that may wait for the server. It ends after a cancel of it has.
+    pub(super) fn call<T>(&self, call: impl FnOnce() -> T) -> T {
+        self.mark(Some(Instant::now()));
+        let inside = Inside(self);
+        let answer = call();
+        drop(inside);
+        answer
+    }
+
+    fn mark(&self, inside: Option<Instant>) {
+        if let State::Running(_, since) = &mut *self.0.0.state() {
+            *since = inside;
+        }
+    }
+}
+
+/// Marks the end of a call, also when it panics.
+struct Inside<'r>(&'r RunningStatement);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.mark(None);
+    }
+}
+
 impl Drop for RunningStatement {
     fn drop(&mut self) {
         let mut state = self.0.0.state();
-        if matches!(*state, State::Running(_)) {
+        if matches!(*state, State::Running(..)) {
             *state = State::Idle;
         }
     }

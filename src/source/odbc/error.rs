@@ -95,6 +95,10 @@ fn judge(
             return (FaultKind::Credentials, None);
         }
     }
+    // What FreeTDS says of a connection that broke has no state of its own.
+    if dialect == Some(OdbcDialect::SqlServer) && matches!(native, 20003 | 20004 | 20006 | 20017 | 20047) {
+        return (FaultKind::Transient, None);
+    }
     match state {
         "IM002" | "IM003" | "IM004" | "IM005" | "IM006" => (FaultKind::Request, Some(INSTALL)),
         _ if said.contains("can't open lib") || said.contains("file not found") => {

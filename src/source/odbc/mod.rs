@@ -26,6 +26,7 @@ mod types;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -56,46 +57,71 @@ impl Odbc {
         Self { config: Arc::new(config) }
     }
 
-    /// Runs `work` with a new session on a thread of its own. Dropping the future cancels what it runs.
-    async fn with_session<T, W>(&self, work: W) -> Result<T, Fault>
-    where
-        T: Send + 'static,
-        W: FnOnce(Session) -> Result<T, Fault> + Send + 'static,
-    {
-        let stopper = Stopper::default();
-        let _stop = StopOnDrop(stopper.clone());
-        let until_end = stopper.until_end();
-        let config = Arc::clone(&self.config);
-        let thread = spawn_blocking(move || {
-            let _until_end = until_end;
-            // A driver that answers against the standard makes odbc-api panic.
-            catch_unwind(AssertUnwindSafe(|| work(Session::open(&config, &stopper)?)))
-        });
-        match thread.await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_panic)) => Err(Fault::new(FaultKind::Request, "talk to the database through ODBC")
-                .because("the driver answered against the standard of ODBC")
-                .remedy("Look for a newer version of the driver.")),
-            Err(error) => Err(Fault::new(FaultKind::Bug, "talk to the database through ODBC").because(error)),
-        }
+    async fn connect(&self) -> Result<Session, Fault> {
+        connect(&self.config).await
+    }
+}
+
+/// What a driver may take beyond the time to connect, which not every one keeps to.
+const CONNECT_MARGIN: Duration = Duration::from_secs(5);
+
+/// Connects on a thread of its own.
+async fn connect(config: &Arc<OdbcSource>) -> Result<Session, Fault> {
+    let stopper = Stopper::default();
+    let (config_there, stopper_there) = (Arc::clone(config), stopper.clone());
+    let connecting = on_thread(stopper, move || Session::open(&config_there, &stopper_there));
+    let limit = config.connect_timeout;
+    tokio::time::timeout(limit + CONNECT_MARGIN, connecting).await.unwrap_or_else(|_elapsed| {
+        Err(Fault::new(
+            FaultKind::Transient,
+            format!("connect through ODBC within connect_timeout ({limit:?})"),
+        )
+        .because("the driver does not come back")
+        .remedy("Check that the server answers, and that nothing between drops packets."))
+    })
+}
+
+/// Runs `work` on a thread of its own. Dropping the future cancels what it runs.
+async fn on_thread<T: Send + 'static>(
+    stopper: Stopper,
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    let until_end = stopper.until_end();
+    let _stop = StopOnDrop(stopper);
+    let thread = spawn_blocking(move || {
+        let _until_end = until_end;
+        // A driver that answers against the standard makes odbc-api panic.
+        catch_unwind(AssertUnwindSafe(work))
+    });
+    match thread.await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_panic)) => Err(Fault::new(FaultKind::Request, "talk to the database through ODBC")
+            .because("the driver answered against the standard of ODBC")
+            .remedy("Look for a newer version of the driver.")),
+        Err(error) => Err(Fault::new(FaultKind::Bug, "talk to the database through ODBC").because(error)),
     }
 }
 
 #[async_trait]
 impl Source for Odbc {
     async fn check(&self) -> Result<(), Fault> {
-        self.with_session(|session| session.ask()).await
+        let mut session = self.connect().await?;
+        let stopper = Stopper::default();
+        session.stopper = stopper.clone();
+        on_thread(stopper, move || session.ask()).await
     }
 
     async fn prepare(&self, query: &Query, wanted: NonZeroUsize) -> Result<Box<dyn Extraction>, Fault> {
         let query = query.clone();
         let config = Arc::clone(&self.config);
-        let (session, plan) = self
-            .with_session(move |session| {
-                let plan = plan(&session, &query, wanted)?;
-                Ok((session, plan))
-            })
-            .await?;
+        let mut session = self.connect().await?;
+        let stopper = Stopper::default();
+        session.stopper = stopper.clone();
+        let (session, plan) = on_thread(stopper, move || {
+            let plan = plan(&session, &query, wanted)?;
+            Ok((session, plan))
+        })
+        .await?;
         let mut sessions: Vec<Mutex<Option<Session>>> = vec![Mutex::new(Some(session))];
         sessions.resize_with(plan.statements.len(), || Mutex::new(None));
         Ok(Box::new(OdbcExtraction { config, plan, sessions }))
@@ -212,6 +238,17 @@ fn conditions(
     }
 }
 
+/// Closes connections that nobody read from: disconnecting can take a round trip.
+impl Drop for OdbcExtraction {
+    fn drop(&mut self) {
+        let sessions = std::mem::take(&mut self.sessions);
+        let is_held = |slot: &Mutex<Option<Session>>| slot.lock().is_ok_and(|session| session.is_some());
+        if sessions.iter().any(is_held) && tokio::runtime::Handle::try_current().is_ok() {
+            drop(spawn_blocking(move || drop(sessions)));
+        }
+    }
+}
+
 struct OdbcExtraction {
     config: Arc<OdbcSource>,
     plan: Plan,
@@ -230,19 +267,15 @@ impl Extraction for OdbcExtraction {
     }
 
     async fn open(&self, slice: usize, limits: BatchLimits) -> Result<Box<dyn BatchStream>, Fault> {
-        let stopper = Stopper::default();
         let held = self.sessions[slice].lock().expect("nothing panics while it holds this lock").take();
-        let (config, at_open) = (Arc::clone(&self.config), stopper.clone());
-        let open = move || match held {
-            Some(mut session) => {
-                session.stopper = at_open;
-                Ok(session)
-            }
-            None => Session::open(&config, &at_open),
+        let mut session = match held {
+            Some(session) => session,
+            None => connect(&self.config).await?,
         };
+        session.stopper = Stopper::default();
         let gathering = Gathering::new(self.plan.schema.arrow(), self.plan.mappings.clone(), limits);
         let sql = self.plan.statements[slice].clone();
         let (long_values, limit) = (self.config.long_values, self.config.statement_timeout);
-        Ok(Box::new(RowStream::start(open, stopper, sql, gathering, long_values, limit)))
+        Ok(Box::new(RowStream::start(session, sql, gathering, long_values, limit)))
     }
 }

@@ -94,13 +94,13 @@ impl Session {
         let failed = |error: Error| self.fault(action, &error);
         let mut statement = self.connection().preallocate().map_err(failed)?;
         let running = self.stopper.running(&statement.as_stmt_ref()).ok_or_else(nobody_waits)?;
-        let row = (|| {
+        let row = running.call(|| {
             let Some(mut cursor) = statement.execute(sql, ())? else { return Ok(None) };
             let row = first_row_of(&mut cursor);
             // Not closed on its own: it ends with the statement, which cannot fail.
             let _left = cursor.into_stmt();
             row
-        })();
+        });
         drop(running);
         row.map_err(failed)
     }
@@ -131,14 +131,14 @@ impl Session {
         let sql = self.finished(&base.select("s.*", Some("1 = 0"), self.dialect));
         let mut statement = self.connection().preallocate().map_err(failed)?;
         let running = self.stopper.running(&statement.as_stmt_ref()).ok_or_else(nobody_waits)?;
-        let described = (|| match statement.execute(&sql, ())? {
+        let described = running.call(|| match statement.execute(&sql, ())? {
             Some(mut cursor) => {
                 let columns = columns(&mut cursor);
                 let _left = cursor.into_stmt();
                 columns
             }
             None => Ok(Vec::new()),
-        })();
+        });
         drop(running);
         described.map_err(failed)
     }
@@ -170,6 +170,9 @@ pub(super) fn nobody_waits() -> Fault {
     Fault::new(FaultKind::Transient, "run a statement that nobody waits for any more")
 }
 
+/// Units of the longest name of a column; no database has names of more than 1024 characters.
+const NAME_UNITS: usize = 2048;
+
 fn first_row_of(cursor: &mut impl Cursor) -> Result<Option<Vec<Option<String>>>, Error> {
     let count = u16::try_from(cursor.num_result_cols()?).unwrap_or_default();
     let Some(mut row) = cursor.next_row()? else { return Ok(None) };
@@ -184,9 +187,11 @@ fn first_row_of(cursor: &mut impl Cursor) -> Result<Option<Vec<Option<String>>>,
 
 fn columns(result: &mut impl ResultSetMetadata) -> Result<Vec<Described>, Error> {
     let count = u16::try_from(result.num_result_cols()?).unwrap_or_default();
-    let mut description = ColumnDescription::default();
     let mut columns = Vec::new();
     for number in 1..=count {
+        // Room for any name: some drivers cut one that does not fit and do not say so.
+        let mut description =
+            ColumnDescription { name: Vec::with_capacity(NAME_UNITS), ..Default::default() };
         result.describe_col(number, &mut description)?;
         let data_type = description.data_type;
         let is_integer = matches!(

@@ -20,7 +20,7 @@ use odbc_api::{Cursor, CursorImpl, Error, ResultSetMetadata, RowSetBuffer};
 use tokio::sync::mpsc;
 
 use super::batch::Gathering;
-use super::cancel::{StopOnDrop, Stopper};
+use super::cancel::{RunningStatement, StopOnDrop, Stopper};
 use super::session::{Session, nobody_waits};
 use crate::config::OdbcLongValues;
 use crate::fault::{Fault, FaultKind};
@@ -50,10 +50,9 @@ pub(super) struct RowStream {
 }
 
 impl RowStream {
-    /// Starts `sql` on a connection that `open` opens, and reads its rows.
+    /// Starts `sql` on a connection of its own, and reads its rows.
     pub(super) fn start(
-        open: impl FnOnce() -> Result<Session, Fault> + Send + 'static,
-        stopper: Stopper,
+        session: Session,
         sql: String,
         gathering: Gathering,
         long_values: OdbcLongValues,
@@ -68,11 +67,12 @@ impl RowStream {
             Some(_) => (Some(gathering), None),
             None => (None, Some(gathering)),
         };
+        let stopper = session.stopper.clone();
         let until_end = stopper.until_end();
         // Both threads end by themselves when this stream is dropped.
         drop(spawn_blocking(move || {
             let _until_end = until_end;
-            reading.run(open, cells, apart);
+            reading.run(session, cells, apart);
         }));
         let decoding = Decoding {
             gathering,
@@ -112,19 +112,13 @@ struct Reading {
 }
 
 impl Reading {
-    fn run(
-        self,
-        open: impl FnOnce() -> Result<Session, Fault>,
-        cells: Option<Cells>,
-        apart: Option<Gathering>,
-    ) {
+    fn run(self, session: Session, cells: Option<Cells>, apart: Option<Gathering>) {
         let mut failure = None;
         // A driver that answers against the standard makes odbc-api panic, also while it cleans up after
         // an error that was understood.
-        let read = catch_unwind(AssertUnwindSafe(|| match open() {
-            Ok(session) => self.read(&session, cells, apart, &mut failure),
-            Err(fault) => failure = Some(fault),
-        }));
+        let read = catch_unwind(AssertUnwindSafe(|| self.read(&session, cells, apart, &mut failure)));
+        // Before the end is told: who sees it may count on the connection being closed.
+        drop(session);
         let last = match (failure, read) {
             (Some(fault), _) => Filled::Failed(fault),
             (None, Ok(())) => Filled::End,
@@ -158,19 +152,19 @@ impl Reading {
             let _cannot = statement.set_query_timeout_sec(seconds);
         }
         // Dropped before the statement, which is what it asks for.
-        let Some(_running) = session.stopper.running(&statement.as_stmt_ref()) else {
+        let Some(running) = session.stopper.running(&statement.as_stmt_ref()) else {
             return *failure = Some(nobody_waits());
         };
-        let cursor = match statement.execute(&self.sql, ()) {
+        let cursor = match running.call(|| statement.execute(&self.sql, ())) {
             Ok(Some(cursor)) => cursor,
             Ok(None) => return *failure = Some(others_than_described()),
             Err(error) => return *failure = Some(failed(error)),
         };
         let cursor = match (cells, apart) {
-            (Some(cells), _) => self.fill(session, cursor, &cells, failure),
+            (Some(cells), _) => self.fill(session, &running, cursor, &cells, failure),
             (None, Some(gathering)) => {
                 let mut cursor = cursor;
-                *failure = self.pieces(session, &mut cursor, gathering).err();
+                *failure = self.pieces(session, &running, &mut cursor, gathering).err();
                 Some(cursor)
             }
             (None, None) => Some(cursor),
@@ -183,6 +177,7 @@ impl Reading {
     fn fill<'s>(
         &self,
         session: &Session,
+        running: &RunningStatement,
         mut cursor: CursorImpl<StatementRef<'s>>,
         cells: &Cells,
         failure: &mut Option<Fault>,
@@ -219,7 +214,7 @@ impl Reading {
                     return None;
                 }
             };
-            let fetched = block.fetch().map(|buffer| buffer.is_some());
+            let fetched = running.call(|| block.fetch().map(|buffer| buffer.is_some()));
             if let Err(error) = &fetched {
                 // Before anything else, in case that the cleaning up fails as well.
                 *failure = failed_ref(session, error);
@@ -246,6 +241,7 @@ impl Reading {
     fn pieces(
         &self,
         session: &Session,
+        running: &RunningStatement,
         cursor: &mut CursorImpl<StatementRef<'_>>,
         mut gathering: Gathering,
     ) -> Result<(), Fault> {
@@ -254,8 +250,8 @@ impl Reading {
         if usize::from(count.unsigned_abs()) != gathering.width() {
             return Err(others_than_described());
         }
-        while let Some(mut row) = cursor.next_row().map_err(failed)? {
-            gathering.append_row(&mut row)?;
+        while let Some(mut row) = running.call(|| cursor.next_row()).map_err(failed)? {
+            running.call(|| gathering.append_row(&mut row))?;
             let Some(batch) = gathering.take_if_full()? else { continue };
             if self.filled.send(Filled::Batch(batch)).is_err() {
                 return Ok(());

@@ -86,8 +86,10 @@ impl Mapping {
             DataType::Integer => integer(),
             DataType::BigInt if column.is_unsigned => Self::decimal(20, 0),
             DataType::BigInt => big(),
+            // Through a double, in which every float is exact: MariaDB's driver writes floats into a buffer as
+            // if each took eight bytes.
             DataType::Real => {
-                Self::fixed(Wire::Float4, ArrowType::Float32, BufferDesc::F32 { nullable: NULLABLE })
+                Self::fixed(Wire::Float4, ArrowType::Float32, BufferDesc::F64 { nullable: NULLABLE })
             }
             // FLOAT of any precision: some drivers count its decimal digits, some its bits.
             DataType::Float { .. } | DataType::Double => {

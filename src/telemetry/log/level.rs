@@ -13,9 +13,10 @@ const LIBRARIES: LevelFilter = LevelFilter::WARN;
 /// Longest text.
 const MAX_LENGTH: usize = 512;
 /// The parts of the agent that have lines of their own.
-const PARTS: [&str; 26] = [
+const PARTS: [&str; 28] = [
     "agent",
     "api",
+    "bounds",
     "bulk",
     "catalog",
     "cli",
@@ -26,6 +27,7 @@ const PARTS: [&str; 26] = [
     "guards",
     "history",
     "idle",
+    "observer",
     "pipeline",
     "reload",
     "retry",

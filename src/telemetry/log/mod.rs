@@ -11,6 +11,8 @@ mod rotation;
 
 use std::io::IsTerminal;
 
+use opentelemetry_sdk::trace::SdkTracer;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, reload};
@@ -21,7 +23,7 @@ pub use lines::LogGuard;
 pub use rotation::RotationSettings;
 
 use self::lines::LineWriter;
-use super::AttemptLog;
+use super::{AttemptLog, otlp};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -34,7 +36,7 @@ pub enum LogFormat {
 }
 
 /// What the log is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct LogOptions {
     /// How lines look.
     pub format: LogFormat,
@@ -42,13 +44,18 @@ pub struct LogOptions {
     pub level: LogLevel,
     /// The files, besides stderr.
     pub files: Option<RotationSettings>,
+    /// Spans, besides lines.
+    pub traces: Option<SdkTracer>,
 }
+
+/// The span that the runner opens.
+const ATTEMPT: &str = "attempt";
 
 type Lines<S> = Box<dyn Layer<S> + Send + Sync>;
 
 /// Starts logging to stderr, for a command that ends by itself. A second call changes nothing.
 pub fn init_logging(format: LogFormat, debug: bool) {
-    let options = LogOptions { format, level: LogLevel::standard(debug), files: None };
+    let options = LogOptions { format, level: LogLevel::standard(debug), files: None, traces: None };
     // Without files there is nothing left to write at the end.
     drop(start_logging(options));
 }
@@ -56,7 +63,7 @@ pub fn init_logging(format: LogFormat, debug: bool) {
 /// Starts logging. A second call changes nothing. What the files have not got yet is written when the
 /// guard is dropped.
 pub fn start_logging(options: LogOptions) -> Option<LogGuard> {
-    let LogOptions { format, level, files } = options;
+    let LogOptions { format, level, files, traces } = options;
     let (filter, handle) = reload::Layer::new(level.filter());
     let (file, guard, failure) = match files.map(LineWriter::start) {
         None => (None, None, None),
@@ -65,7 +72,14 @@ pub fn start_logging(options: LogOptions) -> Option<LogGuard> {
     };
     let stderr = lines(format, std::io::stderr, std::io::stderr().is_terminal());
     let in_file = file.clone().map(|writer| lines(format, writer, false));
-    let subscriber = tracing_subscriber::registry().with(filter).with(stderr).with(in_file).with(AttemptLog);
+    // Lines show the span of an attempt, and not those of its stages.
+    let filter = filter.and(filter_fn(|metadata| metadata.is_event() || metadata.name() == ATTEMPT));
+    let kept = stderr.and_then(in_file).and_then(AttemptLog).with_filter(filter);
+    let spans = traces.map(|tracer| {
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+        layer.with_location(false).with_threads(false).with_filter(filter_fn(otlp::is_sent))
+    });
+    let subscriber = tracing_subscriber::registry().with(kept).with(spans);
     // An error means that a logger is set already, by a test for example.
     if subscriber.try_init().is_ok() {
         LogControl::new(Some(handle), file, level).set_as_process();

@@ -129,7 +129,8 @@ fn labels(mut text: &str) -> Option<(Vec<(String, String)>, &str)> {
 }
 
 fn to_request(text: &str, service: &str, begun: u64, now: u64) -> ExportMetricsServiceRequest {
-    let metrics = families(text).into_iter().filter_map(|(name, family)| to_metric(name, &family, begun, now));
+    let metrics =
+        families(text).into_iter().filter_map(|(name, family)| to_metric(name, &family, begun, now));
     let scope = InstrumentationScope {
         name: super::OWN.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -255,11 +256,8 @@ mod tests {
         for milliseconds in [5, 5, 500] {
             metrics.attempt_ended(&Outcome::Cancelled, Duration::from_millis(milliseconds));
         }
-        let gauges = Gauges {
-            disk_free: [("a \"place\"\\".to_owned(), 5)].into(),
-            workers: 4,
-            ..Gauges::default()
-        };
+        let gauges =
+            Gauges { disk_free: [("a \"place\"\\".to_owned(), 5)].into(), workers: 4, ..Gauges::default() };
         let text = metrics.render(&gauges);
         let request = to_request(&text, "agent", 1, 2);
         let sent = &request.resource_metrics[0].scope_metrics[0].metrics;

@@ -38,7 +38,8 @@ impl OtlpSender {
             })?;
         let mut headers = HeaderMap::new();
         for (name, value) in &settings.headers {
-            let header = HeaderName::try_from(name.as_str()).ok().zip(HeaderValue::try_from(value.expose()).ok());
+            let header =
+                HeaderName::try_from(name.as_str()).ok().zip(HeaderValue::try_from(value.expose()).ok());
             let Some((name, mut value)) = header else {
                 let action = format!("send the header `{name}` to the collector: no header can be like that");
                 return Err(Fault::new(FaultKind::Request, action).remedy("Correct otlp.headers."));
@@ -51,7 +52,8 @@ impl OtlpSender {
 
     /// Posts protobuf, and warns when it is not taken.
     pub(super) async fn post(&self, url: &str, body: Vec<u8>) {
-        let request = Request::post(url).header("content-type", "application/x-protobuf").body(Bytes::from(body));
+        let request =
+            Request::post(url).header("content-type", "application/x-protobuf").body(Bytes::from(body));
         match request {
             Ok(request) => drop(self.send_bytes(request).await),
             Err(error) => self.warn(&error.to_string()),

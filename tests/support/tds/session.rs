@@ -12,6 +12,8 @@ use super::wire::{self, Column, Framing, Rows, utf16};
 use super::{Encryption, End, PASSWORD, Script, Seen, USERNAME};
 
 const BATCH: u8 = 1;
+/// A remote procedure call: other clients prepare statements.
+const CALL: u8 = 3;
 const RESULT: u8 = 4;
 const ATTENTION: u8 = 6;
 const LOGIN: u8 = 16;
@@ -216,8 +218,14 @@ async fn batches(stream: &mut dyn Both, script: &Script, log: &Log) -> io::Resul
             send(stream, &wire::done(wire::ATTENTION, 0)).await?;
             continue;
         }
-        assert_eq!(kind, BATCH, "a client sends batches");
         let headers = u32::from_le_bytes(message[..4].try_into().expect("4 bytes")) as usize;
+        if kind == CALL {
+            // By number: 0xffff, then which one.
+            let procedure = u16::from_le_bytes([message[headers + 2], message[headers + 3]]);
+            send(stream, &called(procedure, script)).await?;
+            continue;
+        }
+        assert_eq!(kind, BATCH, "a client sends batches");
         let named = u64::from_le_bytes(message[10..18].try_into().expect("8 bytes"));
         assert_eq!(named, transaction, "the client names the transaction that runs");
         let units: Vec<u16> =
@@ -252,6 +260,25 @@ async fn batches(stream: &mut dyn Both, script: &Script, log: &Log) -> io::Resul
 /// The statement of the agent that selects everything as text.
 fn is_of_texts(sql: &str) -> bool {
     sql.contains("SELECT * FROM (SELECT")
+}
+
+/// The answer to a call: `sp_prepare` describes the result and gives a number to the statement.
+fn called(procedure: u16, script: &Script) -> Vec<u8> {
+    const SP_PREPARE: u16 = 11;
+    let mut answer = Vec::new();
+    if procedure == SP_PREPARE {
+        answer.extend(wire::columns(&script.columns));
+    }
+    // A return status of 0.
+    answer.extend([0x79, 0, 0, 0, 0]);
+    if procedure == SP_PREPARE {
+        // The output parameter: an integer.
+        answer.extend([0xac, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x26, 4, 4, 1, 0, 0, 0]);
+    }
+    let mut done = wire::done(0, 0);
+    done[0] = 0xfe;
+    answer.extend(done);
+    answer
 }
 
 enum Answer {

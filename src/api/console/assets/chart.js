@@ -9,7 +9,7 @@ const HEIGHT = 170;
 
 /**
  * A chart of rows and bytes a second; `set` takes samples as `/throughput` gives them. It shows the last
- * `seconds`, or all samples.
+ * `seconds`, as far as there are samples of them, or all samples.
  */
 export function rateChart(signal, { title, seconds = null }) {
   const now = h("p", { class: "chart-now" });
@@ -34,7 +34,7 @@ export function rateChart(signal, { title, seconds = null }) {
       cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
       padding: [10, 4, 0, 4],
       scales: {
-        x: { time: true, range: (_, first, last) => (seconds === null ? [first, Math.max(last, first + 60)] : [last - seconds, last]) },
+        x: { time: true, range: (_, first, last) => (seconds === null ? [first, Math.max(last, first + 60)] : [Math.max(last - seconds, Math.min(first, last - 120)), last]) },
         rows: { range: (_, __, highest) => [0, Math.max(10, highest * 1.1)] },
         bytes: { range: (_, __, highest) => [0, Math.max(1000, highest * 1.1)] },
       },

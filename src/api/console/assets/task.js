@@ -61,8 +61,14 @@ export function showTask(main, context) {
 
   let last = null;
   let spokenAt = 0;
+  // The answer to a request to cancel can come after the event that says that the task is cancelled.
+  const isOlder = (task) => {
+    if (last === null) return false;
+    const [now, before] = [task, last].map((one) => new Date(one.updated_at).getTime());
+    return now < before || (now === before && ENDED.includes(last.status) && !ENDED.includes(task.status));
+  };
   const show = (task) => {
-    if (signal.aborted) return;
+    if (signal.aborted || isOlder(task)) return;
     document.title = `${task.id}: ${task.status} – Data exchange agent`;
     fillWhenChanged(state, task.status, badge);
     const hasFocus = document.activeElement === cancel || document.activeElement === retry;

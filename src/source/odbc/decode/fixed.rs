@@ -40,8 +40,20 @@ same! {
     Int2: i16 => Int16Type,
     Int4: i32 => Int32Type,
     Int8: i64 => Int64Type,
-    Float4: f32 => Float32Type,
     Float8: f64 => Float64Type,
+}
+
+/// A float that arrives as a double.
+pub(super) struct Float4;
+
+impl Cell for Float4 {
+    type C = f64;
+    type Arrow = Float32Type;
+
+    #[inline]
+    fn read(value: f64) -> Result<f32, Invalid> {
+        Ok(value as f32)
+    }
 }
 
 /// Gathers values of one kind.

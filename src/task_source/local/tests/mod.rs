@@ -17,7 +17,7 @@ use crate::fault::FaultKind;
 use crate::shutdown::Shutdown;
 use crate::task::{
     DestinationKind, DestinationSpec, FileFormat, FileReceipt, Finished, Lease, Outcome, Read, Receipt,
-    Report, SourceSpec, Task, TaskId, TaskSpec,
+    Report, SourceSpec, Task, TaskId, TaskSpec, Traceparent,
 };
 use crate::task_source::TaskSource;
 
@@ -86,7 +86,17 @@ fn task(name: &str) -> Task {
         load: None,
     };
     let timeout = Some(Duration::from_millis(1_500));
-    Task { id: id(name), spec: TaskSpec { source, destination, max_attempts: 3, timeout, priority: 0 } }
+    Task {
+        id: id(name),
+        spec: TaskSpec {
+            source,
+            destination,
+            max_attempts: 3,
+            timeout,
+            priority: 0,
+            trace: Traceparent::default(),
+        },
+    }
 }
 
 fn with_priority(name: &str, priority: i32) -> Task {
