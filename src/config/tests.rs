@@ -1222,6 +1222,7 @@ fn example_environment() -> Environment {
         ("AZURE_CONNECTION_STRING", connection_string),
         ("AZURE_ACCOUNT_KEY", "a2V5"),
         ("AZURE_SAS_TOKEN", "sig=x"),
+        ("OTLP_TOKEN", "a"),
         ("AGENT_API_KEY", "0123456789abcdef"),
         ("VAULT_TOKEN", "a"),
         ("VAULT_SECRET_ID", "a"),

@@ -114,6 +114,10 @@ stop_grace = "2s"
 [transfer]
 row_group_rows = 20000
 
+# The file systems here are smaller than what is wanted by default; being full is what is tried.
+[guards]
+min_free_disk = 0
+
 [connections.source.facts]
 kind = "postgresql"
 host = "127.0.0.1"

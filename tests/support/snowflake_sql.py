@@ -172,7 +172,7 @@ class Session:
             if re.match(r"CREATE TABLE", sql):
                 columns = re.sub(r" COMMENT '[^']*'", "", sql).replace("TIMESTAMP_LTZ", "TIMESTAMP")
                 columns = re.sub(r"\) COMMENT = '[^']*'$", ")", columns)
-                columns = re.sub(r"NUMBER\(\d+, ?\d+\)", "BIGINT", columns)
+                columns = re.sub(r"NUMBER\(\d+,\s*\d+\)", "BIGINT", columns)
                 columns = re.sub(r",\s*CONSTRAINT \w+ PRIMARY KEY \(\w+\)", "", columns)
                 self.database.execute(columns.replace("VARIANT", "JSON"))
             elif re.match(r"CREATE OR REPLACE PROCEDURE", sql):

@@ -57,8 +57,15 @@ impl Odbc {
         Self { config: Arc::new(config) }
     }
 
-    async fn connect(&self) -> Result<Session, Fault> {
-        connect(&self.config).await
+    /// Connects, and runs `work` on a thread of its own. Dropping the future cancels what it runs.
+    async fn with_session<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Session) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let mut session = connect(&self.config).await?;
+        let stopper = Stopper::default();
+        session.stopper = stopper.clone();
+        on_thread(stopper, move || work(session)).await
     }
 }
 
@@ -105,23 +112,18 @@ async fn on_thread<T: Send + 'static>(
 #[async_trait]
 impl Source for Odbc {
     async fn check(&self) -> Result<(), Fault> {
-        let mut session = self.connect().await?;
-        let stopper = Stopper::default();
-        session.stopper = stopper.clone();
-        on_thread(stopper, move || session.ask()).await
+        self.with_session(|session| session.ask()).await
     }
 
     async fn prepare(&self, query: &Query, wanted: NonZeroUsize) -> Result<Box<dyn Extraction>, Fault> {
         let query = query.clone();
         let config = Arc::clone(&self.config);
-        let mut session = self.connect().await?;
-        let stopper = Stopper::default();
-        session.stopper = stopper.clone();
-        let (session, plan) = on_thread(stopper, move || {
-            let plan = plan(&session, &query, wanted)?;
-            Ok((session, plan))
-        })
-        .await?;
+        let (session, plan) = self
+            .with_session(move |session| {
+                let plan = plan(&session, &query, wanted)?;
+                Ok((session, plan))
+            })
+            .await?;
         let mut sessions: Vec<Mutex<Option<Session>>> = vec![Mutex::new(Some(session))];
         sessions.resize_with(plan.statements.len(), || Mutex::new(None));
         Ok(Box::new(OdbcExtraction { config, plan, sessions }))
@@ -129,7 +131,10 @@ impl Source for Odbc {
 
     async fn export_as_text(&self, query: &Query) -> Result<TextExport, Fault> {
         let query = query.clone();
-        self.with_session(move |session| {
+        let mut session = self.connect().await?;
+        let stopper = Stopper::default();
+        session.stopper = stopper.clone();
+        on_thread(stopper, move || {
             if session.dialect != OdbcDialect::Teradata {
                 return Err(Fault::new(FaultKind::Request, "describe the query for a bulk utility")
                     .because("only Teradata is read by one among the databases behind ODBC")

@@ -13,7 +13,7 @@ const LIBRARIES: LevelFilter = LevelFilter::WARN;
 /// Longest text.
 const MAX_LENGTH: usize = 512;
 /// The parts of the agent that have lines of their own.
-const PARTS: [&str; 28] = [
+const PARTS: [&str; 29] = [
     "agent",
     "api",
     "bounds",
@@ -30,6 +30,7 @@ const PARTS: [&str; 28] = [
     "observer",
     "pipeline",
     "reload",
+    "renewal",
     "retry",
     "schema",
     "secrets",
