@@ -15,7 +15,6 @@
 //! decrypt <path> <folder>       the files below <path> of the stage, as their readers get them
 //! ```
 #![expect(dead_code, unused_imports, reason = "this needs a corner of what supports all tests")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, and so does what it shares")]
 #![expect(clippy::print_stdout, reason = "it answers the benchmark on its standard output")]
 
 #[path = "../support/mod.rs"]
