@@ -414,6 +414,25 @@ fn tell(outcome: &Outcome, elapsed: Duration) {
     }
 }
 
+/// What the trace of an attempt says of its end.
+fn describe(span: &Span, outcome: &Outcome) {
+    let name = match outcome {
+        Outcome::Completed(receipt) => {
+            // The protocol has signed numbers only.
+            span.record("rows", i64::try_from(receipt.rows).unwrap_or(i64::MAX));
+            "completed"
+        }
+        Outcome::Retry { report, .. } | Outcome::Failed(report) => {
+            span.record("otel.status_code", "ERROR");
+            span.record("otel.status_description", report.message.as_str());
+            if matches!(outcome, Outcome::Failed(_)) { "failed" } else { "retry" }
+        }
+        Outcome::Cancelled => "cancelled",
+        Outcome::Released => "released",
+    };
+    span.record("outcome", name);
+}
+
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
@@ -513,23 +532,4 @@ mod tests {
         shutdown.begin_drain();
         assert_eq!(tries(false, u32::MAX, &shutdown).await, FINISH_TRIES);
     }
-}
-
-/// What the trace of an attempt says of its end.
-fn describe(span: &Span, outcome: &Outcome) {
-    let name = match outcome {
-        Outcome::Completed(receipt) => {
-            // The protocol has signed numbers only.
-            span.record("rows", i64::try_from(receipt.rows).unwrap_or(i64::MAX));
-            "completed"
-        }
-        Outcome::Retry { report, .. } | Outcome::Failed(report) => {
-            span.record("otel.status_code", "ERROR");
-            span.record("otel.status_description", report.message.as_str());
-            if matches!(outcome, Outcome::Failed(_)) { "failed" } else { "retry" }
-        }
-        Outcome::Cancelled => "cancelled",
-        Outcome::Released => "released",
-    };
-    span.record("outcome", name);
 }

@@ -28,6 +28,7 @@ struct Streams {
 
 impl Streams {
     /// Opens the streams, and waits until all are open.
+    #[expect(clippy::disallowed_methods, reason = "tests start the programs that they need")]
     async fn open(agent: &Agent, idle: &str, slow: &str) -> Self {
         let url = agent.url("");
         let port = url.rsplit(':').next().expect("it has a port").to_owned();

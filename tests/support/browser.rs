@@ -26,6 +26,7 @@ pub(crate) fn is_installed() -> bool {
 
 /// Plays a scenario of `tests/browser/console.mjs` with these variables. `asked` gets the words that the
 /// scenario asks with. Panics with what the script said when it fails.
+#[expect(clippy::disallowed_methods, reason = "tests start the programs that they need")]
 pub(crate) async fn play(
     scenario: &str,
     address: &str,
