@@ -278,8 +278,9 @@ impl Session {
     /// Ends the session on the server. Later statements fail.
     pub(super) async fn close(&self) {
         self.ended.cancel();
-        let state = std::mem::replace(&mut *self.state.lock().await, State::Closed);
-        let State::Open(tokens) = state else { return };
+        // Whoever logs in holds the state, and goes on trying for minutes where nobody answers.
+        let closed = async { std::mem::replace(&mut *self.state.lock().await, State::Closed) };
+        let Ok(State::Open(tokens)) = tokio::time::timeout(CLOSE_LIMIT, closed).await else { return };
         // The server ends it by itself, hours later, when this is lost.
         match tokio::time::timeout(CLOSE_LIMIT, self.close_with(&tokens)).await {
             Ok(Ok(())) => {}
