@@ -223,13 +223,17 @@ prepare_mysql() {
 
 # Downloads mysql-server-core with everything that it links, and proves that it runs.
 unpack_mysql() {
-    local root=$1 name
+    local root=$1 name mirror
     [[ ! -e $root/.complete ]] || return 0
     [[ $(uname -sm) == "Linux x86_64" ]] && have apt-get && have dpkg || return 1
+    # From where this system has its own packages.
+    # shellcheck disable=SC2016  # the format is apt's
+    mirror=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' | awk '$1 == "Debian" { print $2; exit }')
+    [[ -n $mirror ]] || return 1
     rm -rf "$root"
     mkdir -p "$root"/{apt/lists/partial,apt/cache/archives/partial,packages,files,bin}
     touch "$root/apt/status"
-    printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian sid main\n' \
+    printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s sid main\n' "$mirror" \
         >"$root/apt/sources.list"
     # A world of its own: neither the lists nor the packages of this system are touched.
     local apt=(
