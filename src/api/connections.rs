@@ -1,11 +1,12 @@
 //! `/connections`: what tasks can name.
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
+use super::authentication::Bounds;
 use crate::task::{DestinationKind, FileFormat};
 
 /// The connections that tasks can name; `/health` tells whether they work.
@@ -46,14 +47,17 @@ pub(super) struct TargetView {
     pub kind: DestinationKind,
 }
 
-/// Lists the connections that tasks can name.
+/// Lists the connections that tasks of the caller can name.
 #[utoipa::path(
     get, path = "/connections", tag = "operation", operation_id = "connections",
     responses((status = 200, description = "The connections, by name", body = Connections))
 )]
-pub(super) async fn connections(State(api): State<Api>) -> Json<Connections> {
+pub(super) async fn connections(
+    State(api): State<Api>,
+    Extension(Bounds(bounds)): Extension<Bounds>,
+) -> Json<Connections> {
     let catalog = &api.agent.catalog;
-    let sources = catalog.sources().map(|(name, _)| {
+    let sources = catalog.sources().filter(|(name, _)| bounds.allows_source(name)).map(|(name, _)| {
         let info = catalog.source_info(name);
         SourceView {
             name: name.to_owned(),
@@ -61,7 +65,10 @@ pub(super) async fn connections(State(api): State<Api>) -> Json<Connections> {
             database: info.and_then(|info| info.database.clone()),
         }
     });
-    let targets = catalog.destinations().map(|(name, kind, _)| TargetView { name: name.to_owned(), kind });
+    let targets = catalog
+        .destinations()
+        .filter(|(name, ..)| bounds.allows_destination(name))
+        .map(|(name, kind, _)| TargetView { name: name.to_owned(), kind });
     Json(Connections {
         sources: sources.collect(),
         targets: targets.collect(),

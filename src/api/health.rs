@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::authentication::Caller;
+use super::authentication::{Bounds, Caller};
 use super::{Api, ApiState};
 use crate::catalog::Catalog;
 use crate::fault::Fault;
@@ -107,6 +107,7 @@ pub(super) struct Ready {
 pub(super) async fn health(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
+    Extension(Bounds(bounds)): Extension<Bounds>,
 ) -> (StatusCode, Json<Health>) {
     let agent = &api.agent;
     let connections = async {
@@ -136,11 +137,18 @@ pub(super) async fn health(
         },
         handling_tasks: agent.pool.is_handling(),
         held: agent.guards.hold().map(|hold| hold.reason),
-        database_connections: connections.sources.clone(),
-        destination_connections: connections.destinations.clone(),
-        unavailable: connections.others.clone(),
+        database_connections: only(&connections.sources, |name| bounds.allows_source(name)),
+        destination_connections: only(&connections.destinations, |name| bounds.allows_destination(name)),
+        // They have no name that a task could be allowed to use.
+        unavailable: only(&connections.others, |_| bounds.is_unbounded()),
     };
     (if is_healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(health))
+}
+
+/// The entries that a caller may know.
+fn only(entries: &BTreeMap<String, String>, may_know: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
+    let entries = entries.iter().filter(|(name, _)| may_know(name));
+    entries.map(|(name, state)| (name.clone(), state.clone())).collect()
 }
 
 /// Answers as long as the process does.

@@ -18,7 +18,7 @@ const TASKS: &str = "tasks";
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct SubmitArguments {
-    /// File with one task or several: JSON (an object, or an array) or TOML (one task, or [[tasks]]); - is stdin
+    /// File with one task or several: JSON (an object, or an array) or TOML (one task, or an array `tasks`); - is stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Format of the file [default: by its name, else by its content]

@@ -58,7 +58,11 @@ async fn a_port_in_use_is_named_with_what_to_do() {
     assert_eq!(finished.code, Some(2), "{finished:?}");
     assert!(finished.stderr.contains(&address.to_string()), "{finished:?}");
     assert!(finished.stderr.contains("--port"), "{finished:?}");
-    assert!(!place.path().join("data").exists(), "nothing was touched");
+    // The reason is in the log file too; the queue was not touched.
+    assert!(
+        !place.path().join("data/queue.sqlite").exists()
+            && !place.path().join("data/history.sqlite").exists()
+    );
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
 
 use crate::support::bulk::{self, installed, settings};
-use crate::support::extraction::{query, read, table, transfer};
+use crate::support::extraction::{query, read, same, table, transfer};
 use crate::support::mysql::{self, PASSWORD_USER, open};
 
 const VALUES: &str = r"
@@ -53,7 +53,7 @@ async fn the_client_gives_what_the_agent_reads_itself() {
             let found = transfer(&by_client(database.configuration()), &query, 3)
                 .await
                 .unwrap_or_else(|fault| panic!("{query:?}: {}: {:?}", fault.chain(), fault.hint()));
-            assert_eq!(found.rows, native.rows, "{query:?}");
+            same(&found.rows, &native.rows, &query);
         }
     }
 }

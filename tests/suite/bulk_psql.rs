@@ -6,7 +6,7 @@ use data_exchange_agent::shutdown::Shutdown;
 use data_exchange_agent::source::Query;
 
 use crate::support::bulk::{self, installed, settings};
-use crate::support::extraction::{configuration, open, query, read, refused, source, table, transfer};
+use crate::support::extraction::{configuration, open, query, read, refused, same, source, table, transfer};
 use crate::support::postgres::{self, Database, SCRAM_USER};
 
 /// Every type that text has a form of its own for, at its edges.
@@ -61,7 +61,7 @@ async fn psql_gives_what_the_agent_reads_itself() {
         let found = transfer(&by_psql(&database.url()), &query, 4)
             .await
             .unwrap_or_else(|fault| panic!("{query:?}: {}: {:?}", fault.chain(), fault.hint()));
-        assert_eq!(found.rows, native.rows, "{query:?}");
+        same(&found.rows, &native.rows, &query);
         assert_eq!(found.source_types, native.source_types);
     }
 }

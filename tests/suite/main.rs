@@ -19,6 +19,7 @@ mod agent_tls;
 mod agent_transfer;
 mod agent_watchers;
 mod azure_destination;
+mod bulk_agent;
 mod bulk_bcp;
 mod bulk_command;
 mod bulk_extending;

@@ -200,6 +200,17 @@ pub(crate) fn texts(column: &dyn Array) -> Vec<Option<String>> {
     (0..column.len()).map(|row| column.is_valid(row).then(|| text(column, row))).collect()
 }
 
+/// Compares two results column by column, so that a difference can be read.
+pub(crate) fn same(found: &RecordBatch, expected: &RecordBatch, query: &Query) {
+    // The name of the task is among the metadata of a file.
+    assert_eq!(found.schema().fields(), expected.schema().fields(), "{query:?}");
+    for field in expected.schema().fields() {
+        let name = field.name();
+        assert_eq!(column(found, name), column(expected, name), "column {name} of {query:?}");
+    }
+    assert_eq!(found.columns(), expected.columns(), "{query:?}");
+}
+
 /// The values of a column of a batch; see [`texts`].
 pub(crate) fn column(batch: &RecordBatch, name: &str) -> Vec<Option<String>> {
     texts(batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name}")))

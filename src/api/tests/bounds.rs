@@ -202,3 +202,25 @@ fn the_bounds_of_all_tasks_hold_when_a_task_runs_and_are_told_to_the_unbounded_o
     let Err(fault) = catalog.resolve(&spec) else { panic!("it is out of bounds") };
     assert_eq!(fault.kind(), FaultKind::Permission);
 }
+
+#[tokio::test]
+async fn the_connections_that_a_key_may_not_use_are_not_shown_to_it() {
+    let agent = agent().await;
+    let ask = async |path: &str, key: &str| {
+        Answer::of(agent.request(Method::GET, path).bearer_auth(key)).await.body
+    };
+    let names = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let (bounded, free) = (ask("/connections", BOUNDED).await, ask("/connections", FREE).await);
+    assert_eq!(names(&bounded["sources"]), ["sales"]);
+    assert_eq!(names(&bounded["targets"]), ["local", "warehouse"]);
+    assert!(names(&free["sources"]).contains(&"ledger".to_owned()), "{free}");
+    assert!(names(&free["targets"]).contains(&"archive".to_owned()), "{free}");
+
+    let (bounded, free) = (ask("/health", BOUNDED).await, ask("/health", FREE).await);
+    let keys = |map: &Value| -> Vec<String> { map.as_object().unwrap().keys().cloned().collect() };
+    assert_eq!(keys(&bounded["database_connections"]), ["sales"]);
+    assert_eq!(keys(&bounded["destination_connections"]), ["local", "warehouse"]);
+    assert!(keys(&free["database_connections"]).len() > 1, "{free}");
+}

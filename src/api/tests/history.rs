@@ -89,8 +89,9 @@ async fn the_log_of_a_task_is_followed_to_its_end() {
         [&line["level"], &line["attempt"], &line["target"]],
         [&json!("info"), &json!(1), &json!("data_exchange_agent::worker::runner")]
     );
-    let fields = json!({"source.name": "sales", "destination.name": "local", "method": "native",
-        "reason": "it is the default"});
+    let fields = json!({
+        "source.name": "sales", "destination.name": "local", "method": "native", "reason": "it is the default",
+    });
     assert_eq!(line["fields"], fields);
 
     let first = agent.get("/tasks/2/logs?limit=1").await.body;

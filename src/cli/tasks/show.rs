@@ -195,8 +195,8 @@ mod tests {
              priority   5\n\
              error      prepare the query: there is no table `orders`\n           (request)\n\
              remedy     Create it.\n\n\
-             TRY  OUTCOME  BEGAN                    ERROR\n  \
-             1  failed   2026-11-20 08:30:00 UTC  prepare the query: th…\n"
+             TRY  OUTCOME  ENDED                    ERROR\n  \
+             1  failed   2026-11-20 08:30:01 UTC  prepare the query: t…\n"
         );
     }
 }
