@@ -4,10 +4,12 @@
 //! consistent picture of its result, an [`Extraction`], whose slices are then read as streams of
 //! Arrow batches.
 
+mod digits;
 pub mod mysql;
 #[cfg(feature = "odbc")]
 pub mod odbc;
 pub mod postgres;
+mod ranges;
 pub mod read_only;
 mod socket;
 pub mod sqlite;

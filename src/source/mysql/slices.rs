@@ -10,6 +10,7 @@ use super::error::Stage;
 use super::sql::{self, Base, identifier, literal};
 use super::types::{ColumnDescription, code};
 use crate::fault::{Fault, FaultKind};
+use crate::source::ranges::boundaries;
 use crate::source::read_only::{self, SqlDialect};
 
 /// Rows that a slice of a table should have at least: below, another connection costs more than it
@@ -228,20 +229,6 @@ impl Divisor {
         let literals: Vec<String> = boundaries.into_iter().filter_map(|at| self.kind.literal(at)).collect();
         Ok(conditions(&name, &literals))
     }
-}
-
-/// The numbers at which the second and every later slice begin.
-fn boundaries(low: i128, high: i128, wanted: NonZeroUsize) -> Vec<i128> {
-    let Some(distance) = high.checked_sub(low).and_then(|distance| distance.checked_add(1)) else {
-        return Vec::new();
-    };
-    let count = wanted.get() as i128;
-    let mut found: Vec<i128> = (1..count)
-        .map(|slice| low + distance / count * slice + distance % count * slice / count)
-        .filter(|at| *at > low)
-        .collect();
-    found.dedup();
-    found
 }
 
 /// `low <= name < high` for each pair of neighbours, open at both ends; NULLs are in the first.

@@ -13,6 +13,7 @@ use odbc_api::DataType;
 use super::types::Described;
 use crate::config::OdbcDialect;
 use crate::fault::{Fault, FaultKind};
+use crate::source::ranges::{boundaries, ranges};
 
 /// Types whose ranges can be computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,37 +134,6 @@ fn days_of(date: Date) -> Option<i64> {
 fn date_of(days: i128) -> Option<Date> {
     let days = i64::try_from(days).ok()?;
     jiff::civil::date(1970, 1, 1).checked_add(Span::new().try_days(days).ok()?).ok()
-}
-
-/// The units between the slices, in order; fewer than wanted when there are few values.
-fn boundaries(least: i128, greatest: i128, wanted: NonZeroUsize) -> Vec<i128> {
-    let count = i128::try_from(wanted.get()).unwrap_or(i128::MAX);
-    let Some(width) = greatest.checked_sub(least).and_then(|width| width.checked_add(1)) else {
-        return Vec::new();
-    };
-    let boundary = |part: i128| {
-        // Whole widths first, so that the product of a wide range and a part does not overflow.
-        least + width / count * part + width % count * part / count
-    };
-    let mut boundaries: Vec<i128> = (1..count).map(boundary).filter(|value| *value > least).collect();
-    boundaries.dedup();
-    boundaries
-}
-
-/// Conditions that meet at the boundaries and are open at both ends. NULLs are in the first one.
-fn ranges(column: &str, literals: &[String]) -> Vec<Option<String>> {
-    if literals.is_empty() {
-        return vec![None];
-    }
-    (0..=literals.len())
-        .map(|slice| {
-            let from = slice.checked_sub(1).map(|before| format!("{column} >= {}", literals[before]));
-            let to = literals.get(slice).map(|to| format!("{column} < {to}"));
-            let both: Vec<String> = from.iter().cloned().chain(to).collect();
-            let nulls = if from.is_none() { format!(" OR {column} IS NULL") } else { String::new() };
-            Some(format!("{}{nulls}", both.join(" AND ")))
-        })
-        .collect()
 }
 
 #[cfg(test)]
