@@ -55,15 +55,24 @@ export async function close(page) {
   await page.context().close();
 }
 
-/** Waits until `look` finds something. */
+/** Waits until `look` finds something. `what` is its name, or makes it when the wait was in vain. */
 export async function eventually(what, look) {
   const begun = Date.now();
   for (;;) {
     const found = await look();
     if (found) return found;
-    assert.ok(Date.now() - begun < PATIENCE, `still waiting for: ${what}`);
+    if (Date.now() - begun > PATIENCE) assert.fail(`still waiting for: ${typeof what === "function" ? what() : what}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
+}
+
+/** Waits until the text of an element matches: what a page shows follows what happened, a little later. */
+export async function says(locator, pattern) {
+  let last;
+  await eventually(() => `${pattern} in: ${last}`, async () => {
+    last = await locator.innerText();
+    return pattern.test(last);
+  });
 }
 
 /** No rule of accessibility is broken, and the page is not wider than the screen. */
@@ -85,6 +94,12 @@ export const focused = (page) => page.evaluate(() => {
   const label = element.getAttribute("aria-label") ?? element.labels?.[0]?.textContent ?? element.textContent;
   return `${element.tagName.toLowerCase()} ${label.trim().replace(/\s+/g, " ")}`;
 });
+
+/** Waits until this has the focus. */
+export async function hasFocus(page, wanted) {
+  let last;
+  await eventually(() => `the focus on "${wanted}", not on "${last}"`, async () => (last = await focused(page)) === wanted);
+}
 
 /** Presses Tab until this has the focus; every stop on the way must be visible. */
 export async function tabTo(page, wanted) {

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import path from "node:path";
 
-import { assertAccessible, close, eventually, focused, launch, open, tabTo } from "./browser.mjs";
+import { assertAccessible, close, eventually, hasFocus, launch, open, says, tabTo } from "./browser.mjs";
 
 const [, , scenario, address] = process.argv;
 const text = (page, selector) => page.locator(selector).innerText();
@@ -33,10 +33,10 @@ const scenarios = {
     const preview = page.getByRole("region", { name: "Preview" });
     await preview.waitFor();
     assert.equal(await preview.getByRole("row").count(), 21, "a head and twenty rows");
-    assert.match(await text(page, ".preview caption"), /first 20 rows/);
-    assert.match(await text(page, ".preview thead"), /id\s+integer\s+Int32/);
-    assert.match(await text(page, ".preview tbody tr:first-child"), /^1\s/);
-    assert.match(await text(page, ".preview tbody tr:first-child"), /null/);
+    await says(page.locator(".preview caption"), /first 20 rows/);
+    await says(page.locator(".preview thead"), /id\s+integer\s+Int32/);
+    await says(page.locator(".preview tbody tr:first-child"), /^1\s/);
+    await says(page.locator(".preview tbody tr:first-child"), /null/);
 
     await page.getByRole("button", { name: "Submit task" }).click();
     await page.waitForURL(/#\/tasks\/watched$/);
@@ -46,22 +46,22 @@ const scenarios = {
     await eventually("rows that were read", async () => seen.add(await rows.innerText()) && [...seen].some((value) => value !== "0"));
     ask("gate");
     await status(page, "completed");
-    assert.match(await text(page, "#announcer"), /The task is completed: 1,000 rows\./);
-    assert.match(await text(page, ".card:has(#receipt)"), /1,000/);
-    assert.match(await text(page, ".card:has(#receipt)"), /task_watched_result_001\.parquet/);
-    assert.match(await text(page, ".card:has(#attempts)"), /completed/);
+    await says(page.locator("#announcer"), /The task is completed: 1,000 rows\./);
+    await says(page.locator(".card:has(#receipt)"), /1,000/);
+    await says(page.locator(".card:has(#receipt)"), /task_watched_result_001\.parquet/);
+    await says(page.locator(".card:has(#attempts)"), /completed/);
     assert.equal(await page.getByRole("button", { name: "Cancel task" }).isVisible(), false);
 
     await page.getByRole("link", { name: "Tasks" }).first().click();
+    await page.getByRole("heading", { name: "Tasks", level: 1 }).waitFor();
     const listed = page.getByRole("row", { name: /watched/ });
-    await listed.waitFor();
-    assert.match(await listed.innerText(), /completed[\s\S]*1 k/);
+    await says(listed, /completed[\s\S]*1 k/);
     await page.goto(`${address}/#/tasks?status=failed`);
     await page.getByText("No task is failed").waitFor();
     await page.getByRole("link", { name: "Runs" }).click();
+    await page.getByRole("heading", { name: "Runs", level: 1 }).waitFor();
     const run = page.getByRole("row", { name: /watched/ });
-    await run.waitFor();
-    assert.match(await run.innerText(), /completed[\s\S]*sales[\s\S]*1 k/);
+    await says(run, /completed[\s\S]*sales[\s\S]*1 k/);
     await close(page);
   },
 
@@ -86,7 +86,7 @@ const scenarios = {
     await eventually("another mistake", async () => (await text(page, "#slices-error")).includes("whole number"));
     assert.equal(await field(page, "Query").getAttribute("aria-invalid"), null, "only what is wrong now");
     await summary.getByRole("link", { name: /^Slices/ }).click();
-    assert.equal(await focused(page), "input Slices");
+    await hasFocus(page, "input Slices");
     await assertAccessible(page, "a form with mistakes");
 
     await field(page, "Query").fill("SELECT * FROM nowhere");
@@ -102,8 +102,8 @@ const scenarios = {
     await page.getByRole("link", { name: "late", exact: true }).click();
     await status(page, "failed");
     const why = page.getByRole("region", { name: "Why it failed" });
-    assert.match(await why.innerText(), /relation "late" does not exist/);
-    assert.match(await why.innerText(), /What to do: .+/);
+    await says(why, /relation "late" does not exist/);
+    await says(why, /What to do: .+/);
     await assertAccessible(page, "a failed task");
     const log = page.getByRole("list", { name: "Log lines, oldest first" });
     await log.getByText("attempt begins").waitFor();
@@ -135,7 +135,7 @@ const scenarios = {
     await page.getByRole("button", { name: "Cancel task" }).click();
     await question.getByRole("button", { name: "Cancel task" }).click();
     await status(page, "cancelled");
-    assert.match(await text(page, "#announcer"), /The task is cancelled/);
+    await says(page.locator("#announcer"), /The task is cancelled/);
 
     await page.goto(`${address}/#/agent`);
     await page.getByRole("button", { name: "Stop handling" }).click();
@@ -151,7 +151,7 @@ const scenarios = {
     await page.goto(`${address}/`);
     const key = field(page, "API key");
     await key.waitFor();
-    assert.equal(await focused(page), "input API key");
+    await hasFocus(page, "input API key");
     await assertAccessible(page, "the sign-in");
     await key.fill("not-a-key-of-this-agent");
     await page.getByRole("button", { name: "Sign in" }).click();
@@ -244,19 +244,19 @@ const scenarios = {
     await page.goto(`${address}/`);
     await page.getByRole("heading", { name: "Tasks", level: 1 }).waitFor();
     await page.keyboard.press("Tab");
-    assert.equal(await focused(page), "a Skip to the content");
+    await hasFocus(page, "a Skip to the content");
     await page.keyboard.press("Enter");
     assert.equal(await page.evaluate(() => document.activeElement.id), "main");
     await tabTo(page, "a New task");
     await page.keyboard.press("Enter");
     await page.waitForURL(/#\/new$/);
     await field(page, "Query").waitFor();
-    assert.equal(await focused(page), "h1 New task", "a screen reader begins with the title");
+    await hasFocus(page, "h1 New task"); // a screen reader begins with the title
     await tabTo(page, "select Source connection");
     await page.keyboard.type("sales");
     await tabTo(page, "input A query");
     await page.keyboard.press("ArrowDown");
-    assert.equal(await focused(page), "input A table or view");
+    await hasFocus(page, "input A table or view");
     await tabTo(page, "input Table or view");
     await page.keyboard.type("orders");
     await tabTo(page, "button Preview columns and rows");
@@ -272,16 +272,16 @@ const scenarios = {
     await page.keyboard.press("Enter");
     await page.waitForURL(/#\/tasks\/by-keyboard$/);
     await status(page, "completed");
-    assert.equal(await focused(page), "h1 by-keyboard");
+    await hasFocus(page, "h1 by-keyboard");
 
     // The question keeps the focus, Escape means no, and the focus comes back.
     await page.goto(`${address}/#/tasks/endless`);
     await status(page, "running");
     await tabTo(page, "button Cancel task");
     await page.keyboard.press("Enter");
-    assert.equal(await focused(page), "button Keep as it is");
+    await hasFocus(page, "button Keep as it is");
     await page.keyboard.press("Escape");
-    assert.equal(await focused(page), "button Cancel task");
+    await hasFocus(page, "button Cancel task");
     await page.keyboard.press("Enter");
     await tabTo(page, "button Cancel task");
     await page.keyboard.press("Enter");
