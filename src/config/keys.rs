@@ -96,13 +96,13 @@ pub(super) const SERVER: &[Key] = &[
         "max_connections",
         "integer, 1 to 100000",
         "800",
-        "Connections at the same time; further ones wait. Each needs a file of the process.",
+        "Connections at the same time; further ones wait. Three quarters of them can be streams of events. Each needs a file of the process.",
     ),
     key(
         "requests_per_minute",
         "integer, 0 to 1000000000",
         "60000",
-        "Requests of one API key, or of one address without a key; 0 is no limit. A sixth of it may come at once.",
+        "Requests of one API key, or of one address without a key; 0 is no limit. A sixth of it may come at once. Pages of the console are counted by themselves.",
     ),
     key(
         "allow_unauthenticated",
