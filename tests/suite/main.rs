@@ -19,6 +19,7 @@ mod agent_stop;
 mod agent_tls;
 mod agent_transfer;
 mod agent_watchers;
+mod api_guide;
 mod azure_destination;
 mod bulk_agent;
 mod bulk_bcp;
