@@ -203,7 +203,7 @@ fn assert_options(place: &str, words: &[String]) {
         name if name.contains('/') => (root().join(name), 0),
         "python3" | "python" => {
             let Some(python) = foreign_reader::python() else { return };
-            (PathBuf::from(python), 1)
+            (python, 1)
         }
         name => {
             let path = std::env::var_os("PATH").unwrap_or_default();
