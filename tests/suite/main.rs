@@ -31,6 +31,7 @@ mod bulk_psql;
 mod bulk_tpt;
 mod command_line_guide;
 mod console;
+mod destination_faults;
 mod destinations;
 mod docker;
 mod documents;
