@@ -115,16 +115,15 @@ async fn streams_never_take_the_last_connections() {
         .connection("source.sales", "kind = \"sqlite\"\npath = \"/nowhere/at/all\"\n")
         .start()
         .await;
-    agent.post("/stop", None).await;
-    agent
-        .submit(json!({
-            "id": "waiting",
-            "source_config": {"database": "sales", "query": "SELECT 1"},
-            "destination_config": {"type": "local", "path": "x"},
-        }))
-        .await;
     // Every client has connections of its own, and closes them.
     let client = || reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+    assert_eq!(client().post(agent.url("/stop")).send().await.unwrap().status(), 200);
+    let task = json!({
+        "id": "waiting",
+        "source_config": {"database": "sales", "query": "SELECT 1"},
+        "destination_config": {"type": "local", "path": "x"},
+    });
+    assert_eq!(client().post(agent.url("/tasks")).json(&task).send().await.unwrap().status(), 202);
     let mut streams = Vec::new();
     for _ in 0..3 {
         let mut stream = client().get(agent.url("/tasks/waiting/events")).send().await.unwrap();

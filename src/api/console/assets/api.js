@@ -32,6 +32,7 @@ const limited = (answer) => {
   if (Date.now() >= pace.until) pace.factor = Math.min(pace.factor * 2, SLOWEST);
   pace.until = Math.max(pace.until, Date.now() + wait);
   listeners.limited(Math.ceil(wait / 1000));
+  setTimeout(() => Date.now() >= pace.until && listeners.limited(0), wait + 1000);
   return wait;
 };
 
@@ -65,9 +66,8 @@ export async function call(method, path, { body, signal } = {}) {
       await pause(wait, signal);
       return call(method, path, { body, signal });
     }
-  } else if (Date.now() >= pace.until) {
+  } else {
     pace.factor = Math.max(1, pace.factor * 0.98);
-    listeners.limited(0);
   }
   const text = await response.text();
   const answer = parse(text);
