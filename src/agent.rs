@@ -107,8 +107,9 @@ impl Agent {
         let address = listener.local_addr().context("read the address that is listened on")?;
         // The queue outlives the drain, because outcomes are recorded during the stop.
         let queue_tasks = Shutdown::new();
-        let queue =
-            LocalQueue::open(&config.application.data_directory, &queue_tasks).await.map_err(explained)?;
+        let queue = LocalQueue::open(&config.application.data_directory, config.queue, &queue_tasks)
+            .await
+            .map_err(explained)?;
         // After the queue, whose lock keeps other agents out of the directory.
         let history = History::open(&config.application.data_directory, config.history, &queue_tasks)
             .await
@@ -191,6 +192,7 @@ impl Agent {
             pool: pool.clone(),
             doors,
             guards,
+            queue: queue.clone(),
             history: history.clone(),
             log,
             idle,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::odbc::OdbcSource;
 use super::{
     ApiKey, BulkUtilitySettings, ConnectionString, GuardSettings, HistorySettings, LogSettings, OtlpSettings,
-    Renewal, Secret,
+    QueueSettings, Renewal, Secret,
 };
 use crate::bounds::TaskBounds;
 use crate::snowflake::connection::Connection;
@@ -27,6 +27,8 @@ pub struct Config {
     pub transfer: TransferSettings,
     /// `[log]`.
     pub log: LogSettings,
+    /// `[queue]`.
+    pub queue: QueueSettings,
     /// `[history]`.
     pub history: HistorySettings,
     /// `[guards]`.

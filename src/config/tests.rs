@@ -193,6 +193,7 @@ fn nothing_at_all_is_the_defaults() {
             },
             transfer: TransferSettings::default(),
             log: LogSettings::default(),
+            queue: QueueSettings::default(),
             history: HistorySettings::default(),
             guards: GuardSettings::default(),
             idle_shutdown: None,
@@ -476,7 +477,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "colour = 1",
             "configuration.toml:1: colour is not a known key. Known here: selected_task_source, \
-          application, server, transfer, log, history, guards, idle_shutdown, otlp, task_source, bounds, secrets, connections, bulk_utility.",
+          application, server, transfer, log, queue, history, guards, idle_shutdown, otlp, task_source, bounds, secrets, connections, bulk_utility.",
         ),
         ("[aplication]", "configuration.toml:1: aplication is not a known key. Did you mean application?"),
         (
@@ -497,7 +498,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "\"a[9999999999]\" = 1",
             "configuration.toml:1: \"a[9999999999]\" is not a known key. Known here: \
-          selected_task_source, application, server, transfer, log, history, guards, idle_shutdown, otlp, task_source, bounds, secrets, connections, bulk_utility.",
+          selected_task_source, application, server, transfer, log, queue, history, guards, idle_shutdown, otlp, task_source, bounds, secrets, connections, bulk_utility.",
         ),
         (
             "[application]\n\"x.y\" = 1",
@@ -1293,6 +1294,7 @@ fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("secrets.azure", keys::SECRETS_AZURE, ""),
         ("transfer", keys::TRANSFER, ""),
         ("log", keys::LOG, ""),
+        ("queue", keys::QUEUE, ""),
         ("history", keys::HISTORY, ""),
         ("guards", keys::GUARDS, ""),
         ("idle_shutdown", keys::IDLE_SHUTDOWN, ""),
