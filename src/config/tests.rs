@@ -1381,6 +1381,19 @@ fn is_toml_default(key: &Key) -> bool {
 }
 
 #[test]
+fn the_queue_keeps_ended_tasks_for_a_month_for_longer_or_for_ever() {
+    let queue = |lines: &str| good(&format!("[queue]\n{lines}")).queue;
+    let month = Duration::from_secs(30 * 24 * 60 * 60);
+    assert_eq!(queue(""), QueueSettings { keep: Some(month), max_tasks: Some(1_000_000) });
+    assert_eq!(queue("keep = \"90d\"").keep, Some(3 * month));
+    assert_eq!(queue("keep = 0\nmax_tasks = 0"), QueueSettings { keep: None, max_tasks: None });
+    let problems = bad("[queue]\nkeep = \"59m\"\nmax_tasks = -1");
+    assert!(problems.contains("queue.keep is shorter than 1h"), "{problems}");
+    assert!(problems.contains("queue.max_tasks"), "{problems}");
+    assert!(bad("[queue]\nkeep = \"4000d\"").contains("queue.keep is"), "longer than ten years");
+}
+
+#[test]
 fn the_examples_of_the_operations_guide_are_valid() {
     let guide = include_str!("../../docs/OPERATIONS.md");
     let environment = Environment::of([("AGENT_API_KEY", "0123456789abcdef"), ("SALES_PASSWORD", "hunter2")])

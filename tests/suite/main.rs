@@ -11,6 +11,7 @@ mod agent_crash;
 mod agent_faults;
 mod agent_load;
 mod agent_operations;
+mod agent_retention;
 mod agent_secrets;
 mod agent_snowflake_load;
 mod agent_start;

@@ -15,7 +15,7 @@ use crate::config::QueueSettings;
 const CLEAR_EVERY: Duration = Duration::from_secs(60);
 /// How long clearing out rests between two steps, so that callers are served in between.
 const CLEAR_REST: Duration = Duration::from_millis(50);
-/// Tasks that one step clears out at most: a few milliseconds of work and one commit.
+/// Tasks that one step clears out at most: some milliseconds of work and one commit.
 const CLEAR_STEP: i64 = 500;
 /// Free pages that one step gives back to the file system at most, of usually 4 KiB.
 const VACUUM: &str = "PRAGMA incremental_vacuum(500)";
