@@ -275,6 +275,8 @@ pub struct RemoteApiSettings {
 pub struct SnowflakeQueueSettings {
     /// Where the queue is, and as whom it is asked.
     pub connection: Connection,
+    /// What that is called: a target of this configuration, or a connection of Snowflake's own files.
+    pub connection_name: String,
     /// Database of the procedures, as SQL spells it: bare, or in double quotes.
     pub database: String,
     /// Schema of the procedures, likewise.
