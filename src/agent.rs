@@ -177,7 +177,7 @@ impl Agent {
             default_format: config.transfer.format,
             max_body_bytes: config.server.max_body_bytes,
             doors: doors.clone(),
-            max_watchers: api::MAX_WATCHERS,
+            max_watchers: api::max_watchers(config.server.max_connections),
         });
         let close_api = CancellationToken::new();
         let is_secure = tls.is_some();

@@ -331,6 +331,45 @@ prepare_schemathesis() {
     "$TEST_SCHEMATHESIS" --version
 }
 
+# ---- Prometheus, and what the documents call ------------------------------------------------------
+
+# Unpacked and not installed: the package would start a server of its own on a machine with systemd.
+prepare_prometheus() {
+    say "Prometheus"
+    local folder=$cache/prometheus
+    if [[ ! -e $folder/.complete ]]; then
+        rm -rf "$folder"
+        mkdir -p "$folder/files"
+        if have apt-get && have dpkg && { [[ $package_lists_read == yes ]] || ! may_install || apt-get update -qq; } &&
+            (cd "$folder" && apt-get -qq -o APT::Sandbox::User=root download prometheus >"$cache/apt.log" 2>&1) &&
+            dpkg --extract "$folder"/prometheus_*.deb "$folder/files" &&
+            "$folder/files/usr/bin/promtool" --version >/dev/null 2>&1; then
+            rm -f "$folder"/prometheus_*.deb
+            touch "$folder/.complete"
+        fi
+    fi
+    if [[ ! -e $folder/.complete ]]; then
+        lacks "Prometheus with promtool (the package 'prometheus', which apt-get downloads): the alert rules and the dashboard are not tried"
+        return
+    fi
+    export TEST_PROMETHEUS=$folder/files/usr/bin
+    "$TEST_PROMETHEUS/promtool" --version | head -n 1
+}
+
+prepare_documents() {
+    say "Programs that the documents call"
+    local name program package
+    for name in curl sqlite3 shellcheck systemd-analyze=systemd; do
+        program=${name%=*}
+        package=${name#*=}
+        if have "$program" || install_packages "$package"; then
+            command -v "$program"
+        else
+            lacks "$program (install the package '$package'): examples of the documents that need it"
+        fi
+    done
+}
+
 # ---- Azurite: an emulator of Azure Blob Storage ---------------------------------------------------
 
 azurite_version=3.37.0
@@ -465,6 +504,8 @@ prepare_utilities
 prepare_odbc
 prepare_python
 prepare_schemathesis
+prepare_prometheus
+prepare_documents
 prepare_azurite
 prepare_browser
 
@@ -473,7 +514,7 @@ if [[ ${CI:-} == true ]]; then export REQUIRE_SERVERS=1; fi
 
 if [[ $only_prepare == yes ]]; then
     summary
-    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_ODBC_DRIVERS TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_SCHEMATHESIS TEST_AZURITE TEST_CHROMIUM TEST_PLAYWRIGHT; do
+    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_ODBC_DRIVERS TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_SCHEMATHESIS TEST_PROMETHEUS TEST_AZURITE TEST_CHROMIUM TEST_PLAYWRIGHT; do
         if [[ -n ${!variable:-} ]]; then printf 'export %s=%q\n' "$variable" "${!variable}"; fi
     done
     exit 0

@@ -394,32 +394,62 @@ CREATE OR REPLACE PROCEDURE RECORD_HISTORY(AGENT_ID VARCHAR, HISTORY VARCHAR)
 AS
 $$
 BEGIN
-    MERGE INTO AGENT_RUN USING (
+    -- Told twice, a run is there once: an agent repeats a call whose answer it did not get.
+    MERGE INTO AGENT_RUN AS run USING (
         SELECT
-            VALUE:task_source::VARCHAR AS GIVEN_SOURCE,
-            VALUE:task::VARCHAR AS GIVEN_TASK,
-            VALUE:attempt::NUMBER AS GIVEN_ATTEMPT,
-            VALUE AS GIVEN
+            :AGENT_ID AS AGENT_ID,
+            VALUE:task_source::VARCHAR AS TASK_SOURCE,
+            VALUE:task::VARCHAR AS TASK_ID,
+            VALUE:attempt::NUMBER AS ATTEMPT,
+            VALUE:status::VARCHAR AS STATUS,
+            VALUE:source::VARCHAR AS SOURCE,
+            VALUE:destination::VARCHAR AS DESTINATION,
+            VALUE:started_at::TIMESTAMP_LTZ AS STARTED_AT,
+            VALUE:finished_at::TIMESTAMP_LTZ AS FINISHED_AT,
+            VALUE:rows::NUMBER AS ROW_COUNT,
+            VALUE:bytes::NUMBER AS BYTE_COUNT,
+            VALUE:files::NUMBER AS FILE_COUNT,
+            VALUE:error AS ERROR
         FROM TABLE(FLATTEN(INPUT => PARSE_JSON(:HISTORY):runs))
-    ) ON AGENT_RUN.AGENT_ID = :AGENT_ID AND AGENT_RUN.TASK_SOURCE = GIVEN_SOURCE
-        AND AGENT_RUN.TASK_ID = GIVEN_TASK AND AGENT_RUN.ATTEMPT = GIVEN_ATTEMPT
+    ) AS told ON run.AGENT_ID = told.AGENT_ID AND run.TASK_SOURCE = told.TASK_SOURCE
+        AND run.TASK_ID = told.TASK_ID AND run.ATTEMPT = told.ATTEMPT
     WHEN MATCHED THEN UPDATE SET
-        STATUS = GIVEN:status::VARCHAR,
-        FINISHED_AT = GIVEN:finished_at::TIMESTAMP_LTZ,
-        ROW_COUNT = GIVEN:rows::NUMBER,
-        BYTE_COUNT = GIVEN:bytes::NUMBER,
-        FILE_COUNT = GIVEN:files::NUMBER,
-        ERROR = GIVEN:error
+        STATUS = told.STATUS,
+        FINISHED_AT = told.FINISHED_AT,
+        ROW_COUNT = told.ROW_COUNT,
+        BYTE_COUNT = told.BYTE_COUNT,
+        FILE_COUNT = told.FILE_COUNT,
+        ERROR = told.ERROR
     WHEN NOT MATCHED THEN INSERT (AGENT_ID, TASK_SOURCE, TASK_ID, ATTEMPT, STATUS, SOURCE, DESTINATION,
         STARTED_AT, FINISHED_AT, ROW_COUNT, BYTE_COUNT, FILE_COUNT, ERROR)
-    VALUES (:AGENT_ID, GIVEN_SOURCE, GIVEN_TASK, GIVEN_ATTEMPT, GIVEN:status::VARCHAR, GIVEN:source::VARCHAR,
-        GIVEN:destination::VARCHAR, GIVEN:started_at::TIMESTAMP_LTZ, GIVEN:finished_at::TIMESTAMP_LTZ,
-        GIVEN:rows::NUMBER, GIVEN:bytes::NUMBER, GIVEN:files::NUMBER, GIVEN:error);
+    VALUES (told.AGENT_ID, told.TASK_SOURCE, told.TASK_ID, told.ATTEMPT, told.STATUS, told.SOURCE,
+        told.DESTINATION, told.STARTED_AT, told.FINISHED_AT, told.ROW_COUNT, told.BYTE_COUNT, told.FILE_COUNT,
+        told.ERROR);
+    -- So is a line: one that is there already, word for word and at the same moment, is not written again.
     INSERT INTO AGENT_LOG (AGENT_ID, TASK_SOURCE, TASK_ID, ATTEMPT, LOGGED_AT, LEVEL, TARGET, MESSAGE, FIELDS)
-    SELECT :AGENT_ID, VALUE:task_source::VARCHAR, VALUE:task::VARCHAR, VALUE:attempt::NUMBER,
-        VALUE:time::TIMESTAMP_LTZ, VALUE:level::VARCHAR, VALUE:target::VARCHAR, LEFT(VALUE:message::VARCHAR, 5000),
-        VALUE:fields
-    FROM TABLE(FLATTEN(INPUT => PARSE_JSON(:HISTORY):lines));
+    SELECT told.AGENT_ID, told.TASK_SOURCE, told.TASK_ID, told.ATTEMPT, told.LOGGED_AT, told.LEVEL, told.TARGET,
+        told.MESSAGE, told.FIELDS
+    FROM (
+        SELECT
+            :AGENT_ID AS AGENT_ID,
+            VALUE:task_source::VARCHAR AS TASK_SOURCE,
+            VALUE:task::VARCHAR AS TASK_ID,
+            VALUE:attempt::NUMBER AS ATTEMPT,
+            VALUE:time::TIMESTAMP_LTZ AS LOGGED_AT,
+            VALUE:level::VARCHAR AS LEVEL,
+            VALUE:target::VARCHAR AS TARGET,
+            LEFT(VALUE:message::VARCHAR, 5000) AS MESSAGE,
+            VALUE:fields AS FIELDS
+        FROM TABLE(FLATTEN(INPUT => PARSE_JSON(:HISTORY):lines))
+    ) AS told
+    LEFT JOIN AGENT_LOG AS written
+        ON written.AGENT_ID = told.AGENT_ID
+        AND written.TASK_SOURCE = told.TASK_SOURCE
+        AND written.TASK_ID = told.TASK_ID
+        AND written.ATTEMPT = told.ATTEMPT
+        AND written.LOGGED_AT = told.LOGGED_AT
+        AND written.MESSAGE = told.MESSAGE
+    WHERE written.TASK_ID IS NULL;
     RETURN TRUE;
 END;
 $$;

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Doors;
 use super::console;
-use super::console::session::{Sessions, demand_page};
+use super::console::session::{PAGE_HEADER, Sessions, demand_page};
 use super::origin::CHANGING;
 use super::problem::{Problem, ProblemKind};
 use super::rate::{Asker, RateLimit};
@@ -93,8 +93,15 @@ impl Access {
     /// Counts a request of this caller.
     fn count(&self, holder: Holder, request: &Request) -> Result<(), Problem> {
         let Some(rate) = &self.rate else { return Ok(()) };
+        if console::is_file(request.uri().path()) {
+            // Constant bytes, without which the page could not say what goes on.
+            return Ok(());
+        }
+        let is_page = console::owns(request.uri().path()) || request.headers().contains_key(PAGE_HEADER);
         let asker = match (holder, request.extensions().get::<Peer>()) {
-            (Holder::Key(number) | Holder::Session(number), _) => Asker::Key(number),
+            (Holder::Key(number), _) => Asker::Key(number),
+            (Holder::Session(number), _) => Asker::PageOfKey(number),
+            (Holder::Nobody, Some(Peer(address))) if is_page => Asker::page(address.ip()),
             (Holder::Unknown | Holder::Nobody, Some(Peer(address))) => Asker::peer(address.ip()),
             (Holder::Unknown | Holder::Nobody, None) => Asker::Others,
         };

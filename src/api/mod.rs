@@ -43,6 +43,7 @@ mod throughput;
 mod tls;
 mod view;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use axum::Router;
@@ -69,8 +70,12 @@ use crate::task_source::local::LocalQueue;
 use crate::telemetry::LogControl;
 use crate::worker::Pool;
 
-/// Streams of events that are open at the same time; more would take all connections.
-pub const MAX_WATCHERS: usize = 600;
+/// Streams of events that are open at the same time, of so many connections: three quarters, so that the
+/// rest is there for requests. A single connection is never one for a stream.
+#[must_use]
+pub fn max_watchers(connections: NonZeroUsize) -> usize {
+    connections.get() - connections.get().div_ceil(4)
+}
 
 /// Everything that the API shows and steers.
 pub struct ApiState {

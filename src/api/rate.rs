@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// A bucket holds the requests of this time, so that a burst is no mistake.
 const BURST: Duration = Duration::from_secs(10);
+/// Requests that the bucket of a page of the console holds at least: a view takes four to open.
+const PAGE_BURST: f64 = 60.0;
 /// Buckets at the same time, of about a hundred bytes each; further callers share one.
 const MAX_BUCKETS: usize = 10_000;
 
@@ -18,6 +20,11 @@ pub(super) enum Asker {
     Key(usize),
     /// Somebody without a key.
     Peer(IpAddr),
+    /// The pages of the console of whoever signed in with an API key. They ask every few seconds, and would
+    /// take away from the programs that use the same key.
+    PageOfKey(usize),
+    /// The pages of the console of somebody without a key.
+    PageOfPeer(IpAddr),
     /// Everybody for whom there is no bucket.
     Others,
 }
@@ -25,13 +32,26 @@ pub(super) enum Asker {
 impl Asker {
     /// Somebody without a key. A caller of IPv6 has a network of addresses, and counts as one.
     pub(super) fn peer(address: IpAddr) -> Self {
-        Self::Peer(match address.to_canonical() {
-            IpAddr::V4(address) => IpAddr::V4(address),
-            IpAddr::V6(address) => {
-                let network = address.to_bits() >> 64 << 64;
-                IpAddr::V6(Ipv6Addr::from_bits(network))
-            }
-        })
+        Self::Peer(network(address))
+    }
+
+    /// A page of the console of somebody without a key.
+    pub(super) fn page(address: IpAddr) -> Self {
+        Self::PageOfPeer(network(address))
+    }
+
+    fn is_page(self) -> bool {
+        matches!(self, Self::PageOfKey(_) | Self::PageOfPeer(_))
+    }
+}
+
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from_bits(network))
+        }
     }
 }
 
@@ -63,12 +83,13 @@ impl RateLimit {
             true => asker,
             false => {
                 // A full bucket says nothing that a new one would not.
-                buckets.retain(|_, bucket| self.filled(*bucket, now) < self.capacity);
+                buckets.retain(|asker, bucket| self.filled(*asker, *bucket, now) < self.capacity_of(*asker));
                 if buckets.len() < MAX_BUCKETS { asker } else { Asker::Others }
             }
         };
-        let bucket = buckets.entry(asker).or_insert(Bucket { requests: self.capacity, filled_at: now });
-        *bucket = Bucket { requests: self.filled(*bucket, now), filled_at: now };
+        let full = Bucket { requests: self.capacity_of(asker), filled_at: now };
+        let bucket = buckets.entry(asker).or_insert(full);
+        *bucket = Bucket { requests: self.filled(asker, *bucket, now), filled_at: now };
         if bucket.requests >= 1.0 {
             bucket.requests -= 1.0;
             return Ok(());
@@ -77,9 +98,13 @@ impl RateLimit {
         Err(Duration::try_from_secs_f64(missing.ceil()).map_or(u64::MAX, |wait| wait.as_secs().max(1)))
     }
 
-    fn filled(&self, bucket: Bucket, now: Instant) -> f64 {
+    fn capacity_of(&self, asker: Asker) -> f64 {
+        if asker.is_page() { self.capacity.max(PAGE_BURST) } else { self.capacity }
+    }
+
+    fn filled(&self, asker: Asker, bucket: Bucket, now: Instant) -> f64 {
         let elapsed = now.saturating_duration_since(bucket.filled_at).as_secs_f64();
-        (bucket.requests + elapsed * self.per_second).min(self.capacity)
+        (bucket.requests + elapsed * self.per_second).min(self.capacity_of(asker))
     }
 }
 
@@ -104,6 +129,21 @@ mod tests {
         assert_eq!((0..5).filter(|_| limit.take(asker, later).is_ok()).count(), 3);
         let much_later = begun + Duration::from_secs(3600);
         assert_eq!((0..50).filter(|_| limit.take(asker, much_later).is_ok()).count(), 10);
+    }
+
+    #[test]
+    fn a_page_takes_nothing_away_from_the_program_with_its_key_and_can_be_opened() {
+        let (limit, begun) = (limit(6), Instant::now());
+        let address: IpAddr = "127.0.0.1".parse().unwrap();
+        for (page, program) in
+            [(Asker::PageOfKey(0), Asker::Key(0)), (Asker::page(address), Asker::peer(address))]
+        {
+            assert_eq!((0..1_000).filter(|_| limit.take(page, begun).is_ok()).count(), 60);
+            assert_eq!(limit.take(program, begun), Ok(()));
+            assert_eq!(limit.take(program, begun), Err(10), "the limit of a program is what it was");
+            let later = begun + Duration::from_secs(20);
+            assert_eq!((0..9).filter(|_| limit.take(page, later).is_ok()).count(), 2);
+        }
     }
 
     #[test]

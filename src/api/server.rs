@@ -220,7 +220,16 @@ async fn secured(mut stream: Plain, tls: &TlsAcceptor) -> io::Result<Option<TlsS
         tokio::io::copy(&mut stream.take(MAX_HEAD_BYTES as u64), &mut tokio::io::sink()).await?;
         return Ok(None);
     }
-    tls.accept(stream).await.map(Some)
+    match tls.accept(stream).into_fallible().await {
+        Ok(stream) => Ok(Some(stream)),
+        Err((error, mut stream)) => {
+            // A client may have sent its request before it hears why nobody wants it: what is not read would
+            // reset the connection, and take the reason away.
+            stream.shutdown().await?;
+            tokio::io::copy(&mut stream.take(MAX_HEAD_BYTES as u64), &mut tokio::io::sink()).await?;
+            Err(error)
+        }
+    }
 }
 
 /// No problem document: nothing of this is on a route, and its reader is a person with a wrong URL.

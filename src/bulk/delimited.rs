@@ -12,6 +12,7 @@
 mod decimal;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod layout;
 mod number;
 mod rows;
 mod temporal;
@@ -22,8 +23,9 @@ mod tests;
 
 use arrow::array::{ArrayRef, RecordBatch};
 
-use self::rows::{Broken, Rows};
-pub use self::rows::{Layout, Quoting};
+use self::layout::Broken;
+pub use self::layout::{Layout, Quoting};
+use self::rows::Rows;
 use crate::fault::{Fault, FaultKind};
 use crate::schema::TableSchema;
 use crate::source::{BatchLimits, TextForms};

@@ -6,6 +6,7 @@
 //!
 //! The poller leases no more tasks than workers are free, so nothing leased waits in the channel.
 
+mod ending;
 mod keeper;
 mod poller;
 mod pool;

@@ -10,15 +10,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, debug_span};
 
+use super::ending::{Cut, Ended, decide, describe};
 use super::keeper::{self, StopReason};
 use super::running::{Running, RunningTask};
 use crate::catalog::Catalog;
 use crate::config::TransferSettings;
-use crate::fault::{Advice, Fault, FaultKind};
+use crate::fault::{Fault, FaultKind};
 use crate::history::{History, RunOutcome};
 use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
-use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Report, Task, TaskId};
+use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Task, TaskId};
 use crate::task_source::TaskSource;
 use crate::telemetry::{AttemptLog, Metrics, continue_trace};
 use crate::transfer::Transfer;
@@ -46,23 +47,6 @@ enum Opened {
     Transfer(Transfer),
     /// Everything is done already.
     Done(Receipt),
-}
-
-/// How an attempt ended that did not fail.
-enum Ended {
-    Completed(Receipt),
-    Cut(Cut),
-}
-
-/// Why an attempt was ended before it was done.
-#[derive(Clone, Copy, Debug)]
-enum Cut {
-    /// The task source stopped it.
-    Lease(StopReason),
-    /// It took longer than its task allows.
-    TimedOut(Duration),
-    /// The agent stops.
-    Released,
 }
 
 impl Runner {
@@ -335,31 +319,6 @@ fn locked(failed: &FailedTasks) -> MutexGuard<'_, HashSet<(&'static str, TaskId)
     failed.lock().expect("nothing panics while it holds this lock")
 }
 
-/// What follows from the end of an attempt. `None` when the lease is somebody else's: then there
-/// is nothing to say to the task source.
-fn decide(lease: &Lease, ended: Result<Ended, Fault>) -> Option<Outcome> {
-    let fault = match ended {
-        Ok(Ended::Completed(receipt)) => return Some(Outcome::Completed(receipt)),
-        Ok(Ended::Cut(Cut::Lease(StopReason::Cancelled))) => return Some(Outcome::Cancelled),
-        Ok(Ended::Cut(Cut::Lease(StopReason::LeaseLost))) => return None,
-        Ok(Ended::Cut(Cut::Released)) => return Some(Outcome::Released),
-        Ok(Ended::Cut(Cut::TimedOut(limit))) => Fault::new(
-            FaultKind::Transient,
-            format!("run the attempt: it took longer than its timeout of {limit:?}"),
-        )
-        .remedy("Raise the task's `timeout`, or give it more `slices`."),
-        Err(fault) => fault,
-    };
-    let report = Report::of(&fault);
-    let failure = lease.failures_before.saturating_add(1);
-    let after = match fault.kind().advice() {
-        Advice::RetryLater => Backoff::TASK.wait(failure),
-        Advice::SlowDown => Backoff::THROTTLED.wait(failure),
-        Advice::AskOperator(_) | Advice::RejectTask | Advice::GiveUp => return Some(Outcome::Failed(report)),
-    };
-    Some(Outcome::Retry { after, report })
-}
-
 /// Records the outcome. A task source that does not answer is asked again for a while: an answer
 /// that was lost must be repeated, and never be replaced by another outcome. Where leases do not run
 /// out, it is asked for as long as the agent lives: a disk that is full for an hour would otherwise leave
@@ -418,25 +377,6 @@ fn tell(outcome: &Outcome, elapsed: Duration) {
         Outcome::Cancelled => tracing::info!(duration_ms, "task cancelled"),
         Outcome::Released => tracing::info!(duration_ms, "task released: the agent stops"),
     }
-}
-
-/// What the trace of an attempt says of its end.
-fn describe(span: &Span, outcome: &Outcome) {
-    let name = match outcome {
-        Outcome::Completed(receipt) => {
-            // The protocol has signed numbers only.
-            span.record("rows", i64::try_from(receipt.rows).unwrap_or(i64::MAX));
-            "completed"
-        }
-        Outcome::Retry { report, .. } | Outcome::Failed(report) => {
-            span.record("otel.status_code", "ERROR");
-            span.record("otel.status_description", report.message.as_str());
-            if matches!(outcome, Outcome::Failed(_)) { "failed" } else { "retry" }
-        }
-        Outcome::Cancelled => "cancelled",
-        Outcome::Released => "released",
-    };
-    span.record("outcome", name);
 }
 
 #[cfg(test)]

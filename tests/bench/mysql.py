@@ -1,5 +1,6 @@
 """A private MariaDB with the same `lineitem`, and the tools that read from it."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -148,3 +149,22 @@ def odbc2parquet(found):
 
     missing = None if found and driver else "not installed (--install-tools; needs unixodbc-dev and odbc-mariadb)"
     return tools.Tool("odbc2parquet (MariaDB's driver, forward only)", "odbc2parquet", command, missing=missing)
+
+
+def sling():
+    """The program that the package of PyPI carries, without its wrapper."""
+    found = importlib.util.find_spec("sling_linux_amd64")
+    path = found and os.path.join(os.path.dirname(found.origin), "bin", "sling-linux-amd64")
+
+    def command(job):
+        database = job.database
+        source = f"mysql://{database.user}:{database.password}@{database.host}:{database.port}/{database.name}"
+        return [
+            path, "run", "--src-conn", source, "--src-stream", f"{database.name}.{job.table}",
+            "--tgt-object", f"file://{job.folder}/out.parquet",
+        ]  # fmt: skip
+
+    missing = None if path and os.access(path, os.X_OK) else "no program for this machine in its package"
+    # Otherwise it fetches DuckDB from the network to write the file with.
+    environment = {"SLING_DUCKDB_COMPUTE": "false"}
+    return tools.Tool("sling", "sling", command, missing=missing, environment=environment)

@@ -9,8 +9,8 @@
 Rounds are interleaved (every tool once, then again), figures are medians, and `vs COPY` is the time of
 one-connection COPY in the same round divided by the tool's. Prints Markdown; `--output` keeps it, with
 all single measurements as JSON. Needs python3 with venv, PostgreSQL's server and psql, for the mode
-`mysql` MariaDB's server, and the agent (`cargo build --release`). The modes `snowflake_*` build the double
-of Snowflake that the tests have, and need the store.
+`mysql` MariaDB's server, and the agent (`cargo build --release`). The modes `snowflake_*` and
+`sqlserver` build the doubles that the tests have; those of Snowflake need the store, too.
 """
 
 import argparse
@@ -24,7 +24,7 @@ CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.
 # s3s-fs from 0.15 on needs a newer compiler than this project.
 CARGO_TOOLS = ["s3s-fs@0.14.1 --features binary", "pg2parquet@0.2.2", "odbc2parquet@11.0.1"]
 MODES = [
-    "lineitem", "wide_text", "mysql", "odbc", "s3", "snowflake_stage", "snowflake_queue", "memory", "submit", "watchers", "idle",
+    "lineitem", "wide_text", "mysql", "odbc", "sqlserver", "s3", "snowflake_stage", "snowflake_queue", "memory", "submit", "watchers", "idle",
 ]
 
 
@@ -57,14 +57,15 @@ def arguments():
     parser.add_argument("--memory-rows", type=float, nargs="+", default=[1, 6, 20], help="million rows (default 1 6 20)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", metavar="GROUP",
-                        help="copy agent connectorx adbc pg2parquet odbc2parquet")  # fmt: skip
+                        help="copy agent connectorx adbc pg2parquet odbc2parquet sling")  # fmt: skip
     parser.add_argument("--dsn", help="a PostgreSQL to use in place of a private one; its tables are replaced")
     parser.add_argument("--agent", default=os.path.join(target, "release", "data-exchange-agent"))
     parser.add_argument("--tool-folder", default=os.path.join(CACHE, "bench-tools"))
     parser.add_argument("--install-tools", action="store_true")
     parser.add_argument("--work", default="/var/tmp", help="folder for data and output (default /var/tmp)")
     parser.add_argument("--output", help="folder for benchmark.md and benchmark.json")
-    parser.add_argument("--double", help="the double of Snowflake, built already; else cargo builds it")
+    parser.add_argument("--double", help="the program with the doubles, built already; else cargo builds it")
+    parser.add_argument("--sqlserver-rows", type=float, default=5.0, help="million rows of mode sqlserver (default 5)")
     parser.add_argument("--queue-tasks", type=int, default=200, help="of mode snowflake_queue (default 200)")
     parser.add_argument("--queue-workers", type=int, default=4, help="of mode snowflake_queue (default 4)")
     parser.add_argument("--connections", type=int, default=32, help="of mode submit (default 32)")

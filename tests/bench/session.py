@@ -12,6 +12,7 @@ import sys
 import tempfile
 
 import database as databases
+import doubles
 import measure
 import mysql
 import report
@@ -21,6 +22,10 @@ import store as stores
 import tools
 import verify
 import watchers as watching
+
+
+# Rows that the double of SQL Server holds; it sends them as often as it takes.
+REPLAYED_ROWS = 100_000
 
 
 def say(text):
@@ -126,6 +131,7 @@ def lineitem_mysql(given, server, store, work):
             tools.connectorx(1),
             tools.connectorx(2),
             mysql.odbc2parquet(tools.find("odbc2parquet", given.tool_folder)),
+            mysql.sling(),
         ]
         section = rounds(given, server, work, facts, "l_orderkey", chosen(every, given), database=mariadb)
         section["title"] = f"`lineitem` in MariaDB {mariadb.version()}, {facts['rows']:,} rows"
@@ -145,6 +151,20 @@ def lineitem_odbc(given, server, store, work):
     ]
     section = rounds(given, server, work, facts, "l_orderkey", chosen(every, given))
     section["title"] += ", through psqlODBC"
+    return section
+
+
+def lineitem_sqlserver(given, server, store, work):
+    """Rows that the double of SQL Server holds ready, again and again: what the agent itself needs for them."""
+    agent_or_failure(given)
+    facts = load(server, "lineitem_replayed", REPLAYED_ROWS, databases.lineitem_sql)
+    times = max(1, round(given.sqlserver_rows * 1e6 / REPLAYED_ROWS))
+    with doubles.SqlServer(given.double or doubles.build(), server, facts["table"], work, times) as double:
+        facts["rows"] *= times
+        section = rounds(
+            given, server, work, facts, "l_orderkey", [tools.agent(given.agent, 1)], database=double, times=times
+        )
+    section["title"] = f"`lineitem` out of the double of SQL Server, {facts['rows']:,} rows"
     return section
 
 
@@ -184,9 +204,9 @@ def service_tool(given, store, slices):
     return tool
 
 
-def rounds(given, server, work, facts, column, row_tools, store=None, database=None):
+def rounds(given, server, work, facts, column, row_tools, store=None, database=None, times=1):
     database = database or server
-    expected = verify.Expected(server, facts["table"])
+    expected = verify.Expected(server, facts["table"], times)
     rows = [report.Row(tool.name, tool.group, facts["rows"], failure=tool.missing) for tool in row_tools]
     for number in range(given.rounds):
         limit = None
@@ -319,7 +339,7 @@ class WithDouble:
         agent_or_failure(given)
         if store.missing:
             raise measure.Failed(store.missing)
-        self._program = given.double or snowflake.build()
+        self._program = given.double or doubles.build()
         self._store = store
 
     def __enter__(self):
@@ -374,6 +394,7 @@ MODES = {
     "wide_text": wide_text,
     "mysql": lineitem_mysql,
     "odbc": lineitem_odbc,
+    "sqlserver": lineitem_sqlserver,
     "s3": s3,
     "snowflake_stage": snowflake_stage,
     "snowflake_queue": snowflake_queue,

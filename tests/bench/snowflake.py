@@ -1,56 +1,33 @@
 """The agent against the double of Snowflake: an encrypted stage, and the queue of stored procedures.
 
-The double is compiled from the support of the tests (`tests/bench/snowflake_double.rs`), runs as a process of
-its own, and answers at once. Its stage is a bucket of the benchmark's store.
+The double (`tests/bench/doubles.rs`) runs as a process of its own, and answers at once. Its stage is a bucket of
+the benchmark's store.
 """
 
 import json
 import os
-import shlex
-import subprocess
 import time
 
+import doubles
 import measure
 import service
 import store as s3
 
-REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 STAGE = '@db.public."My Stage"'
 QUEUE_LIMIT = 600.0
 
 
-def build():
-    """Compiles the double with the settings of a release, and returns where it is."""
-    command = ["cargo", "build", "--release", "--bench", "snowflake_double", "--message-format=json"]
-    done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        raise measure.Failed(f"{shlex.join(command)} failed")
-    for line in reversed(done.stdout.splitlines()):
-        message = json.loads(line)
-        if message.get("target", {}).get("name") == "snowflake_double" and message.get("executable"):
-            return message["executable"]
-    raise measure.Failed("cargo did not say where the double is")
-
-
-class Double:
-    """Runs until `close`."""
+class Double(doubles.Double):
+    """The double of Snowflake."""
 
     def __init__(self, program, store):
-        self._process = subprocess.Popen(
-            [program, store.endpoint, store.bucket, s3.ACCESS_KEY, s3.SECRET_KEY],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        beginning, line = "listening on ", self._process.stdout.readline().strip()
-        if not line.startswith(beginning):
-            self.close()
-            raise measure.Failed(f"the double did not start: {line}")
-        self.host, _, self.port = line[len(beginning) :].rpartition(":")
+        super().__init__(program, "snowflake", store.endpoint, store.bucket, s3.ACCESS_KEY, s3.SECRET_KEY)
 
     def tell(self, line):
         """Obeys a line, and returns the answer."""
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
         if not answer:
             raise measure.Failed("the double has ended")
         return json.loads(answer)
@@ -62,16 +39,6 @@ class Double:
             'kind = "snowflake"\naccount = "bench"\nprotocol = "http"\nuser = "bench"\npassword = "bench"\n'
             f'host = "{self.host}"\nport = {self.port}\ndatabase = "DB"\nschema = "PUBLIC"\n'
         )
-
-    def close(self):
-        if self._process.poll() is None:
-            self._process.stdin.close()
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._process.stdout.close()
 
 
 def transfer(program, database, double, folder, job, slices):

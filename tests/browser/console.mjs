@@ -200,6 +200,90 @@ const scenarios = {
     await close(page);
   },
 
+  /** A task for a stage of Snowflake: its fields, a load with keys, and what became of the rows. */
+  async stage(browser) {
+    const page = await open(browser);
+    await page.goto(`${address}/#/new`);
+    await field(page, "Source connection").selectOption("sales");
+    await field(page, "Query").fill("SELECT * FROM lines");
+    await field(page, "Target connection").selectOption("local");
+    await field(page, "Path").waitFor();
+    assert.equal(await field(page, "Stage").isVisible(), false);
+    assert.equal(await page.getByText("Load the files into a table").isVisible(), false);
+    await field(page, "Target connection").selectOption("lake");
+    await field(page, "Stage").waitFor();
+    assert.equal(await field(page, "Path").isVisible(), false);
+    await field(page, "Stage").fill(`${process.env.STAGE}/merged/`);
+    await page.getByText("Load the files into a table").click();
+    await field(page, "Table").fill("lines");
+    await field(page, "Mode").selectOption("merge");
+    await page.getByText("More: slices").click();
+    await field(page, "Name of the task").fill("merged");
+    await field(page, "Size of a file").fill("16KiB");
+
+    // A merge has to know what names a row; the field says so, and gets there by the list of mistakes.
+    await page.getByRole("button", { name: "Submit task" }).click();
+    await says(page.locator("#load_keys-error"), /\S/);
+    assert.equal(await field(page, "Keys").getAttribute("aria-invalid"), "true");
+    await assertAccessible(page, "a load without keys");
+    await page.getByRole("alert").getByRole("link", { name: /^Keys: / }).click();
+    await hasFocus(page, "input Keys");
+    await field(page, "Keys").fill("id");
+    await page.getByRole("button", { name: "Submit task" }).click();
+    await page.waitForURL(/#\/tasks\/merged$/);
+    await status(page, "completed");
+    const result = page.getByRole("region", { name: "Result" });
+    await result.getByRole("heading", { name: "Loaded into a table" }).waitFor();
+    for (const pattern of [/Table\s+\S*LINES/, /Mode\s+merge/, /Loaded\s+5,000 rows/, /Inserted\s+5,000 rows/, /Updated\s+0 rows/, /Deleted\s+0 rows/]) await says(result, pattern);
+    assert.doesNotMatch(await result.innerText(), /removed from the stage/);
+    await assertAccessible(page, "a receipt with a load");
+
+    // Another one like it begins with the same fields, and updates the rows.
+    await page.getByRole("link", { name: "New task like this" }).click();
+    await field(page, "Stage").waitFor();
+    assert.equal(await field(page, "Stage").inputValue(), `${process.env.STAGE}/merged/`);
+    assert.deepEqual([await field(page, "Table").inputValue(), await field(page, "Mode").inputValue(), await field(page, "Keys").inputValue()], ["lines", "merge", "id"]);
+    await field(page, "Stage").fill(`${process.env.STAGE}/again/`);
+    await field(page, "Remove the files from the stage afterwards").check();
+    await field(page, "Name of the task").fill("again");
+    await page.getByRole("button", { name: "Submit task" }).click();
+    await page.waitForURL(/#\/tasks\/again$/);
+    await status(page, "completed");
+    for (const pattern of [/Inserted\s+0 rows/, /Updated\s+5,000 rows/, /removed from the stage/]) await says(result, pattern);
+    await close(page);
+  },
+
+  /** An agent that takes few requests is asked less often, and the page says so; nobody is locked out. */
+  async limited(browser) {
+    const page = await open(browser);
+    await page.goto(`${address}/`);
+    await field(page, "API key").fill(process.env.OPERATOR_KEY);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("link", { name: "one", exact: true }).waitFor();
+    const notice = page.locator("#limited");
+    assert.equal(await notice.isVisible(), false);
+    // Other pages of this person use up what there is.
+    const use = () => page.evaluate(async () => {
+      for (let count = 0; count < 200; count += 1) if ((await fetch("/get_tasks_count")).status === 429) return true;
+      return false;
+    });
+    await eventually("the limit", use);
+    await says(notice, /takes no more requests of this page for now/);
+    await assertAccessible(page, "a page that has to wait");
+    // The key is not locked out where a program uses it.
+    ask("program");
+    // Whatever is opened meanwhile comes as soon as it can, and a reload brings the page itself.
+    await page.getByRole("link", { name: "one", exact: true }).click();
+    await status(page, "completed");
+    await page.goto(`${address}/#/new`);
+    await field(page, "Query").waitFor();
+    await page.reload();
+    await field(page, "Query").waitFor();
+    await page.getByText("Key operator").waitFor();
+    await eventually("the notice to go", async () => !(await notice.isVisible()));
+    await close(page);
+  },
+
   /** Texts of others stay texts, wherever they are shown. */
   async hostile(browser) {
     const page = await open(browser);

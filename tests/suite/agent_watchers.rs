@@ -107,3 +107,42 @@ async fn hundreds_of_watchers_neither_stop_the_work_nor_cost_much_memory() {
     // Nothing is held for clients that are gone.
     tokio::time::timeout(Duration::from_secs(60), agent.get("/health")).await.expect("an answer");
 }
+
+#[tokio::test]
+async fn streams_never_take_the_last_connections() {
+    let agent = Place::new()
+        .server("max_connections = 4")
+        .connection("source.sales", "kind = \"sqlite\"\npath = \"/nowhere/at/all\"\n")
+        .start()
+        .await;
+    agent.post("/stop", None).await;
+    agent
+        .submit(json!({
+            "id": "waiting",
+            "source_config": {"database": "sales", "query": "SELECT 1"},
+            "destination_config": {"type": "local", "path": "x"},
+        }))
+        .await;
+    // Every client has connections of its own, and closes them.
+    let client = || reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let mut stream = client().get(agent.url("/tasks/waiting/events")).send().await.unwrap();
+        assert_eq!(stream.status(), 200);
+        assert!(stream.chunk().await.unwrap().is_some());
+        streams.push(stream);
+    }
+    for _ in 0..3 {
+        let refused = client().get(agent.url("/tasks/waiting/events")).send().await.unwrap();
+        assert_eq!(refused.status(), 503, "a stream more would be the last connection");
+        assert!(refused.headers().contains_key("retry-after"));
+        let served = client().get(agent.url("/tasks/waiting")).timeout(PATIENCE).send().await;
+        assert_eq!(served.expect("there is a connection for requests").status(), 200);
+    }
+    drop(streams);
+    eventually("a place for a stream", async || {
+        let answer = client().get(agent.url("/tasks/waiting/events")).send().await.ok()?;
+        (answer.status() == 200).then_some(())
+    })
+    .await;
+}

@@ -11,12 +11,13 @@ use data_exchange_agent::destination::azure_blob::AzureBlobDestination;
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
 
+use crate::destination_faults::{Store, check_attempt, survives};
 use crate::destinations::{
     Reader, check_destination, commit_files, content, part, target, write, write_chunks,
 };
 use crate::support::azurite::ACCOUNT;
 use crate::support::blob_container::{Container, shared_access_signature};
-use crate::support::proxy::{Operation, Proxy, Treatment, always, first, in_turn};
+use crate::support::proxy::{Operation, Proxy, Treatment, always};
 use crate::support::server::free_address;
 
 /// Bytes of a block in these tests.
@@ -52,6 +53,52 @@ impl Reader for Container {
     }
 }
 
+#[async_trait]
+impl Store for Container {
+    const PART_SIZE: usize = BLOCK;
+    const WRITES: &'static [Operation] = &[Operation::UploadPart, Operation::Complete];
+    const QUESTIONS: &'static [Operation] = &[Operation::ListObjects, Operation::Head];
+    const LISTS: &'static [Operation] = &[Operation::ListObjects];
+    const HANGS: &'static [Treatment] = &[Treatment::Hang, Treatment::HoldAnswer];
+    const TRIES: usize = 6;
+    const THROTTLED: Treatment = Treatment::Refuse(503, "ServerBusy");
+    const FORBIDDEN: Treatment = Treatment::Refuse(403, "AuthorizationPermissionMismatch");
+    const FORGOTTEN: Treatment = Treatment::Refuse(400, "InvalidBlockList");
+    const RIGHT_TO_WRITE: &'static str = "Storage Blob Data Contributor";
+    const KEY_OF_NAME: &'static str = "container_name";
+
+    async fn set_up() -> Option<Self> {
+        Self::new().await
+    }
+
+    fn service(&self) -> SocketAddr {
+        Container::service(self)
+    }
+
+    async fn destination(&self, address: SocketAddr) -> Box<dyn Destination> {
+        Box::new(destination(&self.target(address)))
+    }
+
+    async fn impatient_destination(&self, address: SocketAddr) -> Box<dyn Destination> {
+        let target = AzureBlobTarget { request_timeout: Duration::from_secs(2), ..self.target(address) };
+        Box::new(destination(&target))
+    }
+
+    async fn misnamed_destination(&self) -> Box<dyn Destination> {
+        let container_name = "no-such-place".to_owned();
+        Box::new(destination(&AzureBlobTarget { container_name, ..self.target(Container::service(self)) }))
+    }
+
+    /// A commit removes what earlier attempts left, the blocks of its own files included.
+    async fn left_over(&self) -> Vec<String> {
+        self.uncommitted().await
+    }
+
+    async fn media_type(&self, key: &str) -> Option<String> {
+        self.header(key, "content-type").await
+    }
+}
+
 fn destination(target: &AzureBlobTarget) -> AzureBlobDestination {
     AzureBlobDestination::new(target, &Shutdown::new()).expect("the configuration is complete")
 }
@@ -66,19 +113,6 @@ async fn through_proxy(
     Some((container, proxy, destination))
 }
 
-/// Writes a file of several blocks and a small one, and checks that exactly these are there.
-async fn check_attempt(container: &Container, destination: &dyn Destination) {
-    let contents = [content(1, 2 * BLOCK + 17), content(2, 1000)];
-    let receipts = commit_files(destination, &target("a", "p"), &contents).await;
-    assert_eq!(receipts.len(), 2);
-    let found = container.visible("p").await;
-    assert_eq!(found.len(), 2);
-    for (found, content) in found.values().zip(&contents) {
-        assert!(found == content, "a file has another content");
-    }
-    assert_eq!(container.uncommitted().await, Vec::<String>::new());
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn azure_keeps_the_contract_of_a_destination() {
     let Some(container) = Container::new().await else { return };
@@ -88,6 +122,23 @@ async fn azure_keeps_the_contract_of_a_destination() {
     assert_eq!(limit.get(), 50_000 * BLOCK as u64);
     check_destination(&destination, &container).await;
 }
+
+survives!(Container:
+    requests_that_are_throttled_are_repeated,
+    connections_that_are_cut_are_opened_again,
+    an_answer_that_is_lost_is_not_a_request_that_is_lost,
+    a_forgotten_upload_counts_as_completed_when_its_object_is_there,
+    a_forgotten_upload_is_not_mistaken_for_the_object_of_another_attempt,
+    a_request_that_hangs_is_repeated_after_its_time_limit,
+    a_store_that_keeps_failing_fails_the_attempt_and_the_abort_leaves_nothing,
+    a_failed_part_is_told_by_a_later_write,
+    a_commit_that_fails_leaves_no_unfinished_upload,
+    a_missing_right_to_list_does_not_fail_the_task,
+    a_place_that_is_missing_is_named_with_a_remedy,
+    a_store_that_cannot_be_reached_may_come_back,
+    a_path_that_leaves_the_prefix_is_refused_by_name,
+    objects_carry_their_media_type,
+);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_abort_leaves_nothing_but_blocks_that_nobody_sees_and_the_next_commit_removes() {
@@ -162,121 +213,6 @@ async fn an_attempt_that_is_overtaken_in_its_commit_takes_its_other_files_back()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_are_throttled_are_repeated() {
-    for operation in [Operation::UploadPart, Operation::Complete] {
-        let treat = first(2, operation, Treatment::Refuse(503, "ServerBusy"));
-        let Some((container, _proxy, destination)) = through_proxy(treat).await else { return };
-        check_attempt(&container, &destination).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn connections_that_are_cut_are_opened_again() {
-    for operation in [Operation::UploadPart, Operation::Complete, Operation::ListObjects, Operation::Head] {
-        let treat = first(1, operation, Treatment::Cut);
-        let Some((container, _proxy, destination)) = through_proxy(treat).await else { return };
-        check_attempt(&container, &destination).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_lost_is_not_a_request_that_is_lost() {
-    for operation in [Operation::UploadPart, Operation::Complete] {
-        let treat = first(1, operation, Treatment::CutAnswer);
-        let Some((container, _proxy, destination)) = through_proxy(treat).await else { return };
-        check_attempt(&container, &destination).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_list_that_is_refused_after_all_counts_as_committed_when_its_blob_is_there() {
-    let treat =
-        in_turn(Operation::Complete, &[Treatment::CutAnswer, Treatment::Refuse(400, "InvalidBlockList")]);
-    let Some((container, proxy, destination)) = through_proxy(treat).await else { return };
-    let contents = [content(1, 1000)];
-    commit_files(&destination, &target("a", "p"), &contents).await;
-    assert_eq!(proxy.count(Operation::Complete), 2);
-    assert_eq!(container.visible("p").await.into_values().collect::<Vec<_>>(), contents);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_refused_list_is_not_mistaken_for_the_blob_of_another_attempt() {
-    let treat =
-        in_turn(Operation::Complete, &[Treatment::Forward, Treatment::Refuse(400, "InvalidBlockList")]);
-    let Some((container, proxy, destination)) = through_proxy(treat).await else { return };
-    let own = target("a", "p");
-    commit_files(&destination, &own, &[content(1, 1000)]).await;
-    let upload = destination.begin(&own).await.expect("begin");
-    let stored = write(&*upload, &part(&own, 1), &content(2, 1000), 1000).await;
-    let fault = upload.commit(vec![stored]).await.expect_err("the blob has the size, not the content");
-    assert_eq!(fault.kind(), FaultKind::Transient, "{}", fault.chain());
-    assert_eq!(proxy.count(Operation::Complete), 2);
-    assert!(container.visible("p").await["task_a_result_001.parquet"] == content(1, 1000));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_hangs_is_repeated_after_its_time_limit() {
-    for treatment in [Treatment::Hang, Treatment::HoldAnswer] {
-        for operation in [Operation::UploadPart, Operation::Complete] {
-            let Some(container) = Container::new().await else { return };
-            let proxy = Proxy::start(container.service(), first(1, operation, treatment)).await;
-            let target_of_test = AzureBlobTarget {
-                request_timeout: Duration::from_secs(2),
-                ..container.target(proxy.address)
-            };
-            let destination = destination(&target_of_test);
-            let contents = [content(1, 1000)];
-            commit_files(&destination, &target("a", "p"), &contents).await;
-            assert!(proxy.count(operation) >= 2);
-            assert_eq!(container.visible("p").await.into_values().collect::<Vec<_>>(), contents);
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_keeps_failing_fails_the_attempt_and_shows_nothing() {
-    let treat = always(Operation::UploadPart, Treatment::Refuse(500, "InternalError"));
-    let Some((container, proxy, destination)) = through_proxy(treat).await else { return };
-    let own = target("a", "p");
-    let upload = destination.begin(&own).await.expect("begin");
-    let mut writer = upload.create(&part(&own, 1)).await.expect("create");
-    writer.write(vec![0; 1000].into()).await.expect("a block is not full yet");
-    let fault = writer.finish(1).await.expect_err("no block can be stored");
-    assert_eq!(fault.kind(), FaultKind::Transient, "{}", fault.chain());
-    assert!(fault.chain().contains("InternalError"), "{}", fault.chain());
-    assert_eq!(proxy.count(Operation::UploadPart), 6);
-    upload.abort().await;
-    assert_eq!(container.visible("p").await, BTreeMap::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failed_block_is_told_by_a_later_write() {
-    let treat = always(Operation::UploadPart, Treatment::Refuse(403, "AuthorizationPermissionMismatch"));
-    let Some((_container, _proxy, destination)) = through_proxy(treat).await else { return };
-    let own = target("a", "p");
-    let upload = destination.begin(&own).await.expect("begin");
-    let mut writer = upload.create(&part(&own, 1)).await.expect("create");
-    let mut result = Ok(());
-    // Three blocks may be on their way before the first answer has to be looked at.
-    for _ in 0..5 {
-        result = writer.write(vec![0; BLOCK].into()).await;
-        if result.is_err() {
-            break;
-        }
-    }
-    let fault = result.expect_err("no block can be stored");
-    assert_eq!(fault.kind(), FaultKind::Permission);
-    assert!(fault.hint().is_some_and(|hint| hint.contains("Storage Blob Data Contributor")), "{fault:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_missing_right_to_list_does_not_fail_the_task() {
-    let treat = always(Operation::ListObjects, Treatment::Refuse(403, "AuthorizationPermissionMismatch"));
-    let Some((container, _proxy, destination)) = through_proxy(treat).await else { return };
-    check_attempt(&container, &destination).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn refused_credentials_stop_the_attempt_at_its_begin_and_are_not_repeated() {
     let Some(container) = Container::new().await else { return };
     let key = "c2VjcmV0LXdyaXRlci1rZXk=";
@@ -313,49 +249,4 @@ async fn a_shared_access_signature_is_enough_and_never_shown() {
     let fault = destination(&nobody).check().await.expect_err("nobody listens");
     assert_eq!(fault.kind(), FaultKind::Transient, "{}", fault.chain());
     assert!(!format!("{} {fault:?}", fault.chain()).contains("sig="), "{fault:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_missing_container_is_named_with_a_remedy() {
-    let Some(container) = Container::new().await else { return };
-    let missing = AzureBlobTarget {
-        container_name: "no-such-container".to_owned(),
-        ..container.target(container.service())
-    };
-    let destination = destination(&missing);
-    for fault in [
-        destination.check().await.expect_err("missing"),
-        destination.begin(&target("a", "p")).await.err().expect("missing"),
-    ] {
-        assert_eq!(fault.kind(), FaultKind::Request, "{}", fault.chain());
-        assert!(fault.to_string().contains("no-such-container"), "{fault}");
-        assert!(fault.hint().is_some_and(|hint| hint.contains("container_name")), "{fault:?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_cannot_be_reached_may_come_back() {
-    let Some(container) = Container::new().await else { return };
-    let nobody: SocketAddr = free_address();
-    let fault = destination(&container.target(nobody)).check().await.expect_err("nobody listens");
-    assert_eq!(fault.kind(), FaultKind::Transient, "{}", fault.chain());
-    assert!(fault.hint().is_some_and(|hint| hint.contains("endpoint")), "{fault:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn blobs_carry_their_media_type() {
-    let Some(container) = Container::new().await else { return };
-    let destination = destination(&container.target(container.service()));
-    commit_files(&destination, &target("a", "p"), &[content(1, 1000)]).await;
-    let found = container.header("exports/p/task_a_result_001.parquet", "content-type").await;
-    assert_eq!(found.as_deref(), Some("application/vnd.apache.parquet"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_path_that_leaves_the_prefix_is_refused_by_name() {
-    let Some(container) = Container::new().await else { return };
-    let destination = destination(&container.target(container.service()));
-    let fault = destination.begin(&target("a", "../elsewhere")).await.err().expect("refused");
-    assert_eq!(fault.kind(), FaultKind::Request);
-    assert!(fault.to_string().contains("../elsewhere"), "{fault}");
 }

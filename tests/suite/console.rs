@@ -105,6 +105,33 @@ async fn people_sign_in_and_out_and_do_what_their_key_allows() {
 }
 
 #[tokio::test]
+async fn an_agent_that_takes_few_requests_locks_out_neither_people_nor_programs() {
+    let Some(database) = database().await else { return };
+    let agent = Place::new()
+        .database(&database)
+        .server("requests_per_minute = 60")
+        .section(
+            "server.api_keys.operator",
+            &format!("key = {OPERATOR_KEY:?}\nscopes = \"read, submit, operate\""),
+        )
+        .start()
+        .await;
+    let with_key = |request: reqwest::RequestBuilder| request.bearer_auth(OPERATOR_KEY);
+    let submitted = with_key(agent.http().post(agent.url("/tasks"))).json(&task("one", "SELECT 1 AS one"));
+    assert_eq!(submitted.send().await.unwrap().status(), 202);
+    // Not as often as the tests usually look: this program has a bucket of ten.
+    while agent.ask_with_key(OPERATOR_KEY, "/tasks/one").await["status"] != "completed" {
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    }
+    play("limited", &agent.url(""), &[("OPERATOR_KEY", OPERATOR_KEY)], async |word| {
+        assert_eq!(word, "program");
+        let answer = with_key(agent.http().get(agent.url("/tasks"))).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn texts_of_others_stay_texts() {
     let Some(database) = database().await else { return };
     let agent = Place::new().database(&database).start().await;

@@ -13,10 +13,11 @@ use data_exchange_agent::destination::gcs::GcsDestination;
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
 
-use crate::destinations::{Reader, check_destination, commit_files, content, part, target, write};
+use crate::destination_faults::{Store, survives};
+use crate::destinations::{Reader, check_destination, content, part, target, write};
 use crate::support::cloud_front::{Cloud, Front};
 use crate::support::folder::Folder;
-use crate::support::proxy::{Operation, Proxy, Treatment, always, first, in_turn};
+use crate::support::proxy::{Operation, Treatment};
 use crate::support::s3::{Bucket, PART_SIZE};
 use crate::support::server::free_address;
 
@@ -67,31 +68,48 @@ impl Reader for Place {
     }
 }
 
+#[async_trait]
+impl Store for Place {
+    const PART_SIZE: usize = PART_SIZE;
+    const WRITES: &'static [Operation] = &[Operation::Create, Operation::UploadPart, Operation::Complete];
+    const QUESTIONS: &'static [Operation] = &[Operation::ListObjects];
+    const LISTS: &'static [Operation] = &[Operation::ListUploads, Operation::ListObjects];
+    const TRIES: usize = 6;
+    const THROTTLED: Treatment = Treatment::Refuse(429, "SlowDown");
+    const FORBIDDEN: Treatment = Treatment::Refuse(403, "AccessDenied");
+    const FORGOTTEN: Treatment = Treatment::Refuse(404, "NoSuchUpload");
+    const RIGHT_TO_WRITE: &'static str = "storage.objectUser";
+    const KEY_OF_NAME: &'static str = "bucket_name";
+
+    async fn set_up() -> Option<Self> {
+        Some(Self::new().await)
+    }
+
+    fn service(&self) -> SocketAddr {
+        self.front.address
+    }
+
+    async fn destination(&self, address: SocketAddr) -> Box<dyn Destination> {
+        Box::new(destination(&self.target(address)))
+    }
+
+    async fn impatient_destination(&self, address: SocketAddr) -> Box<dyn Destination> {
+        let target = GcsTarget { request_timeout: Duration::from_secs(2), ..self.target(address) };
+        Box::new(destination(&target))
+    }
+
+    async fn misnamed_destination(&self) -> Box<dyn Destination> {
+        let bucket_name = "no-such-place".to_owned();
+        Box::new(destination(&GcsTarget { bucket_name, ..self.target(self.service()) }))
+    }
+
+    async fn media_type(&self, key: &str) -> Option<String> {
+        self.bucket.head(key).await.content_type
+    }
+}
+
 fn destination(target: &GcsTarget) -> GcsDestination {
     GcsDestination::new(target, &Shutdown::new()).expect("the configuration is complete")
-}
-
-/// A bucket behind a proxy, and a destination that goes through it.
-async fn through_proxy(
-    treat: impl Fn(Operation) -> Treatment + Send + Sync + 'static,
-) -> (Place, Proxy, GcsDestination) {
-    let place = Place::new().await;
-    let proxy = Proxy::start(place.front.address, treat).await;
-    let destination = destination(&place.target(proxy.address));
-    (place, proxy, destination)
-}
-
-/// Writes a file of several parts and a small one, and checks that exactly these are there.
-async fn check_attempt(place: &Place, destination: &dyn Destination) {
-    let contents = [content(1, 2 * PART_SIZE + 17), content(2, 1000)];
-    let receipts = commit_files(destination, &target("a", "p"), &contents).await;
-    assert_eq!(receipts.len(), 2);
-    let found = place.visible("p").await;
-    assert_eq!(found.len(), 2);
-    for (found, content) in found.values().zip(&contents) {
-        assert!(found == content, "a file has another content");
-    }
-    assert_eq!(place.hidden().await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,122 +122,23 @@ async fn google_keeps_the_contract_of_a_destination() {
     check_destination(&destination, &place).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn requests_that_are_throttled_are_repeated() {
-    for operation in [Operation::Create, Operation::UploadPart, Operation::Complete] {
-        let treat = first(2, operation, Treatment::Refuse(429, "SlowDown"));
-        let (place, _proxy, destination) = through_proxy(treat).await;
-        check_attempt(&place, &destination).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn connections_that_are_cut_are_opened_again() {
-    for operation in [Operation::Create, Operation::UploadPart, Operation::Complete, Operation::ListObjects] {
-        let (place, _proxy, destination) = through_proxy(first(1, operation, Treatment::Cut)).await;
-        check_attempt(&place, &destination).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_lost_is_not_a_request_that_is_lost() {
-    for operation in [Operation::Create, Operation::UploadPart, Operation::Complete] {
-        let (place, _proxy, destination) = through_proxy(first(1, operation, Treatment::CutAnswer)).await;
-        check_attempt(&place, &destination).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_completion_whose_answer_cannot_be_read_is_settled_by_the_object() {
-    let treat = first(1, Operation::Complete, Treatment::GarbleAnswer);
-    let (place, _proxy, destination) = through_proxy(treat).await;
-    check_attempt(&place, &destination).await;
-}
-
-/// A repeated completion meets an upload that is gone.
-const FORGOTTEN: Treatment = Treatment::Refuse(404, "NoSuchUpload");
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_forgotten_upload_counts_as_completed_when_its_object_is_there() {
-    let treat = in_turn(Operation::Complete, &[Treatment::CutAnswer, FORGOTTEN]);
-    let (place, proxy, destination) = through_proxy(treat).await;
-    let contents = [content(1, 1000)];
-    commit_files(&destination, &target("a", "p"), &contents).await;
-    assert_eq!(proxy.count(Operation::Complete), 2);
-    assert_eq!(place.visible("p").await.into_values().collect::<Vec<_>>(), contents);
-    assert_eq!(place.hidden().await, Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_forgotten_upload_is_not_mistaken_for_the_object_of_another_attempt() {
-    let treat = in_turn(Operation::Complete, &[Treatment::Forward, FORGOTTEN]);
-    let (place, proxy, destination) = through_proxy(treat).await;
-    let own = target("a", "p");
-    commit_files(&destination, &own, &[content(1, 1000)]).await;
-    let upload = destination.begin(&own).await.expect("begin");
-    let stored = write(&*upload, &part(&own, 1), &content(2, 1000), 1000).await;
-    let fault = upload.commit(vec![stored]).await.expect_err("the object has the size, not the content");
-    assert_eq!(fault.kind(), FaultKind::Transient, "{}", fault.chain());
-    assert_eq!(proxy.count(Operation::Complete), 2);
-    assert!(place.visible("p").await["task_a_result_001.parquet"] == content(1, 1000));
-    assert_eq!(place.hidden().await, Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_hangs_is_repeated_after_its_time_limit() {
-    for operation in [Operation::Create, Operation::UploadPart, Operation::Complete] {
-        let place = Place::new().await;
-        let proxy = Proxy::start(place.front.address, first(1, operation, Treatment::Hang)).await;
-        let target_of_test =
-            GcsTarget { request_timeout: Duration::from_secs(2), ..place.target(proxy.address) };
-        let destination = destination(&target_of_test);
-        let contents = [content(1, 1000)];
-        commit_files(&destination, &target("a", "p"), &contents).await;
-        assert!(proxy.count(operation) >= 2);
-        assert_eq!(place.visible("p").await.into_values().collect::<Vec<_>>(), contents);
-        assert_eq!(place.hidden().await, Vec::<String>::new());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_keeps_failing_fails_the_attempt_and_the_abort_leaves_nothing() {
-    let treat = always(Operation::UploadPart, Treatment::Refuse(500, "InternalError"));
-    let (place, _proxy, destination) = through_proxy(treat).await;
-    let own = target("a", "p");
-    let upload = destination.begin(&own).await.expect("begin");
-    let mut writer = upload.create(&part(&own, 1)).await.expect("create");
-    writer.write(vec![0; 1000].into()).await.expect("a part is not full yet");
-    let fault = writer.finish(1).await.expect_err("no part can be stored");
-    assert_eq!(fault.kind(), FaultKind::Transient, "{}", fault.chain());
-    assert!(fault.chain().contains("InternalError"), "{}", fault.chain());
-    upload.abort().await;
-    assert_eq!(place.visible("p").await, BTreeMap::new());
-    assert_eq!(place.hidden().await, Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_fails_leaves_no_unfinished_upload() {
-    let treat = always(Operation::Complete, Treatment::Refuse(403, "AccessDenied"));
-    let (place, _proxy, destination) = through_proxy(treat).await;
-    let own = target("a", "p");
-    let upload = destination.begin(&own).await.expect("begin");
-    let stored = write(&*upload, &part(&own, 1), &content(1, 1000), 1000).await;
-    let fault = upload.commit(vec![stored]).await.expect_err("nothing can be completed");
-    assert_eq!(fault.kind(), FaultKind::Permission);
-    assert!(fault.hint().is_some_and(|hint| hint.contains("storage.objectUser")), "{fault:?}");
-    assert_eq!(place.visible("p").await, BTreeMap::new());
-    assert_eq!(place.hidden().await, Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_missing_right_to_list_does_not_fail_the_task() {
-    for operation in [Operation::ListUploads, Operation::ListObjects] {
-        let treat = always(operation, Treatment::Refuse(403, "AccessDenied"));
-        let (place, proxy, destination) = through_proxy(treat).await;
-        check_attempt(&place, &destination).await;
-        assert!(proxy.count(operation) >= 1);
-    }
-}
+survives!(Place:
+    requests_that_are_throttled_are_repeated,
+    connections_that_are_cut_are_opened_again,
+    an_answer_that_is_lost_is_not_a_request_that_is_lost,
+    a_completion_whose_answer_cannot_be_read_is_settled_by_the_object,
+    a_forgotten_upload_counts_as_completed_when_its_object_is_there,
+    a_forgotten_upload_is_not_mistaken_for_the_object_of_another_attempt,
+    a_request_that_hangs_is_repeated_after_its_time_limit,
+    a_store_that_keeps_failing_fails_the_attempt_and_the_abort_leaves_nothing,
+    a_failed_part_is_told_by_a_later_write,
+    a_commit_that_fails_leaves_no_unfinished_upload,
+    a_missing_right_to_list_does_not_fail_the_task,
+    a_place_that_is_missing_is_named_with_a_remedy,
+    a_store_that_cannot_be_reached_may_come_back,
+    a_path_that_leaves_the_prefix_is_refused_by_name,
+    objects_carry_their_media_type,
+);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_refused_is_renewed_in_the_middle_of_an_attempt() {
@@ -316,28 +235,4 @@ async fn no_credentials_at_all_are_said_at_once_with_a_remedy() {
     let fault = destination(&without).check().await.expect_err("nobody gives a token");
     assert_eq!(fault.kind(), FaultKind::Credentials, "{}", fault.chain());
     assert!(fault.hint().is_some_and(|hint| hint.contains("service_account_file")), "{fault:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_missing_bucket_is_named_with_a_remedy() {
-    let place = Place::new().await;
-    let missing = GcsTarget { bucket_name: "no-such-bucket".to_owned(), ..place.target(place.front.address) };
-    let destination = destination(&missing);
-    for fault in [
-        destination.check().await.expect_err("missing"),
-        destination.begin(&target("a", "p")).await.err().expect("missing"),
-    ] {
-        assert_eq!(fault.kind(), FaultKind::Request, "{}", fault.chain());
-        assert!(fault.to_string().contains("no-such-bucket"), "{fault}");
-        assert!(fault.hint().is_some_and(|hint| hint.contains("bucket_name")), "{fault:?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn objects_carry_their_media_type() {
-    let place = Place::new().await;
-    let destination = destination(&place.target(place.front.address));
-    commit_files(&destination, &target("a", "p"), &[content(1, 1000)]).await;
-    let head = place.bucket.head("exports/p/task_a_result_001.parquet").await;
-    assert_eq!(head.content_type(), Some("application/vnd.apache.parquet"));
 }

@@ -40,3 +40,9 @@ fn the_procedures_do_what_the_documented_table_says() {
     let Some(counts) = run("states") else { return };
     assert_eq!(counts["states and calls"], 55);
 }
+
+#[test]
+fn what_agents_tell_of_their_attempts_is_kept_once_however_often_it_is_sent() {
+    let Some(counts) = run("history") else { return };
+    assert_eq!((&counts["runs"], &counts["lines"]), (&Value::from(4), &Value::from(5)));
+}

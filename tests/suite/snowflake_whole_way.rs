@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::agent_snowflake_load::{ROWS, TOTALS, create_lines, in_database};
 use crate::support::agent::{Agent, Place, eventually};
+use crate::support::browser;
 use crate::support::emulator_relay::Relay;
 use crate::support::fakesnow;
 use crate::support::postgres::{self, Database};
@@ -36,6 +37,21 @@ struct Way {
 impl Way {
     /// `before` is asked about every statement before anybody else.
     async fn start(before: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static) -> Option<Self> {
+        Self::start_with(before, |place| {
+            let section = "connection_name = \"lake\"\nagent_id = \"agent\"\n";
+            place
+                .top("selected_task_source = \"snowflake_stored_procedure\"")
+                .application("task_fetch_interval = 1")
+                .section("task_source.snowflake_stored_procedure", section)
+        })
+        .await
+    }
+
+    /// The same for an agent that is configured otherwise.
+    async fn start_with(
+        before: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static,
+        configured: impl FnOnce(Place) -> Place,
+    ) -> Option<Self> {
         let emulator = fakesnow::address_if_installed()?;
         let server = postgres::server_if_installed().await?;
         let relay = Relay::start(emulator).await;
@@ -59,15 +75,8 @@ impl Way {
             address.ip(),
             address.port(),
         );
-        let place = Place::new()
-            .top("selected_task_source = \"snowflake_stored_procedure\"")
-            .application("task_fetch_interval = 1")
-            .section(
-                "task_source.snowflake_stored_procedure",
-                "connection_name = \"lake\"\nagent_id = \"agent\"\n",
-            )
-            .connection("target.lake", &connection)
-            .database(&database);
+        let place = Place::new().connection("target.lake", &connection).database(&database);
+        let place = configured(place);
         let way = Self { double, queue, stage, tables, database, agent: place.start().await };
         way.ask("CREATE STAGE STG").await;
         Some(way)
@@ -189,4 +198,15 @@ async fn an_agent_killed_between_load_and_completion_reads_and_loads_nothing_aga
     let writes =
         again.iter().filter(|sql| ["PUT", "LIST", "COPY", "BEGIN"].iter().any(|verb| sql.starts_with(verb)));
     assert_eq!(writes.collect::<Vec<_>>(), Vec::<&String>::new(), "nothing is done again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_loads_a_table_by_the_form_of_the_console() {
+    if !browser::is_installed() {
+        return;
+    }
+    let Some(way) = Way::start_with(|_| None, |place| place).await else { return };
+    let expected = in_database(&way.database).await;
+    browser::play_alone("stage", &way.agent, &[("STAGE", STAGE)]).await;
+    assert_eq!(way.in_table().await, expected);
 }

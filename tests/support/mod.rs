@@ -8,6 +8,7 @@ pub(crate) mod browser;
 pub(crate) mod bulk;
 pub(crate) mod certificates;
 pub(crate) mod cloud_front;
+pub(crate) mod document;
 pub(crate) mod emulator_relay;
 pub(crate) mod extraction;
 pub(crate) mod fakesnow;

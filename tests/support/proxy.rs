@@ -118,8 +118,9 @@ pub(crate) fn first(
 /// Treats the requests of `operation` one after the other as listed, and all later ones as the last.
 pub(crate) fn in_turn(
     operation: Operation,
-    treatments: &'static [Treatment],
-) -> impl Fn(Operation) -> Treatment + Send + Sync + 'static {
+    treatments: &[Treatment],
+) -> impl Fn(Operation) -> Treatment + Send + Sync + use<> {
+    let treatments = treatments.to_vec();
     let seen_before = AtomicUsize::new(0);
     move |seen| {
         if seen != operation {

@@ -2,6 +2,7 @@
 
     snowflake_sql.py parse <folder>      every statement is parsed by sqlglot; every YAML block by PyYAML
     snowflake_sql.py states <folder>     the procedures of setup.sql do what the table of queue.md says
+    snowflake_sql.py history <folder>    RECORD_HISTORY of setup.sql, and the views that show what it wrote
 
 sqlglot keeps statements that it does not know as an opaque Command. COMMANDS lists the kinds of which
 that is expected; any other is a mistake, as sqlglot also falls back when it stumbles.
@@ -400,6 +401,94 @@ def events(folder):
     assert [row[0] for row in pulled] == ["high", "low"], pulled
 
 
+# ---- RECORD_HISTORY, carried out by fakesnow --------------------------------------------------------------
+
+
+def run_of(task, attempt, status, source="snowflake_stored_procedure", **more):
+    """A run, as agents tell it: every field is there, and null while it is not known."""
+    unknown = {"finished_at": None, "rows": None, "bytes": None, "files": None, "error": None}
+    return {"task_source": source, "task": task, "attempt": attempt, "status": status, "source": "sales",
+            "destination": "lake", "started_at": "2026-11-20T08:30:14.731001Z"} | unknown | more
+
+
+def line_of(task, message, source="snowflake_stored_procedure", **more):
+    return {"task_source": source, "task": task, "attempt": 1, "time": "2026-11-20T08:30:14.731001Z",
+            "level": "INFO", "target": "worker::runner", "message": message, "fields": {}} | more
+
+
+def history(folder):
+    """The statements run one after the other; fakesnow has no Snowflake Scripting, and nothing else is in the body."""
+    import warnings
+
+    import fakesnow
+    import snowflake.connector
+
+    warnings.simplefilter("ignore")
+    sql = statements((folder / "setup.sql").read_text())
+    body = next(body_of(text) for text in sql if re.match(r"CREATE OR REPLACE PROCEDURE RECORD_HISTORY\b", text))
+    queries = queries_of(body)
+    rest = [part for part in statements(without_comments(body)) if not any(query in part for query in queries)]
+    assert rest == ["RETURN TRUE", "END"] and len(queries) == 2, (rest, queries)
+    with fakesnow.patch():
+        cursor = snowflake.connector.connect(database="QUEUE", schema="PUBLIC").cursor()
+        ask = lambda text: cursor.execute(text).fetchall()
+        for text in sql:
+            if re.match(r"CREATE TABLE|CREATE OR REPLACE VIEW (RUNS|LOGS)\b", text):
+                ask(text)
+
+        def record(agent, runs=(), lines=()):
+            told = json.dumps({"runs": list(runs), "lines": list(lines)})
+            literals = {"AGENT_ID": agent, "HISTORY": told}
+            for query in queries:
+                query = re.sub(r"(?<!:):(AGENT_ID|HISTORY)\b", lambda found: "'" + literals[found[1]].replace("'", "''") + "'", query)
+                # fakesnow loses a FLATTEN inside of a MERGE; of a table it makes none.
+                found = re.search(r"USING \((.*)\n    \) AS told ON", query, re.S)
+                if query.startswith("MERGE"):
+                    ask(f"CREATE OR REPLACE TEMPORARY TABLE TOLD AS {found[1]}")
+                    query = query.replace(found[0], "USING TOLD ON")
+                ask(query)
+
+        for event, attempt, second in [("PULLED", 1, 14), ("FAILED", 1, 15), ("PULLED", 2, 20)]:
+            ask(f"INSERT INTO QUEUE_EVENT (TASK_ID, ATTEMPT, AGENT_ID, EVENT, STATE, MESSAGE, HAPPENED_AT) VALUES "
+                f"('t', {attempt}, 'a', '{event}', 'LEASED', NULL, '2026-11-20 08:30:{second}'::TIMESTAMP_LTZ)")
+
+        # A run that begins, and the batch in which it ends; each arrives twice.
+        begins = [run_of("t", 1, "running"), run_of("own", 1, "running", source="local")]
+        error = {"kind": "data", "message": "it's 'wrong'", "hint": None}
+        ends = [run_of("t", 1, "failed", finished_at="2026-11-20T08:30:16Z", rows=0, bytes=0, files=0, error=error),
+                run_of("own", 1, "completed", source="local", finished_at="2026-11-20T08:30:16.231001Z", rows=10**12, bytes=7, files=2)]
+        lines = [line_of("t", "attempt begins"), line_of("t", "a" * 6000, level="warn", fields={"rows": 3, "why": "it's so"}),
+                 # Two that are equal in one batch are two.
+                 line_of("own", "again", source="local"), line_of("own", "again", source="local")]
+        for _ in range(2):
+            record("a", begins, lines[:1])
+        for _ in range(2):
+            record("a", ends, lines)
+        # Another agent, and nothing at all.
+        record("b", [run_of("own", 1, "running", source="local")], [line_of("own", "again", source="local")])
+        record("b")
+
+        runs = ask("SELECT TASK_ID, ATTEMPT, AGENT_ID, OUTCOME, ROW_COUNT, FILE_COUNT, SOURCE, DESTINATION, TASK_SOURCE, DURATION_MS, MESSAGE "
+                   "FROM RUNS ORDER BY TASK_SOURCE, TASK_ID, ATTEMPT, AGENT_ID")
+        assert [tuple(row) for row in runs] == [
+            ("own", 1, "a", "COMPLETED", 10**12, 2, "sales", "lake", "local", 1500, None),
+            ("own", 1, "b", "RUNNING", None, None, "sales", "lake", "local", None, None),
+            ("t", 1, "a", "FAILED", 0, 0, "sales", "lake", "snowflake_stored_procedure", 1000, None),
+            ("t", 2, "a", "RUNNING", None, None, None, None, "snowflake_stored_procedure", None, None),
+        ], runs
+        kept = ask("SELECT STATUS, ERROR:kind::VARCHAR, ERROR:message::VARCHAR FROM AGENT_RUN WHERE TASK_ID = 't'")
+        assert kept == [("failed", "data", "it's 'wrong'")], kept
+        shown = ask("SELECT TASK_ID, AGENT_ID, STATE, LENGTH(MESSAGE), FIELDS:why::VARCHAR FROM LOGS WHERE EVENT = 'LOG' ORDER BY 1, 2, 4")
+        assert shown == [
+            ("own", "a", "INFO", 5, None), ("own", "a", "INFO", 5, None), ("own", "b", "INFO", 5, None),
+            ("t", "a", "INFO", 14, None), ("t", "a", "WARN", 5000, "it's so"),
+        ], shown
+        assert ask("SELECT COUNT(*) FROM LOGS WHERE EVENT <> 'LOG'") == [(3,)]
+        moment = ask("SELECT DISTINCT LOGGED_AT = '2026-11-20 08:30:14.731001'::TIMESTAMP_LTZ FROM AGENT_LOG")
+        assert moment == [(True,)], moment
+    return {"runs": len(runs), "lines": len(shown)}
+
+
 if __name__ == "__main__":
     command, folder = sys.argv[1], Path(sys.argv[2])
-    print(json.dumps({"parse": parse_all, "states": carry_out}[command](folder)))
+    print(json.dumps({"parse": parse_all, "states": carry_out, "history": history}[command](folder)))

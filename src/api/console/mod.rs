@@ -31,5 +31,10 @@ pub(super) fn owns(path: &str) -> bool {
     path == "/" || path.starts_with("/console/")
 }
 
+/// True for the files of the page, which are the same for everybody.
+pub(super) fn is_file(path: &str) -> bool {
+    owns(path) && path != session::PATH
+}
+
 #[cfg(test)]
 mod tests;

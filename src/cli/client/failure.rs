@@ -102,7 +102,7 @@ impl ClientError {
             Self::Unreachable { .. } | Self::Unexpected(_) => UNREACHABLE,
             Self::Refused(refusal) => match refusal.status {
                 400 | 413 | 415 | 422 => WRONG_INPUT,
-                500.. => UNREACHABLE,
+                429 | 500.. => UNREACHABLE,
                 _ => REFUSED,
             },
         })
@@ -112,7 +112,7 @@ impl ClientError {
     pub(in crate::cli) fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
-            Self::Refused(refusal) => refusal.status >= 500,
+            Self::Refused(refusal) => refusal.status == 429 || refusal.status >= 500,
             Self::Setup(_) | Self::Unexpected(_) => false,
         }
     }
@@ -147,6 +147,7 @@ mod tests {
             (404, REFUSED),
             (409, REFUSED),
             (422, WRONG_INPUT),
+            (429, UNREACHABLE),
             (503, UNREACHABLE),
         ] {
             let error = ClientError::Refused(Box::new(Refusal { status, ..Refusal::default() }));

@@ -2,13 +2,14 @@
 
 mod failure;
 mod reach;
+mod trust;
 mod view;
 
 use std::error::Error;
 use std::net::SocketAddr;
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
@@ -28,11 +29,13 @@ const LOOK_AMONG: u32 = 500;
 pub(super) struct Client {
     http: reqwest::Client,
     base: Url,
+    /// Whether a certificate is shown to an agent that asks for one.
+    shows_certificate: bool,
 }
 
 impl Client {
-    fn of(http: reqwest::Client, base: Url) -> Self {
-        Self { http, base }
+    fn of(http: reqwest::Client, base: Url, shows_certificate: bool) -> Self {
+        Self { http, base, shows_certificate }
     }
 
     /// A client of an agent on this machine that asks for no key.
@@ -41,7 +44,7 @@ impl Client {
         let http = reqwest::Client::builder().no_proxy().build();
         let http = http.map_err(|error| ClientError::Setup(format!("set up the HTTP client: {error}")))?;
         let base = Url::parse(&format!("http://{address}")).expect("an address makes a URL");
-        Ok(Self { http, base })
+        Ok(Self { http, base, shows_certificate: false })
     }
 
     /// Posts tasks, one or an array of them, exactly as they are written.
@@ -107,6 +110,13 @@ impl Client {
     ) -> Result<T, ClientError> {
         let response = request.send().await.map_err(|error| self.unreachable(doing, &error))?;
         let status = response.status();
+        if status == StatusCode::UPGRADE_REQUIRED && self.base.scheme() == "http" {
+            return Err(ClientError::Unexpected(format!(
+                "{doing} the agent at {}: it speaks HTTPS only. Name it with --url https://... or let the \
+                 configuration that is read here have its section server.tls.",
+                self.place()
+            )));
+        }
         let is_problem =
             response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json");
         let body = self.body(response, doing).await?;
@@ -148,10 +158,10 @@ impl Client {
     fn unreachable(&self, doing: &str, error: &reqwest::Error) -> ClientError {
         let remedy = match (self.base.scheme(), error.is_timeout()) {
             (_, true) => "It may be busy, or something between here and there swallows what is sent.",
-            ("https", _) => {
-                "Check that it runs and speaks TLS there, and name its authority with --ca-certificate when the \
-                 system does not know it."
-            }
+            ("https", _) => match trust::refused(error) {
+                Some(refusal) => refusal.remedy(self.shows_certificate),
+                None => "Check that it runs there and that --url is right.",
+            },
             _ => "Check that it runs (`data-exchange-agent run`) and that --url is right.",
         };
         ClientError::Unreachable {

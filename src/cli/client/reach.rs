@@ -38,6 +38,12 @@ pub(in crate::cli) struct AgentArguments {
     /// PEM file of an authority to trust besides the system's, for an agent with TLS
     #[arg(long, value_name = "FILE", global = true)]
     ca_certificate: Option<PathBuf>,
+    /// PEM file of a certificate to show to an agent that asks its callers for one
+    #[arg(long, value_name = "FILE", global = true)]
+    client_certificate: Option<PathBuf>,
+    /// PEM file of its private key [default: the file of --client-certificate, which then has both]
+    #[arg(long, value_name = "FILE", global = true)]
+    client_key: Option<PathBuf>,
     /// Configuration file of the agent, for its address and key [default: ./configuration.toml, then ~/.data_exchange_agent/configuration.toml]
     #[arg(short, long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
@@ -81,10 +87,15 @@ impl AgentArguments {
         if let Some(file) = &self.ca_certificate {
             builder = builder.tls_certs_merge(certificates(file)?);
         }
+        let identity = identity(self.client_certificate.as_deref(), self.client_key.as_deref())?;
+        let shows_certificate = identity.is_some();
+        if let Some(identity) = identity {
+            builder = builder.identity(identity);
+        }
         let http = builder.build().map_err(|error| {
             ClientError::Setup(format!("set up the HTTP client: {}", super::chain(&error)))
         })?;
-        Ok(Client::of(http, base))
+        Ok(Client::of(http, base, shows_certificate))
     }
 
     fn reach(&self, environment: &Environment) -> Result<Reach, ClientError> {
@@ -173,12 +184,52 @@ fn certificates(file: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
     }
 }
 
+/// What this caller shows to an agent that asks for a certificate.
+fn identity(
+    certificate: Option<&Path>,
+    key: Option<&Path>,
+) -> Result<Option<reqwest::Identity>, ClientError> {
+    let Some(certificate) = certificate else {
+        return match key {
+            Some(_) => Err(ClientError::Setup(
+                "--client-key is the key of a certificate: name that one with --client-certificate".into(),
+            )),
+            None => Ok(None),
+        };
+    };
+    let read = |file: &Path| {
+        fs::read(file).map_err(|error| {
+            ClientError::Setup(format!("read the client certificate of {}: {error}", file.display()))
+        })
+    };
+    let mut pem = read(certificate)?;
+    if let Some(key) = key {
+        pem.push(b'\n');
+        pem.extend(read(key)?);
+    }
+    reqwest::Identity::from_pem(&pem).map(Some).map_err(|_| {
+        // What the error says beyond this could be of the key.
+        let place = key.map_or(String::new(), |key| format!(" and {}", key.display()));
+        ClientError::Setup(format!(
+            "use the client certificate of {}{place}: expected PEM with a certificate and its private key. Name the \
+             file of the key with --client-key when it is another one.",
+            certificate.display()
+        ))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NONE: AgentArguments =
-        AgentArguments { url: None, api_key_file: None, ca_certificate: None, config: None };
+    const NONE: AgentArguments = AgentArguments {
+        url: None,
+        api_key_file: None,
+        ca_certificate: None,
+        client_certificate: None,
+        client_key: None,
+        config: None,
+    };
 
     fn reach(arguments: &AgentArguments, environment: &Environment) -> (String, Option<String>) {
         let Reach { base, key } = arguments.reach(environment).unwrap();

@@ -20,7 +20,7 @@ const fn executable(meaning: &'static str) -> Key {
     key("executable", "path, or a name that is in `PATH`", "", meaning)
 }
 
-pub(in super::super) const BCP: &[Key] = &[
+pub(in crate::config) const BCP: &[Key] = &[
     KIND,
     executable("The program, started without a shell; `bcp` when absent."),
     key(
@@ -61,10 +61,10 @@ pub(in super::super) const BCP: &[Key] = &[
     LONGEST_ROW,
 ];
 
-pub(in super::super) const PSQL: &[Key] =
+pub(in crate::config) const PSQL: &[Key] =
     &[KIND, executable("The program, started without a shell; `psql` when absent."), TIMEOUT, LONGEST_ROW];
 
-pub(in super::super) const MYSQL: &[Key] = &[
+pub(in crate::config) const MYSQL: &[Key] = &[
     KIND,
     executable(
         "The program, started without a shell; `mysql`, or `mariadb` where there is no other, when absent.",
@@ -73,7 +73,7 @@ pub(in super::super) const MYSQL: &[Key] = &[
     LONGEST_ROW,
 ];
 
-pub(in super::super) const TPT: &[Key] = &[
+pub(in crate::config) const TPT: &[Key] = &[
     KIND,
     executable("The program, started without a shell; `tbuild` when absent."),
     key(
@@ -86,7 +86,7 @@ pub(in super::super) const TPT: &[Key] = &[
     LONGEST_ROW,
 ];
 
-pub(in super::super) const COMMAND: &[Key] = &[
+pub(in crate::config) const COMMAND: &[Key] = &[
     KIND,
     key("executable", "path, or a name that is in `PATH`", REQUIRED, "The program, started without a shell."),
     key(

@@ -1,6 +1,10 @@
 //! Keys of connections through ODBC.
 
-use super::{KIND, Key, METHOD, REQUIRED, key};
+use super::connection::{
+    DATABASE, KIND, METHOD, application_name, connect_timeout, driver, host, optional_username, password,
+    port, statement_timeout,
+};
+use super::{Key, REQUIRED, key};
 
 const ATTRIBUTES: Key = key(
     "attributes",
@@ -9,7 +13,7 @@ const ATTRIBUTES: Key = key(
     "Further attributes of the connection string, spelled as the driver spells them.",
 );
 
-pub(in super::super) const ODBC: &[Key] = &[
+pub(in crate::config) const ODBC: &[Key] = &[
     KIND,
     key(
         "connection_string",
@@ -19,8 +23,8 @@ pub(in super::super) const ODBC: &[Key] = &[
     ),
     key("dsn", "string, not blank", "", "Data source of `odbc.ini`, in place of a driver."),
     key("driver", "string, not blank", "", "Driver: its name in `odbcinst.ini`, or the path of its library."),
-    key("username", "string", "", "User (`UID`)."),
-    key("password", "secret", "", "Password (`PWD`)."),
+    optional_username("User (`UID`)."),
+    password("Password (`PWD`)."),
     key(
         "dialect",
         "`\"ansi\"`, `\"postgresql\"`, `\"mysql\"`, `\"sqlserver\"`, `\"sqlite\"`, `\"oracle\"`, `\"db2\"`, \
@@ -31,16 +35,16 @@ pub(in super::super) const ODBC: &[Key] = &[
     ATTRIBUTES,
 ];
 
-pub(in super::super) const TERADATA: &[Key] = &[
+pub(in crate::config) const TERADATA: &[Key] = &[
     KIND,
     METHOD,
-    key("host", "string", "\"localhost\"", "Host name or address of the system, without the suffix `cop1`."),
+    host("Host name or address of the system, without the suffix `cop1`."),
     key("dbc_name", "string", "", "The same, in Teradata's word; one of the two."),
-    key("port", "integer, 1 to 65535", "1025", "Port."),
+    port("1025"),
     key("database", "string", "", "Default database; that of the user when absent."),
-    key("username", "string", "", "User; none for logon mechanisms that find out themselves."),
-    key("password", "secret", "", "Password."),
-    key("driver", "string, not blank", "\"Teradata Database ODBC Driver 20.00\"", "Driver: name or path."),
+    optional_username("User; none for logon mechanisms that find out themselves."),
+    password("Password."),
+    driver("\"Teradata Database ODBC Driver 20.00\""),
     key(
         "logmech",
         "string, not blank",
@@ -72,10 +76,10 @@ pub(in super::super) const TERADATA: &[Key] = &[
     ATTRIBUTES,
 ];
 
-pub(in super::super) const ORACLE: &[Key] = &[
+pub(in crate::config) const ORACLE: &[Key] = &[
     KIND,
-    key("host", "string", "\"localhost\"", "Host name or address of the listener."),
-    key("port", "integer, 1 to 65535", "1521", "Port."),
+    host("Host name or address of the listener."),
+    port("1521"),
     key("service_name", "string", "", "Service of the listener. This or `connect_identifier` is needed."),
     key(
         "connect_identifier",
@@ -83,34 +87,34 @@ pub(in super::super) const ORACLE: &[Key] = &[
         "",
         "Name in `tnsnames.ora`, or a whole connect descriptor, in place of host, port and service.",
     ),
-    key("username", "string", "", "User; none for a wallet."),
-    key("password", "secret", "", "Password."),
-    key("driver", "string, not blank", "\"Oracle 21 ODBC driver\"", "Driver: name or path."),
+    optional_username("User; none for a wallet."),
+    password("Password."),
+    driver("\"Oracle 21 ODBC driver\""),
     ATTRIBUTES,
 ];
 
-pub(in super::super) const DB2: &[Key] = &[
+pub(in crate::config) const DB2: &[Key] = &[
     KIND,
-    key("host", "string", "\"localhost\"", "Host name or address."),
-    key("port", "integer, 1 to 65535", "50000", "Port."),
-    key("database", "string", REQUIRED, "Database."),
-    key("username", "string", "", "User."),
-    key("password", "secret", "", "Password."),
-    key("driver", "string, not blank", "\"DB2\"", "Driver: name or path."),
+    host("Host name or address."),
+    port("50000"),
+    DATABASE,
+    optional_username("User."),
+    password("Password."),
+    driver("\"DB2\""),
     key("schema", "string, not blank", "", "Schema of names without one; that of the user when absent."),
     key("ssl", "boolean", "false", "TLS (`Security=SSL`)."),
     key("ssl_ca", "path", "", "Certificate of the server's authority, with `ssl`."),
     ATTRIBUTES,
 ];
 
-pub(in super::super) const REDSHIFT: &[Key] = &[
+pub(in crate::config) const REDSHIFT: &[Key] = &[
     KIND,
     key("host", "string", REQUIRED, "Endpoint of the cluster or workgroup."),
-    key("port", "integer, 1 to 65535", "5439", "Port."),
-    key("database", "string", REQUIRED, "Database."),
-    key("username", "string", "", "User; none for logins by IAM."),
-    key("password", "secret", "", "Password."),
-    key("driver", "string, not blank", "\"Amazon Redshift (x64)\"", "Driver: name or path."),
+    port("5439"),
+    DATABASE,
+    optional_username("User; none for logins by IAM."),
+    password("Password."),
+    driver("\"Amazon Redshift (x64)\""),
     key(
         "sslmode",
         "string, not blank",
@@ -121,14 +125,11 @@ pub(in super::super) const REDSHIFT: &[Key] = &[
 ];
 
 /// Keys of every kind of ODBC, beside its own.
-pub(in super::super) const ODBC_SHARED: &[Key] = &[
-    key(
-        "statement_timeout",
-        "duration, 1s to 30d",
-        "",
+pub(in crate::config) const ODBC_SHARED: &[Key] = &[
+    statement_timeout(
         "Longest time for one extraction: the driver is told, and the agent cancels it then. No limit when absent.",
     ),
-    key("connect_timeout", "duration, 1s to 1h", "\"15s\"", "Longest time to connect and log in."),
+    connect_timeout("\"15s\""),
     key(
         "consistency",
         "`\"serial\"`, `\"independent\"`",
@@ -155,10 +156,5 @@ pub(in super::super) const ODBC_SHARED: &[Key] = &[
         "Values without a length are fetched piece by piece, a row at a time; `pieces` does so with every \
          result, for drivers that say lengths which are too short.",
     ),
-    key(
-        "application_name",
-        "string, not blank",
-        "\"data-exchange-agent\"",
-        "Shown by the database as what reads, where it has a place for it.",
-    ),
+    application_name("Shown by the database as what reads, where it has a place for it."),
 ];

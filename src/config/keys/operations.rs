@@ -2,7 +2,7 @@
 
 use super::{Key, key};
 
-pub(in super::super) const LOG: &[Key] = &[
+pub(in crate::config) const LOG: &[Key] = &[
     key(
         "level",
         "`error`, `warn`, `info`, `debug`, `trace`, `off`, or directives such as `info,worker=debug`",
@@ -21,7 +21,7 @@ pub(in super::super) const LOG: &[Key] = &[
     key("max_files", "integer, 0 to 1000", "5", "Full files that are kept beside the one that is written."),
 ];
 
-pub(in super::super) const QUEUE: &[Key] = &[
+pub(in crate::config) const QUEUE: &[Key] = &[
     key(
         "keep",
         "duration, 1h to 3650d, or 0",
@@ -36,13 +36,13 @@ pub(in super::super) const QUEUE: &[Key] = &[
     ),
 ];
 
-pub(in super::super) const HISTORY: &[Key] = &[
+pub(in crate::config) const HISTORY: &[Key] = &[
     key("keep", "duration, 1h to 3650d", "\"30d\"", "Runs and their log lines go when they are older."),
     key("max_runs", "integer, 1 to 100000000", "100000", "The oldest runs go when there are more."),
     key("max_lines", "integer, 0 to 1000000000", "1000000", "The oldest log lines go when there are more."),
 ];
 
-pub(in super::super) const GUARDS: &[Key] = &[
+pub(in crate::config) const GUARDS: &[Key] = &[
     key(
         "min_free_disk",
         "size",
@@ -57,14 +57,14 @@ pub(in super::super) const GUARDS: &[Key] = &[
     ),
 ];
 
-pub(in super::super) const IDLE_SHUTDOWN: &[Key] = &[key(
+pub(in crate::config) const IDLE_SHUTDOWN: &[Key] = &[key(
     "minutes",
     "integer, 0 to 100000",
     "0",
     "The agent ends, with exit code 0, when there was nothing to do for so long; 0 never ends it.",
 )];
 
-pub(in super::super) const OTLP: &[Key] = &[
+pub(in crate::config) const OTLP: &[Key] = &[
     key(
         "endpoint",
         "URL",

@@ -1,5 +1,6 @@
 //! Keys of encryption, bounds of tasks and stores of secrets.
 
+use super::connection::{AWS_ENDPOINT, AWS_PROFILE};
 use super::{Key, REQUIRED, key};
 
 pub(in crate::config) const SERVER_TLS: &[Key] = &[
@@ -92,8 +93,8 @@ pub(in crate::config) const SECRETS_AWS: &[Key] = &[
         "",
         "Region; that of an ARN, profile or environment when absent.",
     ),
-    key("profile_name", "string, not blank", "", "Profile of the shared AWS configuration files."),
-    key("endpoint_url", "URL, http or https", "", "Another endpoint than Amazon's."),
+    AWS_PROFILE,
+    AWS_ENDPOINT,
 ];
 
 pub(in crate::config) const SECRETS_AZURE: &[Key] = &[key(

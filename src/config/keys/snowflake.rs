@@ -1,8 +1,9 @@
 //! The keys of `kind = "snowflake"`.
 
-use super::{KIND, Key, key};
+use super::connection::KIND;
+use super::{Key, key};
 
-pub(in super::super) const SNOWFLAKE: &[Key] = &[
+pub(in crate::config) const SNOWFLAKE: &[Key] = &[
     KIND,
     key(
         "connection_name",
@@ -20,7 +21,7 @@ pub(in super::super) const SNOWFLAKE: &[Key] = &[
 ];
 
 /// Accepted as in Snowflake's connection files, in every case and with or without underscores.
-pub(in super::super) const SNOWFLAKE_CONNECTION: &[Key] = &[
+pub(in crate::config) const SNOWFLAKE_CONNECTION: &[Key] = &[
     key("account", "string, not blank", "", "Account identifier, `myorg-account1` or `locator.region`."),
     key(
         "host",
@@ -153,7 +154,7 @@ pub(in super::super) const SNOWFLAKE_CONNECTION: &[Key] = &[
 ];
 
 /// Keys of Snowflake's own tools that change nothing here; accepted with a warning.
-pub(in super::super) const SNOWFLAKE_IGNORED: &[&str] = &[
+pub(in crate::config) const SNOWFLAKE_IGNORED: &[&str] = &[
     "client_request_mfa_token",
     "client_store_temporary_credential",
     "disable_ocsp_checks",

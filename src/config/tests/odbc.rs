@@ -1,5 +1,6 @@
 //! The kinds of ODBC, as far as they are proven without a driver.
 
+use super::postgresql::postgresql;
 use super::*;
 use crate::config::prove::prove_odbc;
 use crate::config::report::Report;

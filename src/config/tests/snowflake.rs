@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::SnowflakeTarget;
-use crate::snowflake::authentication::{KeySource, TokenSource};
+use crate::snowflake::authentication::{Authentication, KeySource, TokenSource};
 use crate::snowflake::connection::Connection;
 use crate::snowflake::connection_files;
 

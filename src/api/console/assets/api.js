@@ -18,10 +18,32 @@ export class Unreachable extends Error {
   }
 }
 
-/** Told when a request was refused because nobody is signed in, and whether the agent answers. */
-export const listeners = { signedOut: () => {}, reachable: () => {} };
+/** Told when a request was refused because nobody is signed in, whether the agent answers, and whether it takes no more for now. */
+export const listeners = { signedOut: () => {}, reachable: () => {}, limited: () => {} };
 
-/** Sends a request; returns the JSON of the answer. */
+/** How much slower than usual the page asks: the agent limits how many requests it takes from one person. */
+const pace = { factor: 1, until: 0 };
+const SLOWEST = 16;
+
+const limited = (answer) => {
+  const seconds = Math.max(1, Number(answer.headers.get("retry-after")) || 5);
+  // Whatever waits does not come back in one moment.
+  const wait = seconds * 1000 * (1 + Math.random());
+  if (Date.now() >= pace.until) pace.factor = Math.min(pace.factor * 2, SLOWEST);
+  pace.until = Math.max(pace.until, Date.now() + wait);
+  listeners.limited(Math.ceil(wait / 1000));
+  return wait;
+};
+
+const pause = (milliseconds, signal) => new Promise((resolve, reject) => {
+  const timer = setTimeout(resolve, milliseconds);
+  signal?.addEventListener("abort", () => {
+    clearTimeout(timer);
+    reject(signal.reason);
+  });
+});
+
+/** Sends a request; returns the JSON of the answer. What only reads waits when the agent takes no more for now. */
 export async function call(method, path, { body, signal } = {}) {
   const headers = { accept: "application/json", "x-console": "1" };
   if (body !== undefined) headers["content-type"] = "application/json";
@@ -37,6 +59,16 @@ export async function call(method, path, { body, signal } = {}) {
     throw new Unreachable();
   }
   listeners.reachable(true);
+  if (response.status === 429) {
+    const wait = limited(response);
+    if (method === "GET") {
+      await pause(wait, signal);
+      return call(method, path, { body, signal });
+    }
+  } else if (Date.now() >= pace.until) {
+    pace.factor = Math.max(1, pace.factor * 0.98);
+    listeners.limited(0);
+  }
   const text = await response.text();
   const answer = parse(text);
   // The state of an agent that is not well comes with an error status, and is what was asked for.
@@ -75,7 +107,7 @@ export function poll(signal, interval, work, failed = () => {}) {
       if (!signal.aborted) failed(error);
     }
     isBusy = false;
-    if (!signal.aborted && !document.hidden) timer = setTimeout(look, interval);
+    if (!signal.aborted && !document.hidden) timer = setTimeout(look, Math.max(interval * pace.factor, pace.until - Date.now()));
   };
   document.addEventListener("visibilitychange", () => document.hidden || look(), { signal });
   signal.addEventListener("abort", () => clearTimeout(timer));

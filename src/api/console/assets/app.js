@@ -129,6 +129,13 @@ listeners.reachable = (isReachable) => {
   setText(offline, isReachable ? "" : "The agent does not answer. What you see is old; the page tries again by itself.");
 };
 
+const limited = document.getElementById("limited");
+listeners.limited = (seconds) => {
+  if (seconds === 0 && limited.hidden) return;
+  limited.hidden = seconds === 0;
+  setText(limited, seconds === 0 ? "" : "The agent takes no more requests of this page for now (server.requests_per_minute). What you see may be old; the page asks again by itself, and less often.");
+};
+
 addEventListener("hashchange", navigate);
 
 async function start() {

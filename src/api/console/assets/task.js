@@ -209,7 +209,9 @@ function receiptOf(receipt) {
       ["Rate", rowRate(receipt.rows / seconds)], ["Files", count(receipt.files.length)], ["Slices", count(receipt.slices)]], "pairs big"),
     load && [h("h3", {}, "Loaded into a table"), pairs([
       ["Table", h("code", { class: "wrap" }, load.table)], ["Mode", load.mode], ["Loaded", rows(load.rows_loaded)],
-      ["Inserted", rows(load.rows_inserted)], ["Updated", rows(load.rows_updated)], ["Deleted", rows(load.rows_deleted)]])],
+      ["Inserted", rows(load.rows_inserted)], ["Updated", rows(load.rows_updated)], ["Deleted", rows(load.rows_deleted)],
+      load.already_loaded && ["On record", "an earlier attempt had loaded them"],
+      load.purged && ["Files", "removed from the stage afterwards"]])],
     files.element);
 }
 

@@ -1,9 +1,5 @@
-//! The double of Snowflake as a program, for the benchmark: sessions, the queue with its state machine, and
-//! one encrypted stage on an S3-compatible store that is there already.
-//!
-//! ```text
-//! snowflake_double <endpoint> <bucket> <key> <secret>
-//! ```
+//! The double of Snowflake: sessions, the queue with its state machine, and one encrypted stage on an
+//! S3-compatible store that is there already.
 //!
 //! It prints `listening on <address>`, obeys the lines of its standard input, answers each with one line
 //! of JSON, and ends with its input:
@@ -14,11 +10,6 @@
 //! span                          seconds from the first pull to the last completion
 //! decrypt <path> <folder>       the files below <path> of the stage, as their readers get them
 //! ```
-#![expect(dead_code, unused_imports, reason = "this needs a corner of what supports all tests")]
-#![expect(clippy::print_stdout, reason = "it answers the benchmark on its standard output")]
-
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,11 +18,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use self::support::snowflake::SnowflakeDouble;
-use self::support::snowflake::queue::{Queue, State, Version};
-use self::support::snowflake::queue_server::mount;
-use self::support::snowflake::stage::Stage;
-use self::support::snowflake::stage_storage::Backend;
+use crate::support::snowflake::SnowflakeDouble;
+use crate::support::snowflake::queue::{Queue, State, Version};
+use crate::support::snowflake::queue_server::mount;
+use crate::support::snowflake::stage::Stage;
+use crate::support::snowflake::stage_storage::Backend;
 
 /// Bytes of the master key, as Snowflake's default has it.
 const KEY_BYTES: usize = 16;
@@ -43,20 +34,14 @@ struct Span {
     last_end: Option<Instant>,
 }
 
-#[tokio::main]
-async fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [endpoint, bucket, key, secret] = arguments.as_slice() else {
-        // Whoever runs every benchmark of the package means the measurements of others.
-        println!("usage: snowflake_double <endpoint> <bucket> <key> <secret>; see tests/bench/snowflake.py");
-        return;
-    };
+/// Serves until standard input ends.
+pub(crate) async fn serve(endpoint: &str, bucket: &str, credentials: [&str; 2]) {
     let double = SnowflakeDouble::start().await;
     let queue = Arc::new(Queue::new(Version::Ours));
     let span = Arc::new(Mutex::new(Span::default()));
     watch(&double, &queue, &span);
     mount(&queue, &double);
-    let stage = Stage::on(&double, Backend::store(endpoint, bucket, [key, secret]), Some(KEY_BYTES));
+    let stage = Stage::on(&double, Backend::store(endpoint, bucket, credentials), Some(KEY_BYTES));
     println!("listening on {}", double.address());
 
     let mut reported = Reported::default();

@@ -2,25 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::SqlDialect::{Ansi, Db2, Oracle, Redshift, Teradata};
-use super::*;
+use super::super::SqlDialect::{self, Ansi, Db2, Oracle, Redshift, Teradata};
+use super::super::check;
+use super::{accepted, refused};
 
 const CAUTIOUS: [SqlDialect; 5] = [Oracle, Db2, Teradata, Redshift, Ansi];
-
-#[track_caller]
-fn accepted(sql: &str, dialect: SqlDialect) {
-    if let Err(fault) = check(sql, dialect) {
-        panic!("{dialect:?} refused {sql:?}: {}", fault.chain());
-    }
-}
-
-#[track_caller]
-fn refused(sql: &str, dialect: SqlDialect) {
-    match check(sql, dialect) {
-        Ok(query) => panic!("{dialect:?} accepted {sql:?} as {query:?}"),
-        Err(fault) => assert!(fault.hint().is_some(), "{sql:?} has no remedy"),
-    }
-}
 
 #[test]
 fn what_every_server_reads_alike_is_accepted() {

@@ -2,28 +2,17 @@
 
 use proptest::prelude::*;
 
-use super::SqlDialect::MySql;
-use super::check;
-use crate::fault::FaultKind;
+use super::super::SqlDialect::MySql;
+use super::super::check;
 
 #[track_caller]
 fn accepted(sql: &str) -> String {
-    match check(sql, MySql) {
-        Ok(query) => query.as_str().to_owned(),
-        Err(fault) => panic!("{sql:?} was refused: {}", fault.chain()),
-    }
+    super::accepted(sql, MySql)
 }
 
 #[track_caller]
 fn refused(sql: &str) -> String {
-    match check(sql, MySql) {
-        Ok(query) => panic!("{sql:?} was accepted as {query:?}"),
-        Err(fault) => {
-            assert_eq!(fault.kind(), FaultKind::Request);
-            assert!(fault.hint().is_some(), "{sql:?} has no remedy");
-            fault.chain()
-        }
-    }
+    super::refused(sql, MySql)
 }
 
 #[test]

@@ -1,0 +1,74 @@
+//! The source `sqlserver`.
+
+use super::*;
+
+fn sqlserver(lines: &str) -> SqlServerSource {
+    let text = format!("[connections.source.sqlserver]\ndatabase = \"d\"\n{lines}");
+    let config = good(&text);
+    let SourceConnection::SqlServer(source) = &config.sources["sqlserver"] else { panic!("{config:?}") };
+    source.clone()
+}
+
+#[test]
+fn sql_server_knows_the_spellings_of_other_tools() {
+    let login = "username = \"u\"\n";
+    for (line, encryption) in [
+        ("", SqlServerEncryption::Mandatory),
+        ("encrypt = true", SqlServerEncryption::Mandatory),
+        ("Encrypt = \"yes\"", SqlServerEncryption::Mandatory),
+        ("encrypt = \"Mandatory\"", SqlServerEncryption::Mandatory),
+        ("encrypt = false", SqlServerEncryption::Optional),
+        ("encrypt = \"no\"", SqlServerEncryption::Optional),
+        ("encrypt = \"strict\"", SqlServerEncryption::Strict),
+    ] {
+        assert_eq!(sqlserver(&format!("{login}{line}")).encryption, encryption, "{line}");
+    }
+    for line in [
+        "trustServerCertificate = true",
+        "trust_server_certificate = \"yes\"",
+        "TrustServerCertificate = \"True\"",
+    ] {
+        assert!(sqlserver(&format!("{login}{line}")).trusts_any_certificate, "{line}");
+    }
+    assert!(!sqlserver(login).trusts_any_certificate, "certificates are checked by default");
+    for line in ["instanceName = \"SALES\"", "host = 'db\\SALES'"] {
+        assert_eq!(sqlserver(&format!("{login}{line}")).instance.as_deref(), Some("SALES"), "{line}");
+    }
+    assert!(sqlserver(&format!("{login}applicationIntent = \"ReadOnly\"")).reads_only);
+    let limits =
+        sqlserver(&format!("{login}queryTimeout = 60\nstatement_timeout = \"2m\"\nloginTimeout = 5"));
+    assert_eq!(limits.statement_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(limits.connect_timeout, Duration::from_secs(5));
+    assert_eq!(sqlserver(&format!("{login}queryTimeout = 0")).statement_timeout, None);
+    let hint = sqlserver(&format!("{login}table_hint = \"nolock, forcescan\"")).table_hint;
+    assert_eq!(hint.as_deref(), Some("NOLOCK, FORCESCAN"));
+}
+
+#[test]
+fn sql_server_has_several_ways_to_log_in_and_says_which_one_is_missing() {
+    let principal = SqlServerLogin::ServicePrincipal {
+        authority: "https://login.microsoftonline.com".into(),
+        tenant_id: "t".into(),
+        client_id: "c".into(),
+        client_secret: Secret::new("s"),
+    };
+    assert_eq!(sqlserver("tenant_id = \"t\"\nclient_id = \"c\"\nclient_secret = \"s\"").login, principal);
+    let jdbc = "authentication = \"ActiveDirectoryServicePrincipal\"\nusername = \"c\"\npassword = \"s\"\ntenant_id = \"t\"";
+    assert_eq!(sqlserver(jdbc).login, principal);
+    assert_eq!(sqlserver("access_token = \"t\"").login, SqlServerLogin::Token(Secret::new("t")));
+    for (lines, expected) in [
+        ("", "username is missing"),
+        ("client_id = \"c\"", "client_secret is missing"),
+        (
+            "trusted_connection = \"yes\"",
+            "integrated (Kerberos) authentication, which this version cannot do",
+        ),
+        ("integratedSecurity = true", "integrated (Kerberos) authentication, which this version cannot do"),
+        ("username = \"u\"\ntable_hint = \"UPDLOCK\"", "table_hint"),
+        ("username = \"u\"\nauthentication = \"ActiveDirectoryInteractive\"", "authentication"),
+        ("client_id = \"c\"\nclient_secret = \"s\"\ntenant_id = \"t\"\nauthority = \"x\"", "authority"),
+    ] {
+        let problems = bad(&format!("[connections.source.sqlserver]\ndatabase = \"d\"\n{lines}"));
+        assert!(problems.contains(expected), "{lines}: {problems}");
+    }
+}
