@@ -233,6 +233,13 @@ async fn a_file_of_the_first_format_opens_with_everything_in_it_and_is_cleared_o
     queue.close().await;
     assert_eq!(place.number("PRAGMA user_version").await, 2);
     assert_eq!(place.number("PRAGMA auto_vacuum").await, 0, "as it was made");
+    // As the operations guide says, for files that were made before there was retention.
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
+    let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    sqlx::raw_sql("PRAGMA auto_vacuum = INCREMENTAL; VACUUM").execute(&mut connection).await.unwrap();
+    drop(connection);
+    assert_eq!(place.number("PRAGMA auto_vacuum").await, 2);
+    assert_eq!(names(&place.open().await).await, ["waits"]);
 }
 
 #[tokio::test]
