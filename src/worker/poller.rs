@@ -67,6 +67,10 @@ const DRAIN_TRIES: u32 = 10;
 /// the work of all of them.
 const SLOW_ANSWER: Duration = Duration::from_secs(1);
 
+/// How long a task that came so late waits for a worker: nobody extends its lease meanwhile, which lives for
+/// minutes.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
 pub(super) struct Poller {
     pub(super) source: Arc<dyn TaskSource>,
     /// One permit for each worker that has nothing to do.
@@ -79,6 +83,7 @@ pub(super) struct Poller {
     pub(super) shutdown: Shutdown,
     /// Ends the poller when the task source is drained; none for a service.
     pub(super) until_drained: Option<Arc<Outstanding>>,
+    pub(super) longest_wait: Duration,
 }
 
 impl Poller {
@@ -199,17 +204,18 @@ impl Poller {
         Ok(count)
     }
 
-    /// A worker for a task that was leased so late that others have the workers by now; `None` when the
-    /// agent drains first, and the task is given back.
+    /// A worker for a task that was leased so late that others have the workers by now; `None` when none
+    /// becomes free soon, or the agent drains first, and the task is given back.
     async fn worker_for(&self, lease: &Lease) -> Option<OwnedSemaphorePermit> {
-        tokio::select! {
+        let reason = tokio::select! {
             permit = Arc::clone(&self.free).acquire_owned() => {
                 return Some(permit.expect("the semaphore is never closed"));
             }
-            () = self.shutdown.draining() => {}
-        }
+            () = self.shutdown.draining() => "the agent stops",
+            () = tokio::time::sleep(self.longest_wait) => "it came late, and no worker has become free since",
+        };
         match self.source.finish(lease, &Outcome::Released).await {
-            Ok(_) => tracing::info!(task.id = %lease.task.id, "task released: the agent stops"),
+            Ok(_) => tracing::info!(task.id = %lease.task.id, "task released: {reason}"),
             Err(fault) => tracing::warn!(
                 task.id = %lease.task.id,
                 error = fault.chain(),
@@ -326,7 +332,7 @@ mod tests {
     }
 
     /// A poller with one worker, which has asked and gets no answer.
-    async fn polled() -> Polled {
+    async fn polled(longest_wait: Duration) -> Polled {
         let (ended, heard) = mpsc::unbounded_channel();
         let source = Arc::new(Slow { asked: Notify::new(), answer: Notify::new(), ended });
         let free = Arc::new(Semaphore::new(1));
@@ -344,6 +350,7 @@ mod tests {
             interval,
             shutdown: shutdown.clone(),
             until_drained: None,
+            longest_wait,
         };
         shutdown.spawn(poller.run());
         tokio::time::timeout(PATIENCE, source.asked.notified()).await.expect("it is asked");
@@ -352,7 +359,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_source_that_does_not_answer_keeps_no_worker_from_the_others() {
-        let polled = polled().await;
+        let polled = polled(PATIENCE).await;
         let other = tokio::time::timeout(PATIENCE, polled.free.acquire()).await.expect("it is free again");
         polled.source.answer.notify_one();
         tokio::task::yield_now().await;
@@ -364,8 +371,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_task_that_comes_too_late_is_given_back_when_every_worker_is_busy_for_long() {
+        let mut polled = polled(Duration::from_millis(1)).await;
+        let free = Arc::clone(&polled.free);
+        let _other = tokio::time::timeout(PATIENCE, free.acquire()).await.expect("it is free again");
+        polled.source.answer.notify_one();
+        let ended = tokio::time::timeout(PATIENCE, polled.ended.recv()).await.expect("an end");
+        assert!(matches!(ended, Some(Outcome::Released)), "{ended:?}");
+        assert!(polled.jobs.is_empty());
+        polled.shutdown.begin_drain();
+    }
+
+    #[tokio::test]
     async fn a_task_that_comes_too_late_for_a_worker_is_given_back_at_the_stop() {
-        let mut polled = polled().await;
+        let mut polled = polled(PATIENCE).await;
         let _other = tokio::time::timeout(PATIENCE, polled.free.acquire()).await.expect("it is free again");
         polled.source.answer.notify_one();
         polled.shutdown.begin_drain();
