@@ -107,8 +107,9 @@ impl Agent {
         let address = listener.local_addr().context("read the address that is listened on")?;
         // The queue outlives the drain, because outcomes are recorded during the stop.
         let queue_tasks = Shutdown::new();
-        let queue =
-            LocalQueue::open(&config.application.data_directory, &queue_tasks).await.map_err(explained)?;
+        let queue = LocalQueue::open(&config.application.data_directory, config.queue, &queue_tasks)
+            .await
+            .map_err(explained)?;
         // After the queue, whose lock keeps other agents out of the directory.
         let history = History::open(&config.application.data_directory, config.history, &queue_tasks)
             .await
@@ -191,6 +192,7 @@ impl Agent {
             pool: pool.clone(),
             doors,
             guards,
+            queue: queue.clone(),
             history: history.clone(),
             log,
             idle,
@@ -363,7 +365,7 @@ async fn catalog(config: &Config, snowflake: &Arc<Clients>, shutdown: &Shutdown)
         let destination = destination(connection, snowflake, shutdown).await.map_err(explained);
         let destination = destination.with_context(|| format!("connections.target.{name}"))?;
         let renewable = renewable_destination(config, name, connection, destination, (snowflake, shutdown));
-        catalog.add_destination(name, connection.kind(), renewable);
+        catalog.add_destination(name, connection.kind(), renewable.map_err(explained)?);
     }
     for connection in &config.unavailable {
         catalog.add_unavailable(&connection.section, &connection.reason);
@@ -424,16 +426,28 @@ fn renewable_destination(
     connection: &TargetConnection,
     adapter: Arc<dyn Destination>,
     (snowflake, shutdown): (&Arc<Clients>, &Shutdown),
-) -> Arc<dyn Destination> {
+) -> Result<Arc<dyn Destination>, Fault> {
     let (renewal, wanted) = (config.renewal.clone(), name.to_owned());
-    let (snowflake, shutdown) = (Arc::clone(snowflake), shutdown.clone());
     let read = move || renewal.target(&wanted);
+    if let TargetConnection::Snowflake(target) = connection {
+        // Its session is shared with others, the queue for example, and is renewed for all of them.
+        let client = snowflake.client(&target.connection)?;
+        client.renew_from(Arc::new(move || {
+            Ok(match read()? {
+                Some(TargetConnection::Snowflake(target)) => Some(target.connection),
+                Some(_) | None => None,
+            })
+        }));
+        return Ok(adapter);
+    }
+    let (snowflake, shutdown) = (Arc::clone(snowflake), shutdown.clone());
     let build =
         move |connection: TargetConnection| -> BoxFuture<'static, Result<Arc<dyn Destination>, Fault>> {
             let (snowflake, shutdown) = (Arc::clone(&snowflake), shutdown.clone());
             Box::pin(async move { destination(&connection, &snowflake, &shutdown).await })
         };
-    Arc::new(RenewableDestination::new(format!("target {name}"), connection.clone(), adapter, read, build))
+    let label = format!("target {name}");
+    Ok(Arc::new(RenewableDestination::new(label, connection.clone(), adapter, read, build)))
 }
 
 /// The adapter of a source connection: the registry of sources.
@@ -544,12 +558,16 @@ fn remote_task_sources(
     let affinity = config.application.affinity.as_deref();
     let mut sources: Vec<Arc<dyn TaskSource>> = Vec::new();
     if let Some(settings) = &config.task_sources.api {
-        let source = RemoteApi::new(settings, affinity, read(&settings.bounds)).map_err(explained);
+        let renewal = config.renewal.clone();
+        let renewed = move || renewal.remote_api();
+        let source = RemoteApi::new(settings, affinity, read(&settings.bounds), renewed).map_err(explained);
         sources.push(Arc::new(source.context("task_source.api")?));
     }
     if let Some(settings) = &config.task_sources.snowflake {
         let client = snowflake.client(&settings.connection).map_err(|error| explained(error.into()));
         let client = client.context("task_source.snowflake_stored_procedure")?;
+        let (renewal, name) = (config.renewal.clone(), settings.connection_name.clone());
+        client.renew_from(Arc::new(move || renewal.snowflake_queue(&name)));
         let read = read(&settings.bounds);
         sources.push(Arc::new(SnowflakeQueue::new(client, settings, affinity, read, metrics, shutdown)));
     }

@@ -63,6 +63,7 @@ async fn has_tasks(queue: &LocalQueue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::QueueSettings;
     use crate::shutdown::Shutdown;
     use crate::task::TaskId;
     use crate::task_source::local::LocalQueue;
@@ -80,7 +81,7 @@ mod tests {
 
     async fn queue() -> (Place, LocalQueue) {
         let place = Place(std::env::temp_dir().join(format!("idle-test-{}", uuid::Uuid::new_v4())));
-        let queue = LocalQueue::open(&place.0, &Shutdown::new()).await.unwrap();
+        let queue = LocalQueue::open(&place.0, QueueSettings::default(), &Shutdown::new()).await.unwrap();
         (place, queue)
     }
 

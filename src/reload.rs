@@ -13,6 +13,7 @@ use crate::api::{Access, Doors};
 use crate::config::Config;
 use crate::guards::Guards;
 use crate::history::History;
+use crate::task_source::local::LocalQueue;
 use crate::telemetry::{LogControl, LogLevel};
 use crate::worker::Pool;
 
@@ -22,6 +23,7 @@ pub struct Reload {
     pub(crate) pool: Pool,
     pub(crate) doors: Doors,
     pub(crate) guards: Guards,
+    pub(crate) queue: LocalQueue,
     pub(crate) history: History,
     pub(crate) log: LogControl,
     pub(crate) idle: watch::Sender<Option<Duration>>,
@@ -43,6 +45,7 @@ impl Reload {
         let (live, changes) = merge(&self.live, new);
         self.log.configure(log_level(&live));
         self.guards.set(live.guards);
+        self.queue.set(live.queue);
         self.history.set(live.history);
         self.pool.set_interval(live.application.task_fetch_interval);
         self.grace.send_replace(live.application.stop_grace);
@@ -82,6 +85,8 @@ fn merge(old: &Config, new: &Config) -> (Config, Changes) {
         "server.allowed_hosts": server.allowed_hosts,
         "server.requests_per_minute": server.requests_per_minute,
         "log.level": log.level,
+        "queue.keep": queue.keep,
+        "queue.max_tasks": queue.max_tasks,
         "history.keep": history.keep,
         "history.max_runs": history.max_runs,
         "history.max_lines": history.max_lines,
@@ -164,7 +169,7 @@ mod tests {
         check(
             "",
             "[application]\ntask_fetch_interval = 9\ndebug_mode = true\nstop_grace = 9\n[log]\nlevel = \"warn\"\n\
-             [history]\nkeep = \"1d\"\nmax_runs = 1\nmax_lines = 1\n[guards]\nmin_free_disk = 1\n\
+             [queue]\nkeep = \"1d\"\nmax_tasks = 1\n[history]\nkeep = \"1d\"\nmax_runs = 1\nmax_lines = 1\n[guards]\nmin_free_disk = 1\n\
              min_available_memory = 1\n[idle_shutdown]\nminutes = 1\n[server]\nallowed_hosts = \"a\"\n\
              requests_per_minute = 1\n\
              [server.api_keys.a]\nkey = \"0123456789abcdef\"",
@@ -176,6 +181,8 @@ mod tests {
                 "server.allowed_hosts",
                 "server.requests_per_minute",
                 "log.level",
+                "queue.keep",
+                "queue.max_tasks",
                 "history.keep",
                 "history.max_runs",
                 "history.max_lines",

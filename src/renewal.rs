@@ -58,6 +58,21 @@ impl<C: PartialEq + Send + 'static, A: ?Sized + Send + Sync> Renewable<C, A> {
         }
     }
 
+    /// Asks the adapter, and once more when it was refused and there are newer secrets by then. Nothing may
+    /// have happened after a refusal.
+    pub async fn ask<T, F>(&self, question: impl Fn(Arc<A>) -> F) -> Result<T, Fault>
+    where
+        C: Clone,
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let begun = Instant::now();
+        let answer = question(self.current()).await;
+        if is_refused(&answer) && self.renew_since(begun).await {
+            return question(self.current()).await;
+        }
+        answer
+    }
+
     fn current(&self) -> Arc<A> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -117,12 +132,7 @@ fn is_refused<T>(result: &Result<T, Fault>) -> bool {
 #[async_trait]
 impl Source for RenewableSource {
     async fn check(&self) -> Result<(), Fault> {
-        let begun = Instant::now();
-        let checked = self.current().check().await;
-        if is_refused(&checked) && self.renew_since(begun).await {
-            return self.current().check().await;
-        }
-        checked
+        self.ask(|adapter| async move { adapter.check().await }).await
     }
 
     async fn prepare(&self, query: &Query, wanted: NonZeroUsize) -> Result<Box<dyn Extraction>, Fault> {
@@ -142,12 +152,7 @@ impl Source for RenewableSource {
 #[async_trait]
 impl Destination for RenewableDestination {
     async fn check(&self) -> Result<(), Fault> {
-        let begun = Instant::now();
-        let checked = self.current().check().await;
-        if is_refused(&checked) && self.renew_since(begun).await {
-            return self.current().check().await;
-        }
-        checked
+        self.ask(|adapter| async move { adapter.check().await }).await
     }
 
     fn part_buffer_bytes(&self) -> usize {

@@ -33,14 +33,14 @@ pub(super) struct TasksCount {
     pub tasks_count: u64,
     /// Process id of the agent.
     pub worker_pid: u32,
-    /// All tasks of the queue, by status.
+    /// All tasks that the queue keeps, by status.
     pub tasks_by_status: Counts,
 }
 
 /// How many tasks were completed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TasksProcessed {
-    /// Tasks whose files are committed.
+    /// Tasks whose files are committed, in the life of the queue: those that it no longer keeps count too.
     pub tasks_processed: u64,
 }
 
@@ -110,6 +110,5 @@ pub(super) async fn tasks_count(State(api): State<Api>) -> Result<Json<TasksCoun
     )
 )]
 pub(super) async fn tasks_processed(State(api): State<Api>) -> Result<Json<TasksProcessed>, Problem> {
-    let counts = api.agent.queue.counts().await?;
-    Ok(Json(TasksProcessed { tasks_processed: counts.completed }))
+    Ok(Json(TasksProcessed { tasks_processed: api.agent.queue.completed_ever().await? }))
 }

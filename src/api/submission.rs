@@ -9,7 +9,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::fields::{Findings, expected};
 use super::flat::{self, FlatTaskRequest};
 use super::problem::Problem;
-use super::task_request::TaskRequest;
+use super::task_request::{SourceRequest, TaskRequest};
 use crate::bounds::TaskBounds;
 use crate::catalog::Catalog;
 use crate::source::read_only;
@@ -89,7 +89,11 @@ fn read_one(
     let has = |name: &str| value.get(name).is_some();
     let is_nested = has("source_config") || has("destination_config");
     if is_nested || !flat::OWN_FIELDS.iter().any(|name| has(name)) {
-        let task = TaskRequest::read(value, pointer, findings)?.into_task(default_format);
+        let Some(request) = TaskRequest::read(value, pointer, findings) else {
+            check_source_of_wrong(value, pointer, catalog, bounds, findings);
+            return None;
+        };
+        let task = request.into_task(default_format);
         check(&task.spec, catalog, bounds, findings, |field| format!("{pointer}{field}"));
         return Some(Wanted { task, notes: Vec::new() });
     }
@@ -104,6 +108,29 @@ fn read_one(
         findings.add(format!("{pointer}/database"), detail);
     }
     Some(Wanted { task, notes })
+}
+
+/// Of a task with wrong fields: whether its source is there and its query only reads, when that part of it
+/// is right. Bounds are told when the whole task is.
+fn check_source_of_wrong(
+    value: &Value,
+    pointer: &str,
+    catalog: &Catalog,
+    bounds: &TaskBounds,
+    findings: &mut Findings,
+) {
+    let Some(source) = value.get("source_config") else { return };
+    let mut told = Findings::default();
+    let source = SourceRequest::read(source, "", &mut told);
+    let Some(source) = source.filter(|_| told.count() == 0) else { return };
+    let spec = source.into_spec();
+    if catalog.source_breach(&spec, bounds).is_some() {
+        return;
+    }
+    if let Some(misfit) = catalog.source_misfit(&spec, bounds) {
+        findings.add(format!("{pointer}{}", misfit.pointer), misfit.detail);
+    }
+    check_read(&spec, catalog, |field, detail| findings.add(format!("{pointer}{field}"), detail));
 }
 
 const SCHEMA_NOTE: &str = "`schema` does not change what is read: the statement runs as it is written";

@@ -18,7 +18,7 @@ pub(super) use bulk_utility::{BCP, COMMAND, MYSQL as MYSQL_CLIENT, PSQL, TPT};
 pub(super) use connection::CONNECTIONS;
 pub(super) use mysql::{MYSQL, MYSQL_DRIVER};
 pub(super) use odbc::{DB2, ODBC, ODBC_SHARED, ORACLE, REDSHIFT, TERADATA};
-pub(super) use operations::{GUARDS, HISTORY, IDLE_SHUTDOWN, LOG, OTLP};
+pub(super) use operations::{GUARDS, HISTORY, IDLE_SHUTDOWN, LOG, OTLP, QUEUE};
 pub(super) use postgresql::{POSTGRESQL, POSTGRESQL_DRIVER, POSTGRESQL_IGNORED};
 pub(super) use security::{BOUNDS, SECRET_STORES, SECRETS_AWS, SECRETS_AZURE, SECRETS_VAULT, SERVER_TLS};
 pub(super) use snowflake::{SNOWFLAKE, SNOWFLAKE_CONNECTION, SNOWFLAKE_IGNORED};
@@ -64,6 +64,7 @@ pub(super) const TOP: &[Key] = &[
     key("server", "table", "", "The REST API."),
     key("transfer", "table", "", "Defaults for tasks that do not say."),
     key("log", "table", "", "What is logged, and where."),
+    key("queue", "table", "", "How long the local queue keeps tasks that have ended."),
     key("history", "table", "", "How much is kept of runs and their log lines."),
     key("guards", "table", "", "When no new task is started."),
     key("idle_shutdown", "table", "", "When an agent that has nothing to do ends."),

@@ -56,7 +56,7 @@ pub use model::{
     ZeroDates,
 };
 pub use odbc::{OdbcConsistency, OdbcDialect, OdbcLongValues, OdbcSource, OdbcText};
-pub use operations::{GuardSettings, HistorySettings, LogSettings, OtlpSettings};
+pub use operations::{GuardSettings, HistorySettings, LogSettings, OtlpSettings, QueueSettings};
 pub use problem::{Place, Problem, Problems, Warning};
 pub use renewal::Renewal;
 pub use secret::Secret;

@@ -26,7 +26,8 @@ pub use stores::{
 
 use super::odbc::OdbcSource;
 use super::{
-    ApiKey, BulkUtilitySettings, GuardSettings, HistorySettings, LogSettings, OtlpSettings, Renewal, Secret,
+    ApiKey, BulkUtilitySettings, GuardSettings, HistorySettings, LogSettings, OtlpSettings, QueueSettings,
+    Renewal, Secret,
 };
 use crate::bounds::TaskBounds;
 use crate::snowflake::connection::Connection;
@@ -44,6 +45,8 @@ pub struct Config {
     pub transfer: TransferSettings,
     /// `[log]`.
     pub log: LogSettings,
+    /// `[queue]`.
+    pub queue: QueueSettings,
     /// `[history]`.
     pub history: HistorySettings,
     /// `[guards]`.
@@ -213,6 +216,8 @@ pub struct RemoteApiSettings {
 pub struct SnowflakeQueueSettings {
     /// Where the queue is, and as whom it is asked.
     pub connection: Connection,
+    /// What that is called: a target of this configuration, or a connection of Snowflake's own files.
+    pub connection_name: String,
     /// Database of the procedures, as SQL spells it: bare, or in double quotes.
     pub database: String,
     /// Schema of the procedures, likewise.

@@ -1,4 +1,4 @@
-//! Settings of what watches over the agent: `[log]`, `[history]`, `[guards]`, `[otlp]`.
+//! Settings of what watches over the agent: `[log]`, `[queue]`, `[history]`, `[guards]`, `[otlp]`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,6 +50,22 @@ impl LogSettings {
             max_bytes: self.max_file_size,
             max_files: self.max_files,
         })
+    }
+}
+
+/// `[queue]`: how long the local queue keeps tasks that have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// Tasks go when they have ended longer ago; never for that reason when `None`.
+    pub keep: Option<Duration>,
+    /// The tasks that ended first go when more have ended; no limit when `None`.
+    pub max_tasks: Option<u64>,
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        // As long as the history keeps the runs of a task; and about 1 GiB of tasks.
+        Self { keep: Some(HistorySettings::default().keep), max_tasks: Some(1_000_000) }
     }
 }
 

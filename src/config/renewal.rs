@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use ::config::ValueKind;
 
-use super::model::{Config, SourceConnection, TargetConnection};
+use super::model::{Config, RemoteApiSettings, SourceConnection, TargetConnection};
 use super::problem::Problems;
 use super::raw::{self, Table};
 use super::report::Report;
 use super::{Environment, Overrides, Secret, prove};
+use crate::snowflake::connection::Connection;
 
 /// Reads secrets again; one that came from nowhere finds nothing.
 #[derive(Clone, Default)]
@@ -50,18 +51,54 @@ impl Renewal {
         Ok(self.read("target", name)?.and_then(|mut config| config.targets.remove(name)))
     }
 
+    /// The connection of the queue in Snowflake, which is a target or stands in Snowflake's own files.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn snowflake_queue(&self, connection_name: &str) -> Result<Option<Connection>, Problems> {
+        let config = self.read_with(Some(("target", connection_name)), Some("snowflake_stored_procedure"))?;
+        Ok(config.and_then(|config| config.task_sources.snowflake).map(|settings| settings.connection))
+    }
+
+    /// The remote API that hands out tasks.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn remote_api(&self) -> Result<Option<RemoteApiSettings>, Problems> {
+        Ok(self.read_with(None, Some("api"))?.and_then(|config| config.task_sources.api))
+    }
+
     fn read(&self, kind: &str, name: &str) -> Result<Option<Config>, Problems> {
+        self.read_with(Some((kind, name)), None)
+    }
+
+    /// The configuration without anything but one connection and one task source.
+    fn read_with(
+        &self,
+        connection: Option<(&str, &str)>,
+        task_source: Option<&str>,
+    ) -> Result<Option<Config>, Problems> {
         let Some(layers) = &self.0 else { return Ok(None) };
         let mut report = Report::new(&layers.environment);
         let file = layers.file.as_ref().map(|(text, origin)| (text.expose(), origin.as_str()));
         let mut tree = raw::read(file, &layers.overrides, &layers.environment, &mut report);
-        // What has nothing to do with this connection cannot fail it, and is not asked for.
-        tree.retain(|section, _| matches!(section.as_str(), "application" | "secrets" | "connections"));
-        if let Some(connections) = below(&mut tree, "connections") {
+        // What has nothing to do with it cannot fail it, and is not asked for.
+        tree.retain(|section, _| match section.as_str() {
+            "application" | "secrets" => true,
+            "connections" => connection.is_some(),
+            "task_source" | "selected_task_source" => task_source.is_some(),
+            _ => false,
+        });
+        if let Some((kind, name)) = connection
+            && let Some(connections) = below(&mut tree, "connections")
+        {
             connections.retain(|section, _| section == kind);
             if let Some(connections) = below(connections, kind) {
                 connections.retain(|connection, _| connection == name);
             }
+        }
+        if let Some(task_sources) = below(&mut tree, "task_source") {
+            task_sources.retain(|name, _| Some(name.as_str()) == task_source);
         }
         let config = prove::prove(tree, &mut report);
         match report.finish() {

@@ -1,10 +1,11 @@
 //! The client: one shared session for each connection, and sessions of their own for transactions.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use serde_json::Value;
 
 use super::connection::Connection;
+use super::credentials::{Credentials, ReadConnection};
 use super::envelope;
 use super::error::Error;
 use super::http::Http;
@@ -38,21 +39,35 @@ impl Client {
     ) -> Result<Self, Error> {
         let http = Http::new(&connection)?;
         let (shutdown, refused) = (shutdown.clone(), Mutex::new(None));
-        let door = Arc::new(Door { connection, http, shutdown, agent, refused });
+        let credentials = Credentials::new(connection);
+        let door =
+            Arc::new(Door { credentials, http, shutdown, agent, refused, last_moment: OnceLock::new() });
         let session = Session::new(Arc::clone(&door), Lifetime::Shared);
         Ok(Self(Arc::new(Shared { door, session })))
     }
 
-    /// Where and as whom.
+    /// Where and as whom, with the secrets of now.
     #[must_use]
-    pub fn connection(&self) -> &Connection {
-        &self.0.door.connection
+    pub fn connection(&self) -> Arc<Connection> {
+        self.0.door.credentials.current()
+    }
+
+    /// When a login is refused, `read` is asked for newer secrets, and the login is tried with them: in
+    /// all sessions of this client, and with no restart. A connection that is different in anything but
+    /// how it logs in is not used.
+    pub fn renew_from(&self, read: Arc<ReadConnection>) {
+        self.0.door.credentials.read_from(read);
     }
 
     /// The name of the agent, where it has one.
     #[must_use]
     pub fn agent(&self) -> Option<&str> {
         self.0.door.agent.as_deref()
+    }
+
+    /// Logs in, unless somebody has. A statement does so by itself.
+    pub async fn log_in(&self) -> Result<(), Error> {
+        self.0.session.tokens().await.map(drop)
     }
 
     /// Runs a statement and returns all its rows. Each chunk of the result is counted. Dropping the
@@ -78,9 +93,11 @@ impl Client {
 
     /// A session of its own, logged in, for a transaction or temporary tables.
     pub async fn session(&self) -> Result<OwnSession, Error> {
-        let session = Session::new(Arc::clone(&self.0.door), Lifetime::Own);
-        session.tokens().await?;
-        Ok(OwnSession { session, is_closed: false })
+        // Made before the login: whoever stops waiting for it ends it, and the session that it opens.
+        let own =
+            OwnSession { session: Session::new(Arc::clone(&self.0.door), Lifetime::Own), is_closed: false };
+        own.session.tokens().await?;
+        Ok(own)
     }
 
     /// Starts a statement and does not wait for it. It goes on when this client is gone, until its

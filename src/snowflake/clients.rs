@@ -37,7 +37,7 @@ impl Clients {
     /// The client of a connection: the same for connections that are equal in everything. No I/O.
     pub fn client(&self, connection: &Connection) -> Result<Client, Error> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = opened.iter().find(|client| client.connection() == connection) {
+        if let Some(client) = opened.iter().find(|client| *client.connection() == *connection) {
             return Ok(client.clone());
         }
         let client = Client::of_agent(connection.clone(), &self.shutdown, self.agent.clone())?;

@@ -19,7 +19,7 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(3600);
 /// Starts the heartbeats of a session, if it is to be kept alive. They end with it, and with a drain:
 /// what is left of one is shorter than any token lives.
 pub(super) fn start(session: &Arc<Session>, tokens: &Tokens) {
-    let Some(interval) = interval(&session.door.connection, tokens) else { return };
+    let Some(interval) = interval(&session.door.credentials.current(), tokens) else { return };
     let weak = Arc::downgrade(session);
     let (ended, shutdown) = (session.ended.clone(), session.door.shutdown.clone());
     session.door.shutdown.spawn_apart(async move {

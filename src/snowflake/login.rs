@@ -1,7 +1,8 @@
 //! The login: one request to Snowflake for each attempt, all within the time for logins.
 //!
 //! Refused credentials are never tried again at once, because Snowflake locks the user after a few
-//! wrong passwords: for some minutes everybody gets the same error without another request.
+//! wrong passwords: for some minutes everybody gets the same error without another request. Newer ones,
+//! where there are any by then, are tried at once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -15,7 +16,7 @@ use super::connection::{Connection, LoginParts};
 use super::envelope::{self, Envelope};
 use super::error::Error;
 use super::http::{Accept, Call};
-use super::session::{Door, Tokens};
+use super::session::{Door, Refusal, Tokens};
 use crate::config::Secret;
 use crate::fault::FaultKind;
 use crate::retry::Backoff;
@@ -34,34 +35,58 @@ const MASTER_VALIDITY: Duration = Duration::from_secs(4 * 3600);
 /// so results come as JSON; both forms are read.
 const CLIENT_APP_ID: &str = "DataExchangeAgent";
 
-/// Logs in.
+/// Logs in; once more with newer secrets, when the known ones are refused.
 pub(super) async fn log_in(door: &Door, generation: u64) -> Result<Tokens, Error> {
-    let refused = door.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    if let Some((error, until)) = refused
-        && Instant::now() < until
-    {
-        return Err(error);
+    let connection = door.credentials.current();
+    let refusal = match recent_refusal(door, &connection) {
+        Some(error) => error,
+        None => match log_in_with(door, &connection, generation).await {
+            Err(error) if error.kind() == FaultKind::Credentials => error,
+            opened_or_failed => return opened_or_failed,
+        },
+    };
+    match door.credentials.newer_than(&connection).await {
+        Some(newer) => match recent_refusal(door, &newer) {
+            Some(error) => Err(error),
+            None => log_in_with(door, &newer, generation).await,
+        },
+        None => Err(refusal),
     }
-    let limit = door.connection.login_timeout;
+}
+
+/// Why the server would refuse these credentials, when it did a short while ago.
+fn recent_refusal(door: &Door, connection: &Arc<Connection>) -> Option<Error> {
+    let refused = door.refused.lock().unwrap_or_else(PoisonError::into_inner);
+    let refusal = refused.as_ref()?;
+    let is_recent = Arc::ptr_eq(&refusal.connection, connection) && Instant::now() < refusal.until;
+    is_recent.then(|| refusal.error.clone())
+}
+
+async fn log_in_with(door: &Door, connection: &Arc<Connection>, generation: u64) -> Result<Tokens, Error> {
+    let limit = connection.login_timeout;
     let started = Instant::now();
     let mut has_new_token = false;
     let mut failures = 0;
     loop {
         let remaining = limit.saturating_sub(started.elapsed());
-        let attempt = tokio::time::timeout(remaining, attempt(door, remaining.min(ATTEMPT_LIMIT)));
+        let attempt =
+            tokio::time::timeout(remaining, attempt(door, connection, remaining.min(ATTEMPT_LIMIT)));
         let error = match attempt.await {
-            Ok(Ok(Verdict::Accepted(data))) => return opened(&door.connection, &data, generation),
+            Ok(Ok(Verdict::Accepted(data))) => return opened(connection, &data, generation),
             Ok(Ok(Verdict::Refused(error))) => {
                 let is_old_token = error.code().is_some_and(|code| codes::TOKEN_REFUSED.contains(&code));
-                if is_old_token && !has_new_token && door.connection.authentication.forget_token() {
+                if is_old_token && !has_new_token && connection.authentication.forget_token() {
                     has_new_token = true;
                     continue;
                 }
                 // Nobody is locked out for an old token, and a new one may be in its file soon.
                 if error.kind() == FaultKind::Credentials && !is_old_token {
-                    let until = Instant::now() + PAUSE_AFTER_REFUSAL;
                     let mut refused = door.refused.lock().unwrap_or_else(PoisonError::into_inner);
-                    *refused = Some((error.clone(), until));
+                    *refused = Some(Refusal {
+                        error: error.clone(),
+                        until: Instant::now() + PAUSE_AFTER_REFUSAL,
+                        connection: Arc::clone(connection),
+                    });
                 }
                 error
             }
@@ -87,8 +112,7 @@ enum Verdict {
 }
 
 /// One attempt, with credentials made for it: signed tokens live for a minute.
-async fn attempt(door: &Door, limit: Duration) -> Result<Verdict, Error> {
-    let connection = &door.connection;
+async fn attempt(door: &Door, connection: &Connection, limit: Duration) -> Result<Verdict, Error> {
     let parts = connection.authentication.login_parts(connection, door.http.client()).await?;
     let body = body(connection, parts);
     let request_id = uuid::Uuid::new_v4().to_string();

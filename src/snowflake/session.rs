@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::codes;
 use super::connection::Connection;
+use super::credentials::Credentials;
 use super::envelope::{self, Envelope};
 use super::error::Error;
 use super::heartbeat;
@@ -29,18 +30,32 @@ use crate::shutdown::Shutdown;
 const RENEWAL_LIMIT: Duration = Duration::from_secs(120);
 /// The end of a session is a courtesy to the server.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// How long after an abort there may still be logins: those without which no lease can be given back, and those
+/// of a commit that loads a table. All of them together, so that a server that does not answer holds up the end
+/// of the agent once.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 /// Renewals and logins for one request, before its failure is reported.
 pub(super) const RECOVERIES: u32 = 3;
 
 /// What all sessions of a connection share.
 pub(super) struct Door {
-    pub(super) connection: Connection,
+    pub(super) credentials: Credentials,
     pub(super) http: Http,
     pub(super) shutdown: Shutdown,
     /// Who asks, for the query tags.
     pub(super) agent: Option<String>,
-    /// A refusal of the credentials, and when the next login may be tried.
-    pub(super) refused: Mutex<Option<(Error, Instant)>>,
+    pub(super) refused: Mutex<Option<Refusal>>,
+    /// When no login is waited for any more; set by the first that goes on after an abort.
+    pub(super) last_moment: OnceLock<Instant>,
+}
+
+/// A refusal of the credentials.
+pub(super) struct Refusal {
+    pub(super) error: Error,
+    /// When the next login with them may be tried.
+    pub(super) until: Instant,
+    /// With what was logged in.
+    pub(super) connection: Arc<Connection>,
 }
 
 /// What happens when the server has forgotten the session.
@@ -154,18 +169,26 @@ impl Session {
         }
     }
 
-    /// Replaces the tokens in a task of its own, whatever becomes of the caller.
+    /// Replaces the tokens in a task of its own, whatever becomes of the caller; only a drain does not wait
+    /// for a login that nobody wants any more.
     pub(super) async fn establish(self: &Arc<Self>, need: Need) -> Result<Arc<Tokens>, Error> {
         let session = Arc::clone(self);
         let asked = Instant::now();
-        let task = self.door.shutdown.spawn_apart(async move { session.replace(need, asked).await });
+        let caller = CancellationToken::new();
+        let _gone = caller.clone().drop_guard();
+        let task = self.door.shutdown.spawn_apart(async move { session.replace(need, asked, &caller).await });
         match task.await {
             Ok(result) => result,
             Err(error) => Err(Error::new(FaultKind::Bug, "open a Snowflake session").because(error)),
         }
     }
 
-    async fn replace(self: &Arc<Self>, need: Need, asked: Instant) -> Result<Arc<Tokens>, Error> {
+    async fn replace(
+        self: &Arc<Self>,
+        need: Need,
+        asked: Instant,
+        caller_is_gone: &CancellationToken,
+    ) -> Result<Arc<Tokens>, Error> {
         let mut state = self.state.lock().await;
         let current = match &*state {
             State::Open(tokens) => Some(Arc::clone(tokens)),
@@ -189,14 +212,22 @@ impl Session {
         {
             return Err(error.clone());
         }
-        let replaced = match (current, need) {
-            (Some(tokens), Need::Renewal(_)) => match self.renew(&tokens).await {
-                Ok(Some(tokens)) => Ok(tokens),
-                Ok(None) => self.log_in_again(&mut state).await,
-                Err(error) => Err(error),
-            },
-            (None, Need::Token) => login::log_in(&self.door, self.next_generation()).await,
-            (Some(_) | None, _) => self.log_in_again(&mut state).await,
+        let replaced = async {
+            match (current, need) {
+                (Some(tokens), Need::Renewal(_)) => match self.renew(&tokens).await {
+                    Ok(Some(tokens)) => Ok(tokens),
+                    Ok(None) => self.log_in_again(&mut state).await,
+                    Err(error) => Err(error),
+                },
+                (None, Need::Token) => login::log_in(&self.door, self.next_generation()).await,
+                (Some(_) | None, _) => self.log_in_again(&mut state).await,
+            }
+        };
+        let replaced = tokio::select! {
+            // First of all, so that no login begins when nobody may wait for it.
+            biased;
+            () = self.waited_long_enough(need, caller_is_gone) => Err(ended()),
+            replaced = replaced => replaced,
         };
         let tokens = replaced.map(Arc::new).inspect_err(|error| {
             let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -210,6 +241,27 @@ impl Session {
             heartbeat::start(self, &tokens);
         }
         Ok(tokens)
+    }
+
+    /// Resolves when nobody may wait for a login or a renewal any more: the session was closed, the agent
+    /// aborts, or it drains and the caller has gone. A server that does not answer would hold up the end of
+    /// the agent otherwise.
+    async fn waited_long_enough(&self, need: Need, caller_is_gone: &CancellationToken) {
+        let is_renewal = matches!(need, Need::Renewal(_));
+        let begins_late = self.door.shutdown.is_aborting();
+        let is_unwanted = async {
+            caller_is_gone.cancelled().await;
+            self.door.shutdown.draining().await;
+        };
+        tokio::select! {
+            () = self.ended.cancelled() => {}
+            () = is_unwanted, if !is_renewal => return,
+        }
+        let is_needed_at_the_end = self.lifetime == Lifetime::Own || is_renewal || begins_late;
+        if is_needed_at_the_end && self.door.shutdown.is_aborting() {
+            let last_moment = self.door.last_moment.get_or_init(|| Instant::now() + LAST_WAIT);
+            tokio::time::sleep_until((*last_moment).into()).await;
+        }
     }
 
     fn next_generation(&self) -> u64 {
@@ -278,7 +330,7 @@ impl Session {
     /// Ends the session on the server. Later statements fail.
     pub(super) async fn close(&self) {
         self.ended.cancel();
-        // Whoever logs in holds the state, and goes on trying for minutes where nobody answers.
+        // Whoever logs in holds the state, and ends now; a renewal may still take a moment.
         let closed = async { std::mem::replace(&mut *self.state.lock().await, State::Closed) };
         let Ok(State::Open(tokens)) = tokio::time::timeout(CLOSE_LIMIT, closed).await else { return };
         // The server ends it by itself, hours later, when this is lost.
@@ -326,6 +378,11 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.ended.cancel();
     }
+}
+
+fn ended() -> Error {
+    Error::new(FaultKind::Transient, "log in to Snowflake")
+        .message("the agent stops, or the session was closed, before the server had answered")
 }
 
 fn lost() -> Error {

@@ -12,7 +12,7 @@ use crate::fault::Fault;
 use crate::guards::Hold;
 use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
-use crate::task::Lease;
+use crate::task::{Lease, Outcome};
 use crate::task_source::TaskSource;
 
 /// A leased task on its way to a worker. The permit is the worker that waits for it.
@@ -63,6 +63,14 @@ pub(super) enum PollerEnd {
 /// Failures in a row after which a task source that is to be drained is given up: about a minute.
 const DRAIN_TRIES: u32 = 10;
 
+/// A task source that has not answered by then keeps no worker from the others: one that hangs would stop
+/// the work of all of them.
+const SLOW_ANSWER: Duration = Duration::from_secs(1);
+
+/// How long a task that came so late waits for a worker: nobody extends its lease meanwhile, which lives for
+/// minutes.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
 pub(super) struct Poller {
     pub(super) source: Arc<dyn TaskSource>,
     /// One permit for each worker that has nothing to do.
@@ -75,6 +83,7 @@ pub(super) struct Poller {
     pub(super) shutdown: Shutdown,
     /// Ends the poller when the task source is drained; none for a service.
     pub(super) until_drained: Option<Arc<Outstanding>>,
+    pub(super) longest_wait: Duration,
 }
 
 impl Poller {
@@ -164,11 +173,27 @@ impl Poller {
 
     async fn lease(&self, permits: Vec<OwnedSemaphorePermit>) -> Result<usize, Fault> {
         let limit = NonZeroUsize::new(permits.len()).expect("at least one worker is free");
+        let mut permits = permits;
         // Not cancelled by a stop: a lease whose answer is dropped would be nobody's.
-        let leases = self.source.lease(limit).await?;
+        let mut answer = self.source.lease(limit);
+        let leases = tokio::select! {
+            leases = &mut answer => leases?,
+            () = tokio::time::sleep(SLOW_ANSWER) => {
+                permits.clear();
+                answer.await?
+            }
+        };
         let count = leases.len();
-        debug_assert!(count <= permits.len(), "a task source gives no more than asked for");
-        for (lease, permit) in leases.into_iter().zip(permits) {
+        debug_assert!(count <= limit.get(), "a task source gives no more than asked for");
+        let mut permits = permits.into_iter();
+        for lease in leases {
+            let permit = match permits.next() {
+                Some(permit) => permit,
+                None => match self.worker_for(&lease).await {
+                    Some(permit) => permit,
+                    None => continue,
+                },
+            };
             let count = self.until_drained.as_ref().map(JobCount::new);
             let job = Job { lease, source: Arc::clone(&self.source), permit, count };
             // The channel has a place for every worker, so this waits for nobody.
@@ -177,6 +202,27 @@ impl Poller {
             }
         }
         Ok(count)
+    }
+
+    /// A worker for a task that was leased so late that others have the workers by now; `None` when none
+    /// becomes free soon, or the agent drains first, and the task is given back.
+    async fn worker_for(&self, lease: &Lease) -> Option<OwnedSemaphorePermit> {
+        let reason = tokio::select! {
+            permit = Arc::clone(&self.free).acquire_owned() => {
+                return Some(permit.expect("the semaphore is never closed"));
+            }
+            () = self.shutdown.draining() => "the agent stops",
+            () = tokio::time::sleep(self.longest_wait) => "it came late, and no worker has become free since",
+        };
+        match self.source.finish(lease, &Outcome::Released).await {
+            Ok(_) => tracing::info!(task.id = %lease.task.id, "task released: {reason}"),
+            Err(fault) => tracing::warn!(
+                task.id = %lease.task.id,
+                error = fault.chain(),
+                "a task could not be given back; its lease will run out"
+            ),
+        }
+        None
     }
 
     /// The interval with a fifth of jitter, so that many agents do not poll in step.
@@ -197,5 +243,154 @@ impl Poller {
             () = tokio::time::sleep(longest) => {}
             () = self.shutdown.draining() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::task::{
+        DestinationKind, DestinationSpec, Extension, FileFormat, Finished, LeaseId, Read, SourceSpec, Task,
+        TaskId, TaskSpec,
+    };
+
+    /// Longer than anything here takes; only a defect reaches it.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Gives one task when the test lets it, and tells how tasks ended.
+    struct Slow {
+        asked: Notify,
+        answer: Notify,
+        ended: mpsc::UnboundedSender<Outcome>,
+    }
+
+    #[async_trait]
+    impl TaskSource for Slow {
+        fn name(&self) -> &'static str {
+            "slow"
+        }
+
+        async fn lease(&self, _limit: NonZeroUsize) -> Result<Vec<Lease>, Fault> {
+            self.asked.notify_one();
+            self.answer.notified().await;
+            Ok(vec![lease()])
+        }
+
+        async fn wait_for_work(&self) {
+            std::future::pending().await
+        }
+
+        async fn is_drained(&self) -> Result<bool, Fault> {
+            Ok(false)
+        }
+
+        async fn extend(&self, leases: &[LeaseId]) -> Result<Vec<Extension>, Fault> {
+            Ok(vec![Extension::Held; leases.len()])
+        }
+
+        async fn finish(&self, _lease: &Lease, outcome: &Outcome) -> Result<Finished, Fault> {
+            self.ended.send(outcome.clone()).expect("the test listens");
+            Ok(Finished::Recorded)
+        }
+    }
+
+    fn lease() -> Lease {
+        let source = SourceSpec {
+            connection: "sales".into(),
+            read: Read::Table("orders".into()),
+            columns: None,
+            slices: None,
+            slice_column: None,
+            batch_size: None,
+            method: None,
+        };
+        let destination = DestinationSpec {
+            kind: DestinationKind::Local,
+            connection: None,
+            path: String::new(),
+            format: FileFormat::Parquet,
+            compression: None,
+            max_file_size: None,
+            load: None,
+        };
+        let trace = Default::default();
+        let spec = TaskSpec { source, destination, max_attempts: 1, timeout: None, priority: 0, trace };
+        let task = Task { id: TaskId::generate(), spec };
+        Lease { id: LeaseId("1".into()), task, attempt: 1, failures_before: 0 }
+    }
+
+    struct Polled {
+        source: Arc<Slow>,
+        free: Arc<Semaphore>,
+        jobs: async_channel::Receiver<Job>,
+        ended: mpsc::UnboundedReceiver<Outcome>,
+        shutdown: Shutdown,
+        _watched: (watch::Sender<bool>, watch::Sender<Option<Hold>>, watch::Sender<Duration>),
+    }
+
+    /// A poller with one worker, which has asked and gets no answer.
+    async fn polled(longest_wait: Duration) -> Polled {
+        let (ended, heard) = mpsc::unbounded_channel();
+        let source = Arc::new(Slow { asked: Notify::new(), answer: Notify::new(), ended });
+        let free = Arc::new(Semaphore::new(1));
+        let (send, jobs) = async_channel::bounded(1);
+        let (handle, handling) = watch::channel(true);
+        let (hold, held) = watch::channel(None);
+        let (time, interval) = watch::channel(PATIENCE);
+        let shutdown = Shutdown::new();
+        let poller = Poller {
+            source: Arc::clone(&source) as Arc<dyn TaskSource>,
+            free: Arc::clone(&free),
+            jobs: send,
+            handling,
+            hold: held,
+            interval,
+            shutdown: shutdown.clone(),
+            until_drained: None,
+            longest_wait,
+        };
+        shutdown.spawn(poller.run());
+        tokio::time::timeout(PATIENCE, source.asked.notified()).await.expect("it is asked");
+        Polled { source, free, jobs, ended: heard, shutdown, _watched: (handle, hold, time) }
+    }
+
+    #[tokio::test]
+    async fn a_task_source_that_does_not_answer_keeps_no_worker_from_the_others() {
+        let polled = polled(PATIENCE).await;
+        let other = tokio::time::timeout(PATIENCE, polled.free.acquire()).await.expect("it is free again");
+        polled.source.answer.notify_one();
+        tokio::task::yield_now().await;
+        assert!(polled.jobs.is_empty(), "its task waits for the worker");
+        drop(other);
+        let job = tokio::time::timeout(PATIENCE, polled.jobs.recv()).await.expect("a job").unwrap();
+        assert_eq!((job.lease.id.0.as_str(), polled.free.available_permits()), ("1", 0));
+        polled.shutdown.begin_drain();
+    }
+
+    #[tokio::test]
+    async fn a_task_that_comes_too_late_is_given_back_when_every_worker_is_busy_for_long() {
+        let mut polled = polled(Duration::from_millis(1)).await;
+        let free = Arc::clone(&polled.free);
+        let _other = tokio::time::timeout(PATIENCE, free.acquire()).await.expect("it is free again");
+        polled.source.answer.notify_one();
+        let ended = tokio::time::timeout(PATIENCE, polled.ended.recv()).await.expect("an end");
+        assert!(matches!(ended, Some(Outcome::Released)), "{ended:?}");
+        assert!(polled.jobs.is_empty());
+        polled.shutdown.begin_drain();
+    }
+
+    #[tokio::test]
+    async fn a_task_that_comes_too_late_for_a_worker_is_given_back_at_the_stop() {
+        let mut polled = polled(PATIENCE).await;
+        let _other = tokio::time::timeout(PATIENCE, polled.free.acquire()).await.expect("it is free again");
+        polled.source.answer.notify_one();
+        polled.shutdown.begin_drain();
+        let ended = tokio::time::timeout(PATIENCE, polled.ended.recv()).await.expect("an end");
+        assert!(matches!(ended, Some(Outcome::Released)), "{ended:?}");
+        assert!(polled.shutdown.finished(PATIENCE).await);
+        assert!(polled.jobs.try_recv().is_err());
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::poller::{Job, Poller, PollerEnd};
+use super::poller::{Job, LONGEST_WAIT, Poller, PollerEnd};
 use super::runner::Runner;
 use super::running::Running;
 use crate::guards::Guards;
@@ -91,6 +91,7 @@ impl Pool {
                 interval: shared.interval.subscribe(),
                 shutdown: shutdown.clone(),
                 until_drained: settings.once.then(Arc::default),
+                longest_wait: LONGEST_WAIT,
             };
             let guard = AliveGuard(Arc::clone(&shared));
             shutdown.spawn(async move {

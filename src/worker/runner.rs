@@ -192,7 +192,13 @@ impl Runner {
 
         // Nothing is stored yet, so dropping the half-opened ends of the transfer is enough.
         let opened = tokio::select! {
-            opened = self.open(lease, &running.progress).instrument(debug_span!("plan")) => opened?,
+            opened = self.open(lease, &running.progress).instrument(debug_span!("plan")) => match opened {
+                // A login that was in progress, for example, ends by itself at the abort, with an error.
+                Err(fault) if fault.kind().is_retryable() && self.shutdown.is_aborting() => {
+                    return Ok(Ended::Cut(Cut::Released));
+                }
+                opened => opened?,
+            },
             cut = &mut cut => return Ok(Ended::Cut(cut)),
         };
         let transfer = match opened {

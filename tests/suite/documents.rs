@@ -83,7 +83,7 @@ fn output_of(program: &Path, arguments: &[&str]) -> String {
 }
 
 /// A folder with the source `sales`, which has the table `orders`.
-async fn place() -> Place {
+pub(crate) async fn place() -> Place {
     let place = Place::new();
     let file = place.path().join("sales.sqlite");
     let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);

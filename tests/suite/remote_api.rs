@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::net::TcpListener;
 
 use crate::support::agent::{Agent, Place, eventually};
+use crate::support::folder::Folder;
 
 /// What the API remembers.
 #[derive(Default)]
@@ -24,8 +25,22 @@ struct Seen {
     asked: Vec<(HashMap<String, String>, Option<String>)>,
     /// Status of the next reports of a task; afterwards 200.
     report_answers: BTreeMap<String, VecDeque<StatusCode>>,
+    /// The only key that is accepted, when there is one.
+    key: Option<String>,
+    /// The same after the next poll that hands something out.
+    key_afterwards: Option<String>,
+    /// Calls that were refused for their key.
+    refused: usize,
     /// Every report in order: task, verb, message.
     reports: Vec<(String, String, Option<String>)>,
+}
+
+impl Seen {
+    fn refuses(&mut self, key: Option<&str>) -> bool {
+        let is_refused = self.key.as_deref().is_some_and(|wanted| key != Some(&format!("Bearer {wanted}")));
+        self.refused += usize::from(is_refused);
+        is_refused
+    }
 }
 
 struct Api {
@@ -47,18 +62,31 @@ async fn tasks(
 ) -> (StatusCode, Json<Value>) {
     let key = headers.get("authorization").and_then(|key| key.to_str().ok()).map(str::to_owned);
     let mut seen = locked(&seen);
+    if seen.refuses(key.as_deref()) {
+        return (StatusCode::UNAUTHORIZED, Json(Value::Null));
+    }
     seen.asked.push((parameters, key));
-    let (status, body) = seen.polls.pop_front().unwrap_or((StatusCode::OK, json!({"tasks": []})));
+    let Some((status, body)) = seen.polls.pop_front() else {
+        return (StatusCode::OK, Json(json!({"tasks": []})));
+    };
+    if let Some(key) = seen.key_afterwards.take() {
+        seen.key = Some(key);
+    }
     (status, Json(body))
 }
 
 async fn report(
     State(seen): State<Shared>,
     Path((id, verb)): Path<(String, String)>,
+    headers: HeaderMap,
     body: Option<Json<Value>>,
 ) -> StatusCode {
     let message = body.and_then(|Json(body)| body["error_message"].as_str().map(str::to_owned));
     let mut seen = locked(&seen);
+    let key = headers.get("authorization").and_then(|key| key.to_str().ok());
+    if seen.refuses(key) {
+        return StatusCode::UNAUTHORIZED;
+    }
     let answer = seen.report_answers.get_mut(&id).and_then(VecDeque::pop_front);
     seen.reports.push((id, verb, message));
     answer.unwrap_or(StatusCode::OK)
@@ -95,6 +123,10 @@ impl Api {
 
     /// An agent that asks this API, and has a source `numbers` of three rows.
     async fn place(&self) -> Place {
+        self.place_with_key("top-secret-key").await
+    }
+
+    async fn place_with_key(&self, key: &str) -> Place {
         let place = Place::new();
         let file = place.path().join("source.sqlite");
         let mut database: SqliteConnection =
@@ -104,10 +136,8 @@ impl Api {
             .await
             .unwrap();
         database.close().await.unwrap();
-        let base = format!(
-            "base_url = \"http://{}/base/\"\nkey = \"top-secret-key\"\nagent_id = \"agent 1\"\n",
-            self.address
-        );
+        let base =
+            format!("base_url = \"http://{}/base/\"\nkey = {key:?}\nagent_id = \"agent 1\"\n", self.address);
         place.application("task_fetch_interval = 1").section("task_source.api", &base).connection(
             "source.numbers",
             &format!("kind = \"sqlite\"\npath = {:?}\n", file.display().to_string()),
@@ -268,4 +298,43 @@ async fn once_tries_local_tasks_to_their_end_and_counts_those_that_failed() {
     agent.kill().await;
     let finished = agent.place.run(&arguments).await;
     assert_eq!(finished.code, Some(1), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_key_that_is_replaced_while_a_task_runs_is_taken_up_and_nothing_is_lost() {
+    let api = Api::start().await;
+    let folder = Folder::new();
+    let file = folder.path().join("key");
+    std::fs::write(&file, "planted-first").unwrap();
+    locked(&api.seen).key = Some("planted-first".to_owned());
+    let place = api.place_with_key(&format!("${{file:{}}}", file.display())).await;
+    let mut agent = place.start().await;
+    api.hand_out(json!([flat(json!("before"), "SELECT * FROM numbers")]));
+    until_reported(&api, "before", &["complete"], &agent).await;
+    // From the moment on in which the task is handed out the old key is worth nothing.
+    {
+        let mut seen = locked(&api.seen);
+        seen.polls
+            .push_back((StatusCode::OK, json!({"tasks": [flat(json!("during"), "SELECT * FROM numbers")]})));
+        seen.key_afterwards = Some("planted-second".to_owned());
+    }
+    eventually("the report to be refused", async || {
+        let is_refused = locked(&api.seen).refused > 0;
+        (is_refused && agent.log().contains("outcome could not be recorded")).then_some(())
+    })
+    .await;
+    assert_eq!(api.reports("during"), [""; 0]);
+    std::fs::write(&file, "planted-second").unwrap();
+    until_reported(&api, "during", &["complete"], &agent).await;
+    api.hand_out(json!([flat(json!("after"), "SELECT * FROM numbers")]));
+    until_reported(&api, "after", &["complete"], &agent).await;
+    agent.signal("TERM");
+    assert!(agent.exit().await.success(), "{}", agent.log());
+    for id in ["before", "during", "after"] {
+        assert_eq!(api.reports(id), ["complete"]);
+    }
+    let names: Vec<String> =
+        locked(&api.seen).asked.iter().map(|(asked, _)| asked["agent_id"].clone()).collect();
+    assert!(names.iter().all(|name| name == "agent 1"), "{names:?}");
+    assert!(!agent.log().contains("planted"), "{}", agent.log());
 }

@@ -2,12 +2,14 @@
 //! protocol for what goes wrong.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use data_exchange_agent::config::Secret;
 use data_exchange_agent::fault::{Fault as AgentFault, FaultKind};
 use data_exchange_agent::shutdown::Shutdown;
+use data_exchange_agent::snowflake::authentication::{Authentication, Password};
 use data_exchange_agent::snowflake::connection::Protocol;
 use data_exchange_agent::snowflake::{
     Binding, Client, Connection, Error, QueryStatus, QueryTag, Statement, Table,
@@ -15,6 +17,7 @@ use data_exchange_agent::snowflake::{
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -196,6 +199,119 @@ async fn refused_credentials_are_not_tried_again_at_once() {
         "log in to Snowflake: Snowflake error 390100 (08001): Incorrect username or password was specified."
     );
     assert!(fault.hint().unwrap().starts_with("Check user and password"));
+}
+
+fn with_password(connection: Connection, password: &str) -> Connection {
+    let password = Password {
+        user: "tester".to_owned(),
+        password: Secret::new(password),
+        passcode: None,
+        passcode_in_password: false,
+    };
+    Connection { authentication: Authentication::Password(password), ..connection }
+}
+
+#[tokio::test]
+async fn a_password_that_was_replaced_is_taken_up_by_all_sessions_of_a_client() {
+    let (double, client) = double().await;
+    let stored = Arc::new(Mutex::new("hunter2"));
+    let (read, connection) = (Arc::clone(&stored), double.connection());
+    client.renew_from(Arc::new(move || Ok(Some(with_password(connection.clone(), *read.lock().unwrap())))));
+    select_many(&client, 1).await;
+    double.admit(|data| data["PASSWORD"] == "changed");
+    double.expire_masters();
+    // Nothing is newer yet, and the wrong password is not sent again.
+    for _ in 0..3 {
+        let error = client.run(&select()).await.unwrap_err();
+        assert_eq!(error.kind(), FaultKind::Credentials, "{error}");
+    }
+    assert_eq!(double.seen(LOGIN).len(), 2);
+    *stored.lock().unwrap() = "changed";
+    let renewed = eventually("the new password", async || client.run(&select()).await.ok()).await;
+    assert_eq!(renewed.single(), Some("1"));
+    client.session().await.unwrap().close().await;
+    select_many(&client, 20).await;
+    assert_eq!(double.seen(LOGIN).len(), 4, "one for the shared session, and one for that of its own");
+    assert!(*client.connection() == with_password(double.connection(), "changed"));
+}
+
+#[tokio::test]
+async fn a_newer_password_that_is_wrong_too_is_tried_once() {
+    let (double, client) = double().await;
+    let connection = double.connection();
+    client.renew_from(Arc::new(move || Ok(Some(with_password(connection.clone(), "wrong-too")))));
+    double.admit(|_| false);
+    for _ in 0..5 {
+        let error = client.run(&select()).await.unwrap_err();
+        assert_eq!(error.kind(), FaultKind::Credentials, "{error}");
+    }
+    let sent: Vec<_> = double.seen(LOGIN).iter().map(|seen| seen.body["data"]["PASSWORD"].clone()).collect();
+    assert_eq!(sent, ["hunter2", "wrong-too"]);
+}
+
+/// Far below the time for logins of a test, and far above what anything takes.
+const AT_ONCE: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_login_that_is_not_answered_ends_with_the_agent() {
+    let double = SnowflakeDouble::start().await;
+    double.hold_requests(LOGIN);
+    let shutdown = Shutdown::new();
+    let patient = Connection { login_timeout: Duration::from_secs(3_600), ..double.connection() };
+    let client =
+        Client::new(Connection { socket_timeout: patient.login_timeout, ..patient }, &shutdown).unwrap();
+    let statement = select();
+    let (shared, own, ()) = tokio::join!(client.run(&statement), client.session(), async {
+        eventually("both logins", async || (double.seen(LOGIN).len() == 2).then_some(())).await;
+        shutdown.begin_abort();
+    });
+    for error in [shared.unwrap_err(), own.unwrap_err()] {
+        assert_eq!(error.kind(), FaultKind::Transient);
+        assert!(!error.is_outcome_unknown() && error.to_string().contains("the agent stops"), "{error}");
+    }
+    // What begins later waits for nothing either.
+    timeout(AT_ONCE, client.run(&statement)).await.expect("it ends").unwrap_err();
+    timeout(AT_ONCE, client.close()).await.expect("it ends");
+    assert!(shutdown.finished(AT_ONCE).await, "no login is left");
+}
+
+#[tokio::test]
+async fn a_login_whose_caller_has_gone_holds_up_no_drain() {
+    let double = SnowflakeDouble::start().await;
+    double.hold_requests(LOGIN);
+    let shutdown = Shutdown::new();
+    let patient = Connection { login_timeout: Duration::from_secs(3_600), ..double.connection() };
+    let client =
+        Client::new(Connection { socket_timeout: patient.login_timeout, ..patient }, &shutdown).unwrap();
+    let statement = select();
+    {
+        // As the attempt of a task that is cancelled: whoever waits is dropped.
+        let mut waiting = Box::pin(async { tokio::join!(client.run(&statement), client.session()) });
+        let logins = eventually("both logins", async || (double.seen(LOGIN).len() == 2).then_some(()));
+        tokio::select! {
+            _ = &mut waiting => panic!("nobody has answered"),
+            () = logins => {}
+        }
+    }
+    shutdown.begin_drain();
+    assert!(shutdown.finished(AT_ONCE).await, "no login is left");
+}
+
+#[tokio::test]
+async fn a_session_is_still_renewed_when_the_agent_aborts() {
+    let double = SnowflakeDouble::start().await;
+    double.answer("SELECT 1", Answer::value("1"));
+    let shutdown = Shutdown::new();
+    let client = Client::new(double.connection(), &shutdown).unwrap();
+    select_many(&client, 1).await;
+    double.expire_sessions();
+    shutdown.begin_abort();
+    // Without it no lease could be given back.
+    select_many(&client, 1).await;
+    double.expire_masters();
+    select_many(&client, 1).await;
+    client.close().await;
+    assert_eq!((double.logins(), double.renewals(), double.open_sessions()), (2, 1, 1));
 }
 
 #[tokio::test]

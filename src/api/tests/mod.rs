@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use super::problem::PROBLEM_JSON;
 use super::{Access, ApiState, ConnectionLimits, Doors, Server, openapi, router};
 use crate::catalog::{Catalog, SourceInfo};
-use crate::config::{HistorySettings, TransferSettings};
+use crate::config::{HistorySettings, QueueSettings, TransferSettings};
 use crate::destination::{Destination, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::guards::Guards;
@@ -127,7 +127,7 @@ impl Agent {
     async fn start_with(access: Access) -> Self {
         let data_directory = std::env::temp_dir().join(format!("api-test-{}", uuid::Uuid::new_v4()));
         let shutdown = Shutdown::new();
-        let queue = LocalQueue::open(&data_directory, &shutdown).await.unwrap();
+        let queue = LocalQueue::open(&data_directory, QueueSettings::default(), &shutdown).await.unwrap();
         let checks = Arc::new(AtomicUsize::new(0));
         let catalog = Arc::new(catalog(&checks));
         let metrics = Arc::new(Metrics::default());

@@ -275,6 +275,22 @@ async fn a_stage_is_named_with_its_path_in_both_forms() {
 }
 
 #[tokio::test]
+async fn a_source_that_is_not_there_is_named_together_with_other_wrong_fields() {
+    let agent = Agent::start().await;
+    let wrong = with(nested("1"), "/destination_config/fromat", json!("csv"));
+    let unknown = with(wrong.clone(), "/source_config/database", json!("slaes"));
+    agent.submit(&unknown).await.assert_errors(&[
+        ("/destination_config/fromat", "did you mean `format`?"),
+        ("/source_config/database", "no source connection `slaes`"),
+    ]);
+    let writes = with(wrong, "/source_config/query", json!("DELETE FROM orders"));
+    agent.submit(&json!([nested("2"), writes])).await.assert_errors(&[
+        ("/1/destination_config/fromat", "did you mean `format`?"),
+        ("/1/source_config/query", "a statement of the kind DELETE"),
+    ]);
+}
+
+#[tokio::test]
 async fn every_wrong_field_of_the_flat_form_is_named() {
     let agent = Agent::start().await;
     let table = [

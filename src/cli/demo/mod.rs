@@ -23,8 +23,8 @@ use super::progress::Bar;
 use crate::agent::{Agent, Mode, explained};
 use crate::bounds::TaskBounds;
 use crate::config::{
-    Application, Config, GuardSettings, HistorySettings, LocalTarget, LogSettings, Renewal, SecretSettings,
-    Server, SourceConnection, SqliteSource, TargetConnection, TaskSources, TransferSettings,
+    Application, Config, GuardSettings, HistorySettings, LocalTarget, LogSettings, QueueSettings, Renewal,
+    SecretSettings, Server, SourceConnection, SqliteSource, TargetConnection, TaskSources, TransferSettings,
 };
 use crate::task::{ProgressSnapshot, Receipt};
 use crate::telemetry::{LogFormat, init_logging};
@@ -197,6 +197,7 @@ fn config(directory: &Path, database: &Path, output: &Path) -> Config {
         secrets: SecretSettings::default(),
         transfer: TransferSettings::default(),
         log: LogSettings::default(),
+        queue: QueueSettings::default(),
         history: HistorySettings::default(),
         guards: GuardSettings::default(),
         idle_shutdown: None,

@@ -21,6 +21,21 @@ pub(in crate::config) const LOG: &[Key] = &[
     key("max_files", "integer, 0 to 1000", "5", "Full files that are kept beside the one that is written."),
 ];
 
+pub(in crate::config) const QUEUE: &[Key] = &[
+    key(
+        "keep",
+        "duration, 1h to 3650d, or 0",
+        "\"30d\"",
+        "Tasks go, with their attempts, when they have ended longer ago; 0 keeps them for ever.",
+    ),
+    key(
+        "max_tasks",
+        "integer, 0 to 1000000000",
+        "1000000",
+        "Of the tasks that ended more than an hour ago the oldest go when more than this have ended; 0 is no limit.",
+    ),
+];
+
 pub(in crate::config) const HISTORY: &[Key] = &[
     key("keep", "duration, 1h to 3650d", "\"30d\"", "Runs and their log lines go when they are older."),
     key("max_runs", "integer, 1 to 100000000", "100000", "The oldest runs go when there are more."),

@@ -52,8 +52,8 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         "bulk_utility",
     ]
     .map(|name| top.value(name));
-    let [log, history, guards, idle_shutdown, otlp] =
-        ["log", "history", "guards", "idle_shutdown", "otlp"].map(|name| top.value(name));
+    let [log, queue, history, guards, idle_shutdown, otlp] =
+        ["log", "queue", "history", "guards", "idle_shutdown", "otlp"].map(|name| top.value(name));
     let secrets = secrets::prove_secrets(report, secrets);
     let mut unavailable = Vec::new();
     let bulk_utilities = bulk_utility::prove_bulk_utilities(report, bulk_utility);
@@ -65,6 +65,7 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         server: server::prove_server(report, server),
         transfer: general::prove_transfer(report, transfer),
         log: operations::prove_log(report, log),
+        queue: operations::prove_queue(report, queue),
         history: operations::prove_history(report, history),
         guards: operations::prove_guards(report, guards),
         idle_shutdown: operations::prove_idle_shutdown(report, idle_shutdown),

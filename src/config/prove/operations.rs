@@ -1,4 +1,4 @@
-//! `[log]`, `[history]`, `[guards]`, `[idle_shutdown]` and `[otlp]`.
+//! `[log]`, `[queue]`, `[history]`, `[guards]`, `[idle_shutdown]` and `[otlp]`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use ::config::Value;
 use super::super::Secret;
 use super::super::keys;
 use super::super::known::Known;
-use super::super::operations::{GuardSettings, HistorySettings, LogSettings, OtlpSettings};
+use super::super::operations::{GuardSettings, HistorySettings, LogSettings, OtlpSettings, QueueSettings};
 use super::super::report::Report;
 use super::super::section::Section;
 use crate::telemetry::{LogFormat, LogLevel};
@@ -37,6 +37,21 @@ pub(super) fn prove_log(report: &mut Report<'_>, value: Option<Value>) -> LogSet
             .integer("max_files", 0..=1_000)
             .and_then(|files| u32::try_from(files).ok())
             .unwrap_or(default.max_files),
+    }
+}
+
+pub(super) fn prove_queue(report: &mut Report<'_>, value: Option<Value>) -> QueueSettings {
+    let mut section = Section::open(report, "queue", value, Known::exactly(keys::QUEUE));
+    let default = QueueSettings::default();
+    let keep = section.duration("keep", Duration::ZERO..=TEN_YEARS);
+    if keep.is_some_and(|keep| !keep.is_zero() && keep < HOUR) {
+        // A repeated submission, or report of an outcome, would find nothing any more.
+        section.problem("keep", "is shorter than 1h", Some("Write 0 to keep ended tasks for ever."));
+    }
+    let max_tasks = section.integer("max_tasks", 0..=1_000_000_000).map(i64::unsigned_abs);
+    QueueSettings {
+        keep: keep.map_or(default.keep, |keep| (!keep.is_zero()).then_some(keep)),
+        max_tasks: max_tasks.map_or(default.max_tasks, |tasks| (tasks > 0).then_some(tasks)),
     }
 }
 

@@ -110,9 +110,15 @@ fn prove_snowflake(
     }
     let name = section.required("connection_name", connection_name)?;
     match connection_files::resolve(&name, targets, section.report().environment) {
-        Ok(connection) => {
-            Some(SnowflakeQueueSettings { connection, database, schema, agent_id, bounds, depth_interval })
-        }
+        Ok(connection) => Some(SnowflakeQueueSettings {
+            connection,
+            connection_name: name,
+            database,
+            schema,
+            agent_id,
+            bounds,
+            depth_interval,
+        }),
         // What is wrong with a target of this file is said where it is.
         Err(_) if section.report().places.contains_key(&join("connections.target", &name)) => None,
         Err(fault) => {

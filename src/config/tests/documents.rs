@@ -102,6 +102,7 @@ pub(super) fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("secrets.azure", keys::SECRETS_AZURE, ""),
         ("transfer", keys::TRANSFER, ""),
         ("log", keys::LOG, ""),
+        ("queue", keys::QUEUE, ""),
         ("history", keys::HISTORY, ""),
         ("guards", keys::GUARDS, ""),
         ("idle_shutdown", keys::IDLE_SHUTDOWN, ""),

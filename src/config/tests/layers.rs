@@ -44,6 +44,7 @@ fn nothing_at_all_is_the_defaults() {
             },
             transfer: TransferSettings::default(),
             log: LogSettings::default(),
+            queue: QueueSettings::default(),
             history: HistorySettings::default(),
             guards: GuardSettings::default(),
             idle_shutdown: None,

@@ -58,7 +58,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "colour = 1",
             "configuration.toml:1: colour is not a known key. Known here: selected_task_source, \
-          application, server, transfer, log, history, guards, idle_shutdown, otlp, task_source, bounds, secrets, connections, bulk_utility.",
+          application, server, transfer, log, queue, history, guards, idle_shutdown, otlp, task_source, bounds, secrets, connections, bulk_utility.",
         ),
         ("[aplication]", "configuration.toml:1: aplication is not a known key. Did you mean application?"),
         (
@@ -79,7 +79,7 @@ fn unknown_keys_are_named_with_the_nearest_one() {
         (
             "\"a[9999999999]\" = 1",
             "configuration.toml:1: \"a[9999999999]\" is not a known key. Known here: \
-          selected_task_source, application, server, transfer, log, history, guards, idle_shutdown, otlp, task_source, bounds, secrets, connections, bulk_utility.",
+          selected_task_source, application, server, transfer, log, queue, history, guards, idle_shutdown, otlp, task_source, bounds, secrets, connections, bulk_utility.",
         ),
         (
             "[application]\n\"x.y\" = 1",

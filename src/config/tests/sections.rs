@@ -259,3 +259,16 @@ fn the_kind_of_a_connection_is_its_name_when_nobody_says() {
         assert_eq!(bad(text), expected, "{text}");
     }
 }
+
+#[test]
+fn the_queue_keeps_ended_tasks_for_a_month_for_longer_or_for_ever() {
+    let queue = |lines: &str| good(&format!("[queue]\n{lines}")).queue;
+    let month = Duration::from_secs(30 * 24 * 60 * 60);
+    assert_eq!(queue(""), QueueSettings { keep: Some(month), max_tasks: Some(1_000_000) });
+    assert_eq!(queue("keep = \"90d\"").keep, Some(3 * month));
+    assert_eq!(queue("keep = 0\nmax_tasks = 0"), QueueSettings { keep: None, max_tasks: None });
+    let problems = bad("[queue]\nkeep = \"59m\"\nmax_tasks = -1");
+    assert!(problems.contains("queue.keep is shorter than 1h"), "{problems}");
+    assert!(problems.contains("queue.max_tasks"), "{problems}");
+    assert!(bad("[queue]\nkeep = \"4000d\"").contains("queue.keep is"), "longer than ten years");
+}

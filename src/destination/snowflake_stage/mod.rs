@@ -59,7 +59,7 @@ struct Shared {
 impl SnowflakeStageDestination {
     /// Sends nothing. Blocks are sent by tasks of `shutdown`.
     pub fn new(client: Client, shutdown: &Shutdown) -> Result<Self, Fault> {
-        let Connection { protocol, host, socket_timeout, .. } = client.connection();
+        let Connection { protocol, host, socket_timeout, .. } = &*client.connection();
         let is_this_machine = matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
         // No server of Snowflake's own is spoken to without TLS, so none of them can ask for these.
         let allows_plain = *protocol == Protocol::Http;

@@ -160,7 +160,7 @@ impl Source<'_> {
         let is_safe = Url::parse(chunk.url.expose()).is_ok_and(|url| match url.scheme() {
             "https" => true,
             // A test server without TLS serves its chunks without it.
-            "http" => door.connection.protocol == Protocol::Http,
+            "http" => door.credentials.current().protocol == Protocol::Http,
             _ => false,
         });
         if !is_safe {

@@ -6,15 +6,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection};
 
 use crate::fault::{Fault, FaultKind};
 
-/// The newest format that this version reads; the one that it writes.
-const FORMAT: i64 = 1;
+/// What leads to each format from the one before it, the first from an empty file. This version writes
+/// the last of them, and brings older files to it.
+const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("format_2.sql")];
 /// How long one statement waits for another program that writes to the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Reads that run at the same time; each connection costs a thread.
@@ -27,6 +28,8 @@ pub(super) async fn connect_writer(file: &Path) -> Result<SqliteConnection, sqlx
     SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(false)
+        // Holds for new files; that of an older one stays, until somebody runs VACUUM.
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         // On macOS a plain fsync leaves the data in the cache of the drive.
@@ -63,23 +66,27 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, file: &Path) -> R
     let failed = |error| fault(error, action());
     let format: i64 =
         sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await.map_err(failed)?;
-    match format {
-        0 => {
-            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-            sqlx::raw_sql(include_str!("schema.sql")).execute(&mut *transaction).await.map_err(failed)?;
-            transaction.commit().await.map_err(failed)
-        }
-        FORMAT => Ok(()),
-        newer => Err(Fault::new(
+    let Some(missing) = usize::try_from(format).ok().and_then(|format| STEPS.get(format..)) else {
+        return Err(Fault::new(
             FaultKind::Request,
             format!(
-                "open the queue file `{}`, which has format {newer} of a newer version of the agent \
-                 (this one reads formats up to {FORMAT})",
-                file.display()
+                "open the queue file `{}`, which has format {format} of a newer version of the agent \
+                 (this one reads formats up to {})",
+                file.display(),
+                STEPS.len()
             ),
         )
-        .remedy("Start that newer version, or give this one a `data_directory` of its own.")),
+        .remedy("Start that newer version, or give this one a `data_directory` of its own."));
+    };
+    if missing.is_empty() {
+        return Ok(());
     }
+    // All or nothing: a file is of one format or of the other.
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    for step in missing {
+        sqlx::raw_sql(*step).execute(&mut *transaction).await.map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)
 }
 
 /// True when another program held the file for too long, and nothing has happened.

@@ -8,7 +8,8 @@
 //! every way from one to the next. A lease has no deadline: it is held as long as its agent lives,
 //! and when the agent has died, opening the file puts its tasks back.
 //!
-//! The queue keeps finished tasks, and does not know what a task does.
+//! Tasks that have ended are kept for a while, as `[queue]` says, and then cleared out by `retention`.
+//! The queue does not know what a task does.
 
 mod change;
 mod database;
@@ -17,6 +18,7 @@ mod queue;
 mod read;
 mod record;
 mod request;
+mod retention;
 mod standing;
 mod submit;
 mod writer;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sqlx::sqlite::SqlitePool;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::change::Finish;
 use super::database;
@@ -16,8 +16,10 @@ use super::files::Files;
 use super::read::{self, LeaseKey};
 use super::record::{Cancelled, Counts, Page, Retried, Submitted, TaskRecord, TaskState};
 use super::request::{Ask, Request, Signals};
+use super::retention::Retention;
 use super::submit::{NewTask, SubmitError};
 use super::writer::{WAITING_REQUESTS, Writer};
+use crate::config::QueueSettings;
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::{self, Shutdown};
 use crate::task::{Extension, Finished, Lease, LeaseId, Outcome, Task, TaskId};
@@ -38,6 +40,7 @@ struct Inner {
     requests: mpsc::Sender<Request>,
     readers: SqlitePool,
     signals: Arc<Signals>,
+    settings: watch::Sender<QueueSettings>,
 }
 
 impl LocalQueue {
@@ -45,11 +48,16 @@ impl LocalQueue {
     pub const NAME: &'static str = "local";
 
     /// Opens the queue in `data_directory`, which is created when it is missing. Refuses when
-    /// another process has it open. Tasks that were running when an agent died wait again.
+    /// another process has it open. Tasks that were running when an agent died wait again. Tasks that
+    /// have ended are cleared out in the background as `settings` say.
     ///
     /// The queue outlives a drain, because outcomes are recorded during the stop: [`Self::close`]
     /// ends its writer, and has to be called before [`Shutdown::finished`].
-    pub async fn open(data_directory: &Path, shutdown: &Shutdown) -> Result<Self, Fault> {
+    pub async fn open(
+        data_directory: &Path,
+        settings: QueueSettings,
+        shutdown: &Shutdown,
+    ) -> Result<Self, Fault> {
         let directory = data_directory.to_owned();
         let files = shutdown::spawn_blocking(move || Files::take(&directory))
             .await
@@ -57,14 +65,20 @@ impl LocalQueue {
         let readers = database::readers(&files.database);
         let signals = Arc::new(Signals::new());
         let (requests, received) = mpsc::channel(WAITING_REQUESTS);
-        let writer = Writer::open(files, received, Arc::clone(&signals)).await?;
+        let (settings, changed) = watch::channel(settings);
+        let writer = Writer::open(files, received, Arc::clone(&signals), Retention::new(changed)).await?;
         let ended = signals.ended.clone();
         shutdown.spawn(async move {
             // Also when the writer panics: `close` must not wait for ever.
             let _ended = ended.drop_guard();
             writer.run().await;
         });
-        Ok(Self(Arc::new(Inner { requests, readers, signals })))
+        Ok(Self(Arc::new(Inner { requests, readers, signals, settings })))
+    }
+
+    /// Changes how long ended tasks are kept; the next clearing out goes by it.
+    pub fn set(&self, settings: QueueSettings) {
+        self.0.settings.send_replace(settings);
     }
 
     /// Accepts tasks: all of them, durably, or none. An id that is known already is no error when
@@ -109,11 +123,19 @@ impl LocalQueue {
         self.ask("put a task back into the queue", id.clone(), Request::Retry).await
     }
 
-    /// How many tasks there are in each state; costs the same for any number of tasks.
+    /// How many tasks there are in each state, of those that are kept; costs the same for any number of tasks.
     pub async fn counts(&self) -> Result<Counts, Fault> {
         read::counts(&self.0.readers)
             .await
             .map_err(|error| database::fault(error, "count the tasks of the queue"))
+    }
+
+    /// How many tasks were completed in the life of this queue, those that were cleared out included:
+    /// never less than before.
+    pub async fn completed_ever(&self) -> Result<u64, Fault> {
+        read::completed_ever(&self.0.readers)
+            .await
+            .map_err(|error| database::fault(error, "count the completed tasks of the queue"))
     }
 
     /// When the task was accepted that waits longest, in order of arrival; `None` when none waits.
@@ -239,7 +261,8 @@ mod tests {
         drop(received);
         let signals = Arc::new(Signals::new());
         let readers = database::readers(Path::new("never-opened"));
-        let queue = LocalQueue(Arc::new(Inner { requests, readers, signals }));
+        let (settings, _) = watch::channel(QueueSettings::default());
+        let queue = LocalQueue(Arc::new(Inner { requests, readers, signals, settings }));
         let fault = queue.check().await.expect_err("nobody writes");
         assert_eq!(fault.kind(), FaultKind::Bug);
         assert_eq!(fault.chain(), "check the queue: the writer of the queue has ended");

@@ -91,6 +91,17 @@ pub(super) async fn counts(pool: &SqlitePool) -> Result<Counts, sqlx::Error> {
     Ok(counts)
 }
 
+/// Completed tasks that are there, and those that were cleared out.
+pub(super) async fn completed_ever(pool: &SqlitePool) -> Result<u64, sqlx::Error> {
+    let tasks: i64 = query_scalar(
+        "SELECT (SELECT tasks FROM task_count WHERE state = 'completed') \
+         + (SELECT tasks FROM cleared_count WHERE state = 'completed')",
+    )
+    .fetch_one(pool)
+    .await?;
+    u64::try_from(tasks).map_err(undecodable)
+}
+
 /// When the first of the waiting tasks was accepted.
 pub(super) async fn oldest_waiting(pool: &SqlitePool) -> Result<Option<Timestamp>, sqlx::Error> {
     let created: Option<i64> = query_scalar(

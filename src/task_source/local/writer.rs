@@ -18,6 +18,7 @@ use super::files::Files;
 use super::read::LeaseKey;
 use super::record::Submitted;
 use super::request::{Request, Signals};
+use super::retention::Retention;
 use super::submit::{self, NewTask};
 use crate::fault::Fault;
 
@@ -37,6 +38,7 @@ pub(super) struct Writer {
     next_sequence: i64,
     requests: mpsc::Receiver<Request>,
     signals: Arc<Signals>,
+    retention: Retention,
     /// Declared last, so that the lock goes after the connection.
     files: Files,
 }
@@ -47,6 +49,7 @@ impl Writer {
         files: Files,
         requests: mpsc::Receiver<Request>,
         signals: Arc<Signals>,
+        retention: Retention,
     ) -> Result<Self, Fault> {
         let action = || format!("open the queue file `{}`", files.database.display());
         let failed = |error| database::fault(error, action());
@@ -59,7 +62,7 @@ impl Writer {
             tracing::warn!(tasks = interrupted, "the agent died while tasks ran; they wait again");
         }
         let next_sequence = next_sequence(&mut connection).await.map_err(failed)?;
-        Ok(Self { connection: Some(connection), next_sequence, requests, signals, files })
+        Ok(Self { connection: Some(connection), next_sequence, requests, signals, retention, files })
     }
 
     /// Serves requests until the queue is closed or nobody can ask any more.
@@ -78,6 +81,10 @@ impl Writer {
                     }
                 }
                 () = self.signals.abandoned_leases.notified() => {}
+                () = self.retention.due(), if !closing => {
+                    self.clear_out().await;
+                    continue;
+                }
                 () = self.signals.closing.cancelled(), if !closing => continue,
             }
             self.serve(&mut waiting).await;
@@ -89,6 +96,21 @@ impl Writer {
             // Every answer was durable before it was given; only tidying up has failed.
             tracing::warn!(file = %self.files.database.display(), %error, "could not close the queue file");
         }
+    }
+
+    /// Clears out a step of the tasks that have ended, between two transactions of callers.
+    async fn clear_out(&mut self) {
+        let connection = connected(&mut self.connection, &mut self.next_sequence, &self.files.database).await;
+        let cleared = match connection {
+            Ok(connection) => self.retention.step(connection, now()).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &cleared
+            && !database::is_busy(error)
+        {
+            self.connection = None;
+        }
+        self.retention.rest(&cleared, &self.files.database);
     }
 
     async fn serve(&mut self, waiting: &mut Vec<Request>) {
@@ -158,14 +180,8 @@ impl Writer {
         batch: &mut [Request],
         abandoned: &[LeaseKey],
     ) -> Result<Effects, sqlx::Error> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => {
-                let (connection, next) = reconnect(&self.files.database).await?;
-                self.next_sequence = next;
-                none.insert(connection)
-            }
-        };
+        let connection =
+            connected(&mut self.connection, &mut self.next_sequence, &self.files.database).await?;
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let mut effects = Effects::default();
         let mut next_sequence = self.next_sequence;
@@ -243,10 +259,20 @@ async fn submit_all(
     Ok(())
 }
 
-async fn reconnect(file: &Path) -> Result<(SqliteConnection, i64), sqlx::Error> {
-    let mut connection = database::connect_writer(file).await?;
-    let next = next_sequence(&mut connection).await?;
-    Ok((connection, next))
+/// The connection, opened again where the last transaction has failed.
+async fn connected<'connection>(
+    connection: &'connection mut Option<SqliteConnection>,
+    next: &mut i64,
+    file: &Path,
+) -> Result<&'connection mut SqliteConnection, sqlx::Error> {
+    match connection {
+        Some(connection) => Ok(connection),
+        none => {
+            let mut opened = database::connect_writer(file).await?;
+            *next = next_sequence(&mut opened).await?;
+            Ok(none.insert(opened))
+        }
+    }
 }
 
 async fn next_sequence(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {

@@ -4,7 +4,6 @@ use reqwest::{Method, Response, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 use url::Url;
-use uuid::Uuid;
 
 use crate::config::{RemoteApiSettings, Secret};
 use crate::fault::{Fault, FaultKind};
@@ -39,7 +38,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(settings: &RemoteApiSettings, group: Option<&str>) -> Result<Self, Fault> {
+    pub(super) fn new(
+        settings: &RemoteApiSettings,
+        agent_id: String,
+        group: Option<&str>,
+    ) -> Result<Self, Fault> {
         let action = "set up the client of the remote API";
         let http = reqwest::Client::builder()
             .connect_timeout(settings.connect_timeout)
@@ -51,8 +54,6 @@ impl Client {
             .map_err(|error| Fault::new(FaultKind::Bug, action).because(error))?;
         let base = Url::parse(&settings.base_url)
             .map_err(|error| Fault::new(FaultKind::Request, action).because(error))?;
-        let agent_id = settings.agent_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
-        tracing::info!(agent_id, base_url = settings.base_url, "tasks of a remote API are taken");
         Ok(Self { http, base, key: settings.key.clone(), agent_id, group: group.map(str::to_owned) })
     }
 

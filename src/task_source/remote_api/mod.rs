@@ -9,32 +9,40 @@
 //! The API knows neither leases nor attempts, so that a task that was handed out is this agent's until it
 //! says complete or fail. What was handed out and is not wanted yet waits here; an attempt that failed for
 //! a passing reason is repeated from here. An answer that could not be sent is sent again for as long as
-//! the agent runs; a task whose completion may have arrived is never reported as failed.
+//! the agent runs, unless the API refuses it again and again; a task whose completion may have arrived is
+//! never reported as failed. A key that is refused is read again, and the call made once more when there is
+//! a new one.
 
 mod client;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use serde_json::Value;
+use uuid::Uuid;
 
 use self::client::{Client, Report};
 use super::{ReadTask, TaskSource, failure_text, payload};
-use crate::config::RemoteApiSettings;
+use crate::config::{Problems, RemoteApiSettings};
 use crate::fault::{Fault, FaultKind};
+use crate::renewal::Renewable;
 use crate::shutdown::spawn_blocking;
 use crate::task::{Extension, Finished, Lease, LeaseId, Outcome, Task, TaskId};
 
 /// A report that could not be sent is sent again after this time: longer than whoever was told of the
 /// failure goes on trying by itself.
 const SETTLE_AFTER: Duration = Duration::from_secs(60);
+/// Refusals of one report that nobody can expect to pass, before it is given up: about an hour. An API that
+/// refuses for months would fill the memory otherwise.
+const REFUSALS: u32 = 60;
 
 /// A remote API as a task source.
 pub struct RemoteApi {
-    client: Client,
+    client: Renewable<RemoteApiSettings, Client>,
     read: ReadTask,
     state: Mutex<State>,
 }
@@ -63,6 +71,7 @@ struct Waiting {
 
 struct Unsettled {
     report: Report,
+    refusals: u32,
     last_try: Instant,
 }
 
@@ -70,9 +79,25 @@ impl RemoteApi {
     /// The name of this task source.
     pub const NAME: &'static str = "remote_api";
 
-    /// A remote API; nothing is asked yet. `group` is the affinity of the agent.
-    pub fn new(settings: &RemoteApiSettings, group: Option<&str>, read: ReadTask) -> Result<Self, Fault> {
-        Ok(Self { client: Client::new(settings, group)?, read, state: Mutex::default() })
+    /// A remote API; nothing is asked yet. `group` is the affinity of the agent. `renewed` reads the settings
+    /// with the key of now, when the key is refused; `None` where they came from nowhere.
+    pub fn new(
+        settings: &RemoteApiSettings,
+        group: Option<&str>,
+        read: ReadTask,
+        renewed: impl Fn() -> Result<Option<RemoteApiSettings>, Problems> + Send + Sync + 'static,
+    ) -> Result<Self, Fault> {
+        // A new key makes no new agent.
+        let agent_id = settings.agent_id.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
+        tracing::info!(agent_id, base_url = settings.base_url, "tasks of a remote API are taken");
+        let client = Arc::new(Client::new(settings, agent_id.clone(), group)?);
+        let group = group.map(str::to_owned);
+        let build = move |settings| -> BoxFuture<'static, Result<Arc<Client>, Fault>> {
+            let client = Client::new(&settings, agent_id.clone(), group.as_deref());
+            Box::pin(std::future::ready(client.map(Arc::new)))
+        };
+        let client = Renewable::new("task_source.api".to_owned(), settings.clone(), client, renewed, build);
+        Ok(Self { client, read, state: Mutex::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -81,7 +106,13 @@ impl RemoteApi {
 
     /// Sends a report and remembers it until it has arrived.
     async fn settle(&self, remote_id: &str, report: Report) -> Result<Finished, Fault> {
-        let sent = self.client.report(remote_id, &report).await;
+        let sent = self
+            .client
+            .ask(|client| {
+                let (remote_id, report) = (remote_id.to_owned(), report.clone());
+                async move { client.report(&remote_id, &report).await }
+            })
+            .await;
         let mut state = self.state();
         match sent {
             Ok(finished) => {
@@ -90,8 +121,7 @@ impl RemoteApi {
                 Ok(finished)
             }
             Err(fault) => {
-                let last_try = Instant::now();
-                state.unsettled.insert(remote_id.to_owned(), Unsettled { report, last_try });
+                state.unsettle(remote_id, report, &fault);
                 Err(fault)
             }
         }
@@ -177,6 +207,27 @@ impl RemoteApi {
 }
 
 impl State {
+    /// Keeps a report that did not arrive, or gives it up with its task.
+    fn unsettle(&mut self, remote_id: &str, report: Report, fault: &Fault) {
+        // A key can be replaced, and a server can come back.
+        let is_refusal = !fault.kind().is_retryable() && fault.kind() != FaultKind::Credentials;
+        let before = self.unsettled.get(remote_id).map_or(0, |unsettled| unsettled.refusals);
+        let refusals = before.saturating_add(u32::from(is_refusal));
+        if refusals < REFUSALS {
+            let last_try = Instant::now();
+            self.unsettled.insert(remote_id.to_owned(), Unsettled { report, refusals, last_try });
+            return;
+        }
+        self.unsettled.remove(remote_id);
+        self.held.remove(remote_id);
+        tracing::error!(
+            task.id = remote_id,
+            error = fault.chain(),
+            "the remote API refuses to hear what became of a task; that is given up, and it may hand the task out \
+             again"
+        );
+    }
+
     /// Leases of tasks that wait and may run now.
     fn take_due(&mut self, limit: NonZeroUsize) -> Vec<Lease> {
         let now = Instant::now();
@@ -216,7 +267,7 @@ impl TaskSource for RemoteApi {
         if !due.is_empty() {
             return Ok(due);
         }
-        let tasks = self.client.tasks().await?;
+        let tasks = self.client.ask(|client| async move { client.tasks().await }).await?;
         self.take_in(tasks).await;
         Ok(self.state().take_due(limit))
     }
@@ -302,5 +353,30 @@ fn remote_id(task: &Value) -> Option<String> {
         Value::String(id) if !id.is_empty() => Some(id.clone()),
         Value::Number(id) if id.is_i64() || id.is_u64() => Some(id.to_string()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_is_refused_for_an_hour_is_given_up_and_one_that_cannot_be_sent_is_not() {
+        let mut state = State::default();
+        for id in ["refused", "unreachable", "locked-out"] {
+            state.held.insert(id.to_owned(), LeaseId(String::new()));
+        }
+        let fault = |kind| Fault::new(kind, "tell the remote API");
+        for _ in 0..2 * REFUSALS {
+            state.unsettle("unreachable", Report::Completed, &fault(FaultKind::Transient));
+            state.unsettle("locked-out", Report::Completed, &fault(FaultKind::Credentials));
+        }
+        for _ in 1..REFUSALS {
+            state.unsettle("refused", Report::Completed, &fault(FaultKind::Request));
+        }
+        assert_eq!((state.unsettled.len(), state.held.len()), (3, 3));
+        state.unsettle("refused", Report::Completed, &fault(FaultKind::Request));
+        assert_eq!((state.unsettled.len(), state.held.len()), (2, 2));
+        assert!(!state.held.contains_key("refused"), "it may be handed out again");
     }
 }

@@ -15,6 +15,10 @@ pub(super) const REFRESH_AFTER: Duration = Duration::from_secs(60);
 /// the failure goes on trying by itself.
 pub(super) const SETTLE_AFTER: Duration = Duration::from_secs(60);
 
+/// Reports of a failure, or of a release, that are sent before they are given up: about an hour. The lease
+/// is lost without them too, and the task comes back. A completion is never given up.
+pub(super) const FAILURE_TRIES: u32 = 60;
+
 /// A moment of both clocks. The monotonic one does not see that a machine slept, the other one can be
 /// set: what is older by either is old. Clocks of the server are never compared with ours.
 #[derive(Clone, Copy, Debug)]
@@ -131,15 +135,22 @@ impl Holdings {
         Standing::Lost
     }
 
-    /// The end of a task that did not arrive.
-    pub(super) fn unsettle(&mut self, id: &LeaseId, report: &Report, now: Moment) {
-        let Some(holding) = self.leases.get_mut(id) else { return };
+    /// The end of a task that did not arrive. False when it is given up, and the lease with it: a queue that
+    /// refuses failures for months would fill the memory with them.
+    pub(super) fn unsettle(&mut self, id: &LeaseId, report: &Report, now: Moment) -> bool {
+        let Some(holding) = self.leases.get_mut(id) else { return true };
         let tries = match &holding.phase {
             Phase::Unsettled { tries, .. } => *tries,
             Phase::Running | Phase::Lost => 0,
         };
-        holding.phase = Phase::Unsettled { report: report.clone(), tries: tries.saturating_add(1) };
+        let tries = tries.saturating_add(1);
+        if tries >= FAILURE_TRIES && !matches!(report, Report::Completed { .. }) {
+            self.remove(id);
+            return false;
+        }
+        holding.phase = Phase::Unsettled { report: report.clone(), tries };
         self.last_try.insert(id.clone(), now);
+        true
     }
 
     /// The completion of `task` that did not arrive, when there is one.
@@ -284,5 +295,22 @@ mod tests {
         assert_eq!(holdings.unsettled_completion(&task("2")), None);
         holdings.remove(&lease);
         assert!(holdings.is_empty() && holdings.next_beat(&begun).is_none());
+    }
+
+    #[test]
+    fn a_failure_that_is_refused_for_an_hour_is_given_up_and_a_completion_never_is() {
+        let begun = Moment::now();
+        let mut holdings = Holdings::default();
+        let failed = holdings.enter(task("1"), 1, "a", begun);
+        let ended = holdings.enter(task("2"), 1, "a", begun);
+        let failure = Report::Failed { message: "no".to_owned() };
+        for _ in 1..FAILURE_TRIES {
+            assert!(holdings.unsettle(&failed, &failure, begun));
+        }
+        assert_eq!(holdings.unsettled_count(), 1);
+        assert!(!holdings.unsettle(&failed, &failure, begun));
+        assert!((0..10 * FAILURE_TRIES).all(|_| holdings.unsettle(&ended, &completed(), begun)));
+        assert_eq!((holdings.unsettled_count(), holdings.overdue(&begun, true).len()), (1, 1));
+        assert!(holdings.get(&failed).is_none());
     }
 }

@@ -134,6 +134,11 @@ impl Inner {
 
     /// Pulls tasks into the spare ones.
     async fn pull(&self, limit: NonZeroUsize) -> Result<(), Fault> {
+        tokio::select! {
+            opened = self.procedures.log_in() => opened?,
+            // Nothing is leased before there is a session: a stop need not wait for one.
+            () = self.shutdown.draining() => return Ok(()),
+        }
         let abilities = self.procedures.abilities().await?;
         let agent = self.agent(abilities);
         let asked_at = Moment::now();
@@ -212,7 +217,13 @@ impl Inner {
                 Ok(if is_recorded { Finished::Recorded } else { Finished::LeaseLost })
             }
             Err(fault) => {
-                holdings.unsettle(lease, report, Moment::now());
+                if !holdings.unsettle(lease, report, Moment::now()) {
+                    tracing::error!(
+                        lease = lease.0,
+                        "the failure of a task could not be told for so long that it is given up; the lease \
+                         runs out, and the task comes back"
+                    );
+                }
                 Err(fault)
             }
         };
@@ -357,7 +368,9 @@ impl TaskSource for SnowflakeQueue {
             if !still_held {
                 return Ok(Extension::Lost);
             }
-            if !fault.kind().is_retryable() {
+            // A refused login says nothing about the task, and there may be a new password soon.
+            let is_own = fault.kind() == FaultKind::Credentials;
+            if !is_own && !fault.kind().is_retryable() {
                 return Err(fault);
             }
             failures += 1;
@@ -369,7 +382,10 @@ impl TaskSource for SnowflakeQueue {
             );
             tokio::select! {
                 () = tokio::time::sleep(CONFIRM.wait(failures)) => {}
-                () = inner.shutdown.aborting() => return Err(fault),
+                () = inner.shutdown.aborting() => {
+                    let action = "ask about the lease: the agent stops before there is an answer";
+                    return Err(Fault::new(FaultKind::Transient, action).because(fault));
+                }
             }
         }
     }

@@ -95,6 +95,11 @@ impl Procedures {
         &self.place
     }
 
+    /// Opens the session, where there is none yet.
+    pub(super) async fn log_in(&self) -> Result<(), Fault> {
+        self.client.log_in().await.map_err(|error| self.failed("pull tasks", error))
+    }
+
     /// What the server can do; asked once.
     pub(super) async fn abilities(&self) -> Result<Abilities, Fault> {
         self.abilities.get_or_try_init(|| self.find_abilities()).await.copied()

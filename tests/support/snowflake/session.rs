@@ -17,11 +17,15 @@ pub(crate) struct Sessions {
     renewals: u64,
     closed: Vec<u64>,
     refusal: Option<(String, String)>,
+    /// Who is let in, by `data` of the login; everybody when nobody says it.
+    admits: Option<Box<Admits>>,
     master_validity: Option<u64>,
     parameters: Vec<Value>,
     /// The session token expires after so many uses.
     uses: Option<u64>,
 }
+
+type Admits = dyn Fn(&Value) -> bool + Send;
 
 /// One session.
 #[derive(Clone, Debug)]
@@ -88,6 +92,11 @@ impl SnowflakeDouble {
         lock(&self.state.sessions).refusal = refusal;
     }
 
+    /// Only logins whose `data` fits are accepted from now on; the others have a wrong password.
+    pub(crate) fn admit(&self, admits: impl Fn(&Value) -> bool + Send + 'static) {
+        lock(&self.state.sessions).admits = Some(Box::new(admits));
+    }
+
     /// What later logins say about the life of the master token, in seconds.
     pub(crate) fn master_validity(&self, seconds: u64) {
         lock(&self.state.sessions).master_validity = Some(seconds);
@@ -103,6 +112,9 @@ pub(super) fn log_in(state: &Arc<Shared>, seen: &Seen) -> Response {
     let mut sessions = lock(&state.sessions);
     if let Some((code, message)) = &sessions.refusal {
         return failed(code, "08001", message);
+    }
+    if sessions.admits.as_ref().is_some_and(|admits| !admits(&seen.body["data"])) {
+        return failed("390100", "08001", "Incorrect username or password was specified.");
     }
     // The emulator fails without it too.
     assert!(seen.body["data"]["SESSION_PARAMETERS"].is_object(), "a login has session parameters");

@@ -3,6 +3,7 @@
 mod life;
 mod model;
 mod recovery;
+mod retention;
 mod service;
 
 use std::fs;
@@ -13,7 +14,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{LocalQueue, Submitted, TaskRecord};
-use crate::fault::FaultKind;
+use crate::config::QueueSettings;
+use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 use crate::task::{
     DestinationKind, DestinationSpec, FileFormat, FileReceipt, Finished, Lease, Outcome, Read, Receipt,
@@ -23,6 +25,9 @@ use crate::task_source::TaskSource;
 
 /// Longer than anything here takes; only a defect reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Nothing goes.
+const FOR_EVER: QueueSettings = QueueSettings { keep: None, max_tasks: None };
 
 /// A data directory that goes away with the test.
 struct Place(PathBuf);
@@ -37,7 +42,15 @@ impl Place {
     }
 
     async fn open(&self) -> LocalQueue {
-        LocalQueue::open(&self.0, &Shutdown::new()).await.expect("the queue opens")
+        self.try_open().await.expect("the queue opens")
+    }
+
+    async fn try_open(&self) -> Result<LocalQueue, Fault> {
+        LocalQueue::open(&self.0, FOR_EVER, &Shutdown::new()).await
+    }
+
+    async fn open_with(&self, settings: QueueSettings) -> LocalQueue {
+        LocalQueue::open(&self.0, settings, &Shutdown::new()).await.expect("the queue opens")
     }
 
     /// The files as a kill -9 at this moment would leave them, in another place.
