@@ -324,8 +324,7 @@ pub(super) async fn cancel(
         }
         Cancelled::Requested(record) => {
             running.hurry(LocalQueue::NAME, &id);
-            let location = [(header::LOCATION, header_value(&location(&id)))];
-            Ok((StatusCode::ACCEPTED, location, Json(TaskView::new(record, running))).into_response())
+            Ok(accepted(TaskView::new(record, running), &id))
         }
         Cancelled::AlreadyEnded(record) => {
             let detail = format!("the task is {}, so that there is nothing to cancel", record.state.as_str());
@@ -355,11 +354,7 @@ pub(super) async fn retry(
     check_bounds(&api, &bounds, &id).await?;
     match api.agent.queue.retry(&id).await? {
         Retried::Unknown => Err(Problem::unknown_task(id.as_str())),
-        Retried::Queued(record) => {
-            let location = [(header::LOCATION, header_value(&location(&id)))];
-            let view = TaskView::new(record, api.agent.pool.running());
-            Ok((StatusCode::ACCEPTED, location, Json(view)).into_response())
-        }
+        Retried::Queued(record) => Ok(accepted(TaskView::new(record, api.agent.pool.running()), &id)),
         Retried::Refused(record) => {
             let state = record.state.as_str();
             let detail = format!("the task is {state}; only a failed or cancelled task can be retried");
@@ -379,6 +374,11 @@ async fn check_bounds(api: &Api, Bounds(bounds): &Bounds, id: &TaskId) -> Result
         return Ok(());
     }
     Err(Problem::new(ProblemKind::OutOfBounds, "the bounds of the API key do not allow what this task does"))
+}
+
+/// The answer to a request that changes what becomes of a task, and where that can be seen.
+fn accepted(view: TaskView, id: &TaskId) -> Response {
+    (StatusCode::ACCEPTED, [(header::LOCATION, header_value(&location(id)))], Json(view)).into_response()
 }
 
 fn location(id: &TaskId) -> String {

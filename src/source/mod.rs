@@ -4,7 +4,9 @@
 //! consistent picture of its result, an [`Extraction`], whose slices are then read as streams of
 //! Arrow batches.
 
+mod block;
 mod digits;
+mod fixed_width;
 pub mod mysql;
 #[cfg(feature = "odbc")]
 pub mod odbc;

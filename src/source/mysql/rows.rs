@@ -15,96 +15,66 @@ use super::types::{Width, Wire};
 use crate::config::ZeroDates;
 use crate::fault::{Fault, FaultKind};
 use crate::source::BatchLimits;
+use crate::source::block::{Block, Field};
 
 /// Bits before the first column's in the bitmap of NULLs.
 const BITMAP_OFFSET: usize = 2;
 
-/// Where one value lies. A negative length is NULL.
-#[derive(Clone, Copy, Debug)]
-struct Field {
-    start: u32,
-    length: i32,
-}
-
-/// The values of a run of rows, row by row, where they lie.
-#[derive(Debug, Default)]
-pub(super) struct Block {
-    fields: Vec<Field>,
-    columns: usize,
-    rows: usize,
-}
-
-impl Block {
-    /// Rows in the block.
-    pub(super) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// One column's values out of `bytes`, the buffer that was indexed.
-    #[inline]
-    pub(super) fn column<'a>(
-        &'a self,
-        bytes: &'a [u8],
-        column: usize,
-    ) -> impl Iterator<Item = Result<Option<&'a [u8]>, Invalid>> {
-        let fields = self.fields.get(column..).unwrap_or_default();
-        fields.iter().step_by(self.columns.max(1)).map(move |field| {
-            let Ok(length) = usize::try_from(field.length) else { return Ok(None) };
-            let start = field.start as usize;
-            bytes.get(start..start + length).map(Some).ok_or(Invalid::Malformed)
-        })
-    }
-
-    /// Indexes the row in `bytes[start..end]`.
-    #[inline]
-    fn push_row(&mut self, bytes: &[u8], start: usize, end: usize, widths: &[Width]) -> Result<(), Invalid> {
-        let row = bytes.get(..end).ok_or(Invalid::Malformed)?;
-        let bitmap_bytes = (widths.len() + BITMAP_OFFSET).div_ceil(8);
-        let mut position = start + 1 + bitmap_bytes;
-        let bitmap = row.get(start + 1..position).ok_or(Invalid::Malformed)?;
-        for (column, width) in widths.iter().enumerate() {
-            let bit = column + BITMAP_OFFSET;
-            if bitmap[bit / 8] & (1 << (bit % 8)) != 0 {
-                self.fields.push(Field { start: 0, length: -1 });
-                continue;
+/// Takes the row in `bytes[start..end]` into a block.
+#[inline]
+fn push_row(
+    block: &mut Block,
+    bytes: &[u8],
+    start: usize,
+    end: usize,
+    widths: &[Width],
+) -> Result<(), Invalid> {
+    let row = bytes.get(..end).ok_or(Invalid::Malformed)?;
+    let bitmap_bytes = (widths.len() + BITMAP_OFFSET).div_ceil(8);
+    let mut position = start + 1 + bitmap_bytes;
+    let bitmap = row.get(start + 1..position).ok_or(Invalid::Malformed)?;
+    for (column, width) in widths.iter().enumerate() {
+        let bit = column + BITMAP_OFFSET;
+        if bitmap[bit / 8] & (1 << (bit % 8)) != 0 {
+            block.push(Field { start: 0, length: -1 });
+            continue;
+        }
+        let length = match width {
+            Width::Fixed(bytes) => usize::from(*bytes),
+            Width::Byte => {
+                let length = *row.get(position).ok_or(Invalid::Malformed)?;
+                position += 1;
+                usize::from(length)
             }
-            let length = match width {
-                Width::Fixed(bytes) => usize::from(*bytes),
-                Width::Byte => {
-                    let length = *row.get(position).ok_or(Invalid::Malformed)?;
+            Width::Length => match row.get(position) {
+                // By far the most, so without a detour.
+                Some(short @ 0..=250) => {
                     position += 1;
-                    usize::from(length)
+                    usize::from(*short)
                 }
-                Width::Length => match row.get(position) {
-                    // By far the most, so without a detour.
-                    Some(short @ 0..=250) => {
-                        position += 1;
-                        usize::from(*short)
-                    }
-                    Some(_) => {
-                        let mut reader = Reader(&row[position..]);
-                        let before = reader.0.len();
-                        let length = reader.length()?.ok_or(Invalid::Malformed)?;
-                        position += before - reader.0.len();
-                        usize::try_from(length).map_err(|_too_long| Invalid::Malformed)?
-                    }
-                    None => return Err(Invalid::Malformed),
-                },
-                Width::Nothing => return Err(Invalid::Malformed),
-            };
-            let after = position.checked_add(length).filter(|after| *after <= end);
-            let after = after.ok_or(Invalid::Malformed)?;
-            let start = u32::try_from(position).map_err(|_too_long| Invalid::TooLong)?;
-            let length = i32::try_from(length).map_err(|_too_long| Invalid::TooLong)?;
-            self.fields.push(Field { start, length });
-            position = after;
-        }
-        if position != end {
-            return Err(Invalid::Malformed);
-        }
-        self.rows += 1;
-        Ok(())
+                Some(_) => {
+                    let mut reader = Reader(&row[position..]);
+                    let before = reader.0.len();
+                    let length = reader.length()?.ok_or(Invalid::Malformed)?;
+                    position += before - reader.0.len();
+                    usize::try_from(length).map_err(|_too_long| Invalid::Malformed)?
+                }
+                None => return Err(Invalid::Malformed),
+            },
+            Width::Nothing => return Err(Invalid::Malformed),
+        };
+        let after = position.checked_add(length).filter(|after| *after <= end);
+        let after = after.ok_or(Invalid::Malformed)?;
+        let start = u32::try_from(position).map_err(|_too_long| Invalid::TooLong)?;
+        let length = i32::try_from(length).map_err(|_too_long| Invalid::TooLong)?;
+        block.push(Field { start, length });
+        position = after;
     }
+    if position != end {
+        return Err(Invalid::Malformed);
+    }
+    block.end_row();
+    Ok(())
 }
 
 /// What an index over the buffer found.
@@ -132,15 +102,14 @@ struct Indexer {
 impl Indexer {
     /// Indexes at most `most_rows` rows of whole packets at the beginning of `buffer`.
     fn index(&mut self, buffer: &[u8], most_rows: usize) -> Result<Indexed, Invalid> {
-        self.block.fields.clear();
-        self.block.rows = 0;
+        self.block.clear();
         self.joined.clear();
         let mut position = 0;
-        while self.block.rows < most_rows {
+        while self.block.rows() < most_rows {
             let Some((header, rest)) = buffer[position..].split_first_chunk::<HEADER_BYTES>() else { break };
             let length = u32::from_le_bytes([header[0], header[1], header[2], 0]) as usize;
             if length == FULL_PACKET {
-                if self.block.rows > 0 {
+                if self.block.rows() > 0 {
                     return Ok(Indexed { consumed: position, unfinished: true, ..Indexed::default() });
                 }
                 return self.long_row(buffer);
@@ -157,7 +126,7 @@ impl Indexer {
             }
             self.sequence = self.sequence.wrapping_add(1);
             let start = position + HEADER_BYTES;
-            self.block.push_row(buffer, start, start + length, &self.widths)?;
+            push_row(&mut self.block, buffer, start, start + length, &self.widths)?;
             position = start + length;
         }
         Ok(Indexed { consumed: position, ..Indexed::default() })
@@ -196,7 +165,7 @@ impl Indexer {
             return Err(Invalid::Malformed);
         }
         self.sequence = sequence;
-        self.block.push_row(&self.joined, 0, self.joined.len(), &self.widths)?;
+        push_row(&mut self.block, &self.joined, 0, self.joined.len(), &self.widths)?;
         Ok(Indexed { consumed: position, unfinished: true, ..Indexed::default() })
     }
 }
@@ -237,7 +206,7 @@ impl Decoder {
             .zip(schema.fields())
             .map(|((wire, _), field)| decoder(*wire, field.data_type(), zero_dates))
             .collect();
-        let block = Block { columns: columns.len(), ..Block::default() };
+        let block = Block::new(columns.len());
         let indexer = Indexer { widths, block, sequence, joined: Vec::new() };
         Self { indexer, columns, schema, limits, rows: 0 }
     }
@@ -277,7 +246,7 @@ impl Decoder {
             let appended = column.append(block, bytes, index);
             appended.map_err(|invalid| broken(&self.schema, invalid, Some(index)))?;
         }
-        self.rows += block.rows;
+        self.rows += block.rows();
         Ok(())
     }
 
@@ -344,19 +313,4 @@ fn broken(schema: &SchemaRef, invalid: Invalid, column: Option<usize>) -> Fault 
         Some(remedy) => fault.remedy(remedy),
         None => fault,
     }
-}
-
-/// A block of one column out of given values, for the tests of decoders.
-#[cfg(test)]
-pub(super) fn one_column(values: &[Option<Vec<u8>>]) -> (Block, Vec<u8>) {
-    let mut block = Block { columns: 1, ..Block::default() };
-    let mut bytes = Vec::new();
-    for value in values {
-        let start = bytes.len() as u32;
-        let length = value.as_ref().map_or(-1, |value| value.len() as i32);
-        bytes.extend_from_slice(value.as_deref().unwrap_or_default());
-        block.fields.push(Field { start, length });
-        block.rows += 1;
-    }
-    (block, bytes)
 }

@@ -15,48 +15,12 @@ use super::types::Wire;
 use crate::config::SpecialValues;
 use crate::fault::{Fault, FaultKind};
 use crate::source::BatchLimits;
+use crate::source::block::{Block, Field};
 
 /// The first 11 bytes of the header; flags and the length of an extension follow.
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 /// Signature, flags and length of the extension.
 const HEADER_BYTES: usize = 19;
-
-/// Where one field lies in the receive buffer. A negative length is NULL.
-#[derive(Clone, Copy, Debug)]
-struct Field {
-    start: u32,
-    length: i32,
-}
-
-/// The fields of a run of rows, row by row, where they lie in the receive buffer.
-#[derive(Debug, Default)]
-pub(super) struct Block {
-    fields: Vec<Field>,
-    columns: usize,
-    rows: usize,
-}
-
-impl Block {
-    /// Rows in the block.
-    pub(super) fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// One column's fields out of `bytes`, the buffer that was indexed.
-    #[inline]
-    pub(super) fn column<'a>(
-        &'a self,
-        bytes: &'a [u8],
-        column: usize,
-    ) -> impl Iterator<Item = Result<Option<&'a [u8]>, Invalid>> {
-        let fields = self.fields.get(column..).unwrap_or_default();
-        fields.iter().step_by(self.columns.max(1)).map(move |field| {
-            let Ok(length) = usize::try_from(field.length) else { return Ok(None) };
-            let start = field.start as usize;
-            bytes.get(start..start + length).map(Some).ok_or(Invalid::Malformed)
-        })
-    }
-}
 
 /// What an index over the buffer found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,15 +41,14 @@ struct Indexer {
 
 impl Indexer {
     fn new(columns: usize) -> Self {
-        Self { block: Block { columns, ..Block::default() }, header_seen: false, trailer_seen: false }
+        Self { block: Block::new(columns), header_seen: false, trailer_seen: false }
     }
 
     /// Indexes at most `most_rows` rows of whole messages at the beginning of `buffer`.
     fn index(&mut self, buffer: &[u8], most_rows: usize) -> Result<Indexed, Invalid> {
-        self.block.fields.clear();
-        self.block.rows = 0;
+        self.block.clear();
         let mut position = 0;
-        while self.block.rows < most_rows {
+        while self.block.rows() < most_rows {
             let Some((head, rest)) = buffer[position..].split_first_chunk::<5>() else { break };
             if head[0] != b'd' {
                 return Ok(Indexed { consumed: position, other_message: true });
@@ -121,7 +84,7 @@ impl Indexer {
                 self.trailer_seen = true;
                 continue;
             }
-            if usize::try_from(count) != Ok(self.block.columns) {
+            if usize::try_from(count) != Ok(self.block.columns()) {
                 return Err(Invalid::Malformed);
             }
             for _ in 0..count {
@@ -135,9 +98,9 @@ impl Indexer {
                 if position > end {
                     return Err(Invalid::Malformed);
                 }
-                self.block.fields.push(Field { start, length });
+                self.block.push(Field { start, length });
             }
-            self.block.rows += 1;
+            self.block.end_row();
         }
         Ok(())
     }
@@ -211,7 +174,7 @@ impl Decoder {
             let appended = self.columns[index].append(&self.indexer.block, buffer, index);
             appended.map_err(|invalid| self.broken(invalid, Some(index)))?;
         }
-        self.rows += self.indexer.block.rows;
+        self.rows += self.indexer.block.rows();
         let bytes: usize = self.columns.iter().map(|column| column.byte_size()).sum();
         if self.rows >= self.limits.rows.get() || (self.rows > 0 && bytes >= self.limits.bytes.get()) {
             return Ok(Step::Batch(self.finish()?, found.consumed));
@@ -278,19 +241,4 @@ impl Decoder {
             None => fault,
         }
     }
-}
-
-/// A block of one column out of given fields, for the tests of decoders.
-#[cfg(test)]
-pub(super) fn one_column(fields: &[Option<Vec<u8>>]) -> (Block, Vec<u8>) {
-    let mut block = Block { columns: 1, ..Block::default() };
-    let mut bytes = Vec::new();
-    for field in fields {
-        let start = bytes.len() as u32;
-        let length = field.as_ref().map_or(-1, |field| field.len() as i32);
-        bytes.extend_from_slice(field.as_deref().unwrap_or_default());
-        block.fields.push(Field { start, length });
-        block.rows += 1;
-    }
-    (block, bytes)
 }

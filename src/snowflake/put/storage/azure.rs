@@ -12,16 +12,14 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::BoxStream;
 use reqwest::{RequestBuilder, Response, StatusCode};
-use serde_json::{Value, json};
 
-use super::http::{Call, Http, Refusal, Refused, header};
+use super::http::{Call, Http, Refusal, Refused};
+use super::object::{Headers, body, checked_base};
 use super::{Found, Metadata, StagedFile, Storage, key};
 use crate::fault::{Fault, FaultKind};
 use crate::snowflake::put::answer::{Credentials, Place, is_url};
-use crate::snowflake::put::encryption::KeyMetadata;
 use crate::snowflake::put::grant::Grant;
 
 /// Blocks of one file that are on their way at the same time.
@@ -29,9 +27,12 @@ const PARALLEL_BLOCKS: usize = 2;
 /// Azure takes no more blocks in one file.
 const MAX_BLOCKS: u32 = 50_000;
 const CODE: &str = "x-ms-error-code";
-const DIGEST: &str = "x-ms-meta-sfcdigest";
-const ENCRYPTION: &str = "x-ms-meta-encryptiondata";
-const DESCRIPTION: &str = "x-ms-meta-matdesc";
+const HEADERS: Headers = Headers {
+    digest: "x-ms-meta-sfcdigest",
+    encryption: "x-ms-meta-encryptiondata",
+    description: "x-ms-meta-matdesc",
+    algorithm: "AES_CBC_128",
+};
 
 /// `https://account.blob.core.windows.net/container/prefix/`.
 pub(super) fn base_url(place: &Place, account: &str, endpoint: Option<&str>) -> Result<String, Fault> {
@@ -40,12 +41,7 @@ pub(super) fn base_url(place: &Place, account: &str, endpoint: Option<&str>) -> 
         true => endpoint.trim_end_matches('/').to_owned(),
         false => format!("https://{account}.blob.{}", endpoint.strip_prefix("blob.").unwrap_or(endpoint)),
     };
-    let url = format!("{host}/{}/{}", place.container, key::encoded(&place.prefix));
-    match url::Url::parse(&url) {
-        Ok(parsed) if parsed.username().is_empty() && parsed.query().is_none() => Ok(url),
-        _ => Err(Fault::new(FaultKind::Request, "use the endpoint of the stage's storage")
-            .because("`stageInfo.endPoint` is not a host name")),
-    }
+    checked_base(format!("{host}/{}/{}", place.container, key::encoded(&place.prefix)))
 }
 
 pub(super) struct AzureStorage(Arc<Container>);
@@ -112,32 +108,6 @@ fn refusal(response: &Response) -> Refusal {
     }
 }
 
-fn found(response: &Response) -> Found {
-    let encryption = header(response, ENCRYPTION).and_then(|text| serde_json::from_str::<Value>(&text).ok());
-    let key = encryption.and_then(|data| {
-        let key = data.pointer("/WrappedContentKey/EncryptedKey")?.as_str()?.to_owned();
-        Some((key, data.get("ContentEncryptionIV")?.as_str()?.to_owned()))
-    });
-    let bytes = header(response, "content-length").and_then(|length| length.parse().ok());
-    Found { digest: header(response, DIGEST), key, bytes }
-}
-
-/// What readers of other clients expect; only key and vector differ from file to file.
-pub(super) fn encryption_data(key: &KeyMetadata, agent_algorithm: &str) -> String {
-    json!({
-        "EncryptionMode": "FullBlob",
-        "WrappedContentKey": {
-            "KeyId": "symmKey1",
-            "EncryptedKey": key.wrapped_key,
-            "Algorithm": "AES_CBC_256",
-        },
-        "EncryptionAgent": {"Protocol": "1.0", "EncryptionAlgorithm": agent_algorithm},
-        "ContentEncryptionIV": key.initialization_vector,
-        "KeyWrappingMetadata": {"EncryptionLibrary": "Java 5.3.0"},
-    })
-    .to_string()
-}
-
 #[async_trait]
 impl Storage for AzureStorage {
     fn create(&self, file_name: &str) -> Result<Arc<dyn StagedFile>, Fault> {
@@ -158,13 +128,7 @@ impl Storage for AzureStorage {
     }
 
     async fn look(&self, file_name: &str) -> Result<Option<Found>, Fault> {
-        match self.0.send(file_name, "look at", 0, "", |client, url| client.head(url)).await {
-            Ok(response) => Ok(Some(found(&response))),
-            Err(refused) if matches!(refused.status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN) => {
-                Ok(None)
-            }
-            Err(refused) => Err(refused.into()),
-        }
+        HEADERS.look(self.0.send(file_name, "look at", 0, "", |client, url| client.head(url)).await)
     }
 
     async fn read(
@@ -172,23 +136,12 @@ impl Storage for AzureStorage {
         file_name: &str,
     ) -> Result<(Found, BoxStream<'static, Result<Bytes, Fault>>), Fault> {
         let response = self.0.send(file_name, "read", 0, "", |client, url| client.get(url)).await?;
-        Ok((found(&response), body(response)))
+        Ok((HEADERS.read(&response), body(response)))
     }
 
     async fn discard_earlier(&self, _: &str, _: &(dyn for<'n> Fn(&'n str) -> bool + Sync)) -> bool {
         true
     }
-}
-
-/// The body of an answer, without its URL in what goes wrong.
-pub(super) fn body(response: Response) -> BoxStream<'static, Result<Bytes, Fault>> {
-    let chunks = response.bytes_stream().map(|chunk| {
-        chunk.map_err(|error| {
-            let action = "read a file of the stage";
-            Fault::new(FaultKind::Transient, action).because(error.without_url())
-        })
-    });
-    chunks.boxed()
 }
 
 impl AzureFile {
@@ -247,15 +200,7 @@ impl StagedFile for AzureFile {
                 if let Some(md5) = &metadata.stored_md5 {
                     request = request.header("x-ms-blob-content-md5", md5);
                 }
-                if let Some(digest) = metadata.digest {
-                    request = request.header(DIGEST, digest.to_base64());
-                }
-                if let Some(key) = &metadata.key {
-                    request = request
-                        .header(ENCRYPTION, encryption_data(key, "AES_CBC_128"))
-                        .header(DESCRIPTION, &key.material_description);
-                }
-                request
+                HEADERS.write(request, metadata)
             })
             .await?;
         Ok(())
@@ -280,18 +225,5 @@ mod tests {
             assert_eq!(base_url(&place, "acc", endpoint).expect("a good endpoint"), expected);
         }
         base_url(&place, "acc", Some("x@evil.example")).expect_err("a user in a host name");
-    }
-
-    #[test]
-    fn the_encryption_data_are_those_of_other_clients() {
-        let key = KeyMetadata {
-            wrapped_key: "k".into(),
-            initialization_vector: "v".into(),
-            material_description: "m".into(),
-        };
-        let data: Value = serde_json::from_str(&encryption_data(&key, "AES_CBC_128")).expect("JSON");
-        assert_eq!(data.pointer("/WrappedContentKey/EncryptedKey"), Some(&json!("k")));
-        assert_eq!(data.pointer("/EncryptionAgent/EncryptionAlgorithm"), Some(&json!("AES_CBC_128")));
-        assert_eq!(data.get("ContentEncryptionIV"), Some(&json!("v")));
     }
 }

@@ -2,14 +2,13 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::OnceCell;
 
 use super::spool::Spool;
 use super::{Found, Metadata, StagedFile, Storage};
@@ -33,8 +32,7 @@ pub(super) struct DirectoryStorage(PathBuf);
 struct DirectoryFile {
     directory: PathBuf,
     name: String,
-    spool: OnceCell<Spool>,
-    bytes: Mutex<u64>,
+    spool: Spool,
 }
 
 impl DirectoryStorage {
@@ -49,8 +47,7 @@ impl Storage for DirectoryStorage {
         Ok(Arc::new(DirectoryFile {
             directory: self.0.clone(),
             name: file_name.to_owned(),
-            spool: OnceCell::new(),
-            bytes: Mutex::default(),
+            spool: Spool::default(),
         }))
     }
 
@@ -90,26 +87,19 @@ impl Storage for DirectoryStorage {
 #[async_trait]
 impl StagedFile for DirectoryFile {
     async fn store(&self, _number: u32, block: Bytes) -> Result<(), Fault> {
-        let offset = {
-            let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-            let offset = *bytes;
-            *bytes += block.len() as u64;
-            offset
-        };
-        self.spool.get_or_try_init(Spool::new).await?.write(offset, block).await
+        self.spool.append(block).await
     }
 
     async fn publish(&self, _metadata: &Metadata) -> Result<(), Fault> {
-        let bytes = *self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        let spool = self.spool.get_or_try_init(Spool::new).await?;
+        let content = self.spool.content().await?;
         let target = self.directory.join(&self.name);
         let temporary = self.directory.join(format!(".{}.{}", self.name, uuid::Uuid::new_v4().simple()));
         let written = async {
             tokio::fs::create_dir_all(&self.directory).await?;
             let mut file = tokio::fs::File::create_new(&temporary).await?;
-            let mut content = std::pin::pin!(spool.read(bytes));
+            let mut chunks = std::pin::pin!(content.read());
             while let Some(chunk) =
-                content.try_next().await.map_err(|fault| std::io::Error::other(fault.chain()))?
+                chunks.try_next().await.map_err(|fault| std::io::Error::other(fault.chain()))?
             {
                 file.write_all(&chunk).await?;
             }

@@ -4,26 +4,27 @@
 //! With an access token, one statement serves all files. Without it, the server signs one URL for
 //! one file name and one upload, so each file is asked for when it is published.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use reqwest::{RequestBuilder, Response, StatusCode};
-use serde_json::Value;
-use tokio::sync::OnceCell;
 
-use super::azure::{body, encryption_data};
-use super::http::{Call, Http, Refusal, Refused, header};
+use super::http::{Call, Http, Refusal, Refused};
+use super::object::{Headers, body, checked_base};
 use super::spool::Spool;
 use super::{Found, Metadata, StagedFile, Storage, key};
 use crate::fault::{Fault, FaultKind};
 use crate::snowflake::put::answer::{Command, Credentials, Place, is_url};
 use crate::snowflake::put::grant::Grant;
 
-const DIGEST: &str = "x-goog-meta-sfc-digest";
-const ENCRYPTION: &str = "x-goog-meta-encryptiondata";
-const DESCRIPTION: &str = "x-goog-meta-matdesc";
+const HEADERS: Headers = Headers {
+    digest: "x-goog-meta-sfc-digest",
+    encryption: "x-goog-meta-encryptiondata",
+    description: "x-goog-meta-matdesc",
+    algorithm: "AES_CBC_256",
+};
 
 /// `https://storage.googleapis.com/bucket/prefix/`.
 pub(super) fn base_url(
@@ -44,12 +45,7 @@ pub(super) fn base_url(
         }
         None => format!("https://storage.googleapis.com/{bucket}"),
     };
-    let url = format!("{bucket_url}/{}", key::encoded(prefix));
-    match url::Url::parse(&url) {
-        Ok(parsed) if parsed.username().is_empty() && parsed.query().is_none() => Ok(url),
-        _ => Err(Fault::new(FaultKind::Request, "use the endpoint of the stage's storage")
-            .because("`stageInfo.endPoint` is not a host name")),
-    }
+    checked_base(format!("{bucket_url}/{}", key::encoded(prefix)))
 }
 
 pub(super) struct GcsStorage(Arc<Bucket>);
@@ -64,8 +60,7 @@ struct Bucket {
 struct GcsFile {
     bucket: Arc<Bucket>,
     name: String,
-    spool: OnceCell<Spool>,
-    bytes: Mutex<u64>,
+    spool: Spool,
 }
 
 impl GcsStorage {
@@ -136,24 +131,13 @@ fn presigned_refusal(response: &Response) -> Refusal {
     }
 }
 
-fn found(response: &Response) -> Found {
-    let encryption = header(response, ENCRYPTION).and_then(|text| serde_json::from_str::<Value>(&text).ok());
-    let key = encryption.and_then(|data| {
-        let key = data.pointer("/WrappedContentKey/EncryptedKey")?.as_str()?.to_owned();
-        Some((key, data.get("ContentEncryptionIV")?.as_str()?.to_owned()))
-    });
-    let bytes = header(response, "content-length").and_then(|length| length.parse().ok());
-    Found { digest: header(response, DIGEST), key, bytes }
-}
-
 #[async_trait]
 impl Storage for GcsStorage {
     fn create(&self, file_name: &str) -> Result<Arc<dyn StagedFile>, Fault> {
         Ok(Arc::new(GcsFile {
             bucket: Arc::clone(&self.0),
             name: file_name.to_owned(),
-            spool: OnceCell::new(),
-            bytes: Mutex::default(),
+            spool: Spool::default(),
         }))
     }
 
@@ -169,13 +153,7 @@ impl Storage for GcsStorage {
         {
             return Ok(None);
         }
-        match self.0.send(grant, file_name, "look at", 0, |client, url| client.head(url)).await {
-            Ok(response) => Ok(Some(found(&response))),
-            Err(refused) if matches!(refused.status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN) => {
-                Ok(None)
-            }
-            Err(refused) => Err(refused.into()),
-        }
+        HEADERS.look(self.0.send(grant, file_name, "look at", 0, |client, url| client.head(url)).await)
     }
 
     async fn read(
@@ -184,7 +162,7 @@ impl Storage for GcsStorage {
     ) -> Result<(Found, BoxStream<'static, Result<Bytes, Fault>>), Fault> {
         let response =
             self.0.send(&self.0.grant, file_name, "read", 0, |client, url| client.get(url)).await?;
-        Ok((found(&response), body(response)))
+        Ok((HEADERS.read(&response), body(response)))
     }
 
     async fn discard_earlier(&self, _: &str, _: &(dyn for<'n> Fn(&'n str) -> bool + Sync)) -> bool {
@@ -195,18 +173,11 @@ impl Storage for GcsStorage {
 #[async_trait]
 impl StagedFile for GcsFile {
     async fn store(&self, _number: u32, block: Bytes) -> Result<(), Fault> {
-        let offset = {
-            let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-            let offset = *bytes;
-            *bytes += block.len() as u64;
-            offset
-        };
-        self.spool.get_or_try_init(Spool::new).await?.write(offset, block).await
+        self.spool.append(block).await
     }
 
     async fn publish(&self, metadata: &Metadata) -> Result<(), Fault> {
-        let bytes = *self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        let spool = self.spool.get_or_try_init(Spool::new).await?;
+        let content = self.spool.content().await?;
         let own;
         let mut grant = &*self.bucket.grant;
         if matches!(grant.access().credentials, Credentials::Presigned(_)) {
@@ -218,21 +189,13 @@ impl StagedFile for GcsFile {
             grant = &own;
         }
         self.bucket
-            .send(grant, &self.name, "store", bytes, |client, url| {
-                let mut request = client
+            .send(grant, &self.name, "store", content.bytes, |client, url| {
+                let request = client
                     .put(url)
-                    .header("content-length", bytes)
+                    .header("content-length", content.bytes)
                     .header("content-type", "application/octet-stream")
-                    .body(reqwest::Body::wrap_stream(spool.read(bytes)));
-                if let Some(digest) = metadata.digest {
-                    request = request.header(DIGEST, digest.to_base64());
-                }
-                if let Some(key) = &metadata.key {
-                    request = request
-                        .header(ENCRYPTION, encryption_data(key, "AES_CBC_256"))
-                        .header(DESCRIPTION, &key.material_description);
-                }
-                request
+                    .body(reqwest::Body::wrap_stream(content.read()));
+                HEADERS.write(request, metadata)
             })
             .await?;
         Ok(())

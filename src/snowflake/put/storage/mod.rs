@@ -8,6 +8,7 @@ mod directory;
 mod gcs;
 mod http;
 mod key;
+mod object;
 mod s3;
 mod spool;
 

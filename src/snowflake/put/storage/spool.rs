@@ -3,9 +3,11 @@
 use std::fs::File;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
+use tokio::sync::OnceCell;
 
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown;
@@ -13,33 +15,55 @@ use crate::shutdown;
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 256 * 1024;
 
-/// A private temporary file. It has no name any more as soon as it is open, so it goes away with
-/// the last handle, also when the process is killed. On an encrypted stage its content is encrypted
-/// before it gets here.
-#[derive(Clone, Debug)]
-pub(super) struct Spool(Arc<File>);
+/// A private temporary file, made when it is first needed. It has no name any more as soon as it is
+/// open, so it goes away with the last handle, also when the process is killed. On an encrypted stage
+/// its content is encrypted before it gets here.
+#[derive(Debug, Default)]
+pub(super) struct Spool {
+    file: OnceCell<Arc<File>>,
+    bytes: AtomicU64,
+}
+
+/// What was spooled.
+#[derive(Debug)]
+pub(super) struct Content {
+    file: Arc<File>,
+    pub(super) bytes: u64,
+}
 
 impl Spool {
-    /// Opens an empty one in the system's directory for temporary files (`TMPDIR`).
-    pub(super) async fn new() -> Result<Self, Fault> {
-        blocking("open a temporary file", || {
-            let path = std::env::temp_dir().join(format!(".data-exchange-{}", uuid::Uuid::new_v4().simple()));
-            let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-            std::fs::remove_file(&path)?;
-            Ok(Self(Arc::new(file)))
-        })
-        .await
-    }
-
-    /// Writes at `offset`.
-    pub(super) async fn write(&self, offset: u64, block: Bytes) -> Result<(), Fault> {
-        let file = Arc::clone(&self.0);
+    /// Writes behind everything that was appended before.
+    pub(super) async fn append(&self, block: Bytes) -> Result<(), Fault> {
+        let offset = self.bytes.fetch_add(block.len() as u64, Ordering::Relaxed);
+        let file = Arc::clone(self.file().await?);
         blocking("write a temporary file", move || file.write_all_at(&block, offset)).await
     }
 
-    /// The whole content, from the beginning.
-    pub(super) fn read(&self, bytes: u64) -> impl Stream<Item = Result<Bytes, Fault>> + Send + use<> {
-        let file = Arc::clone(&self.0);
+    /// Everything that was appended.
+    pub(super) async fn content(&self) -> Result<Content, Fault> {
+        let file = Arc::clone(self.file().await?);
+        Ok(Content { file, bytes: self.bytes.load(Ordering::Relaxed) })
+    }
+
+    /// In the system's directory for temporary files (`TMPDIR`).
+    async fn file(&self) -> Result<&Arc<File>, Fault> {
+        let open = || {
+            blocking("open a temporary file", || {
+                let name = format!(".data-exchange-{}", uuid::Uuid::new_v4().simple());
+                let path = std::env::temp_dir().join(name);
+                let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+                std::fs::remove_file(&path)?;
+                Ok(Arc::new(file))
+            })
+        };
+        self.file.get_or_try_init(open).await
+    }
+}
+
+impl Content {
+    /// All of it, from the beginning.
+    pub(super) fn read(&self) -> impl Stream<Item = Result<Bytes, Fault>> + Send + use<> {
+        let (file, bytes) = (Arc::clone(&self.file), self.bytes);
         futures::stream::try_unfold((file, 0_u64), move |(file, offset)| async move {
             if offset >= bytes {
                 return Ok(None);
@@ -80,15 +104,15 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_written_is_read_as_often_as_wanted() {
-        let spool = Spool::new().await.expect("there is room");
+        let spool = Spool::default();
         let content: Vec<u8> = (0..READ_BYTES * 2 + 17).map(|index| (index % 253) as u8).collect();
-        let mut offset = 0;
         for block in content.chunks(100_000) {
-            spool.write(offset, Bytes::copy_from_slice(block)).await.expect("write");
-            offset += block.len() as u64;
+            spool.append(Bytes::copy_from_slice(block)).await.expect("write");
         }
+        let spooled = spool.content().await.expect("the file is open");
+        assert_eq!(spooled.bytes, content.len() as u64);
         for _ in 0..2 {
-            let chunks: Vec<Bytes> = spool.read(offset).try_collect().await.expect("read");
+            let chunks: Vec<Bytes> = spooled.read().try_collect().await.expect("read");
             assert!(chunks.concat() == content);
         }
     }

@@ -1,45 +1,36 @@
 //! `DECIMAL` into decimals, exactly: on the wire it is a text like `-12.340`.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, NullBufferBuilder, PrimitiveArray};
 use arrow::datatypes::{ArrowNativeTypeOp, DataType, DecimalType};
 
-use super::{ColumnDecoder, Invalid};
-use crate::source::digits::{CHUNK_DIGITS, Digits};
-use crate::source::mysql::rows::Block;
+use super::Invalid;
+use super::fixed::FixedWidth;
+use crate::source::digits::{Digits, precision_and_scale};
 
-/// Gathers decimals.
-pub(super) struct Decimals<T: DecimalType> {
-    values: Vec<T::Native>,
-    nulls: NullBufferBuilder,
-    data_type: DataType,
+/// Reads decimals.
+pub(super) struct Decimal<T: DecimalType> {
     precision: usize,
     scale: usize,
     kind: PhantomData<T>,
 }
 
-impl<T: DecimalType> Decimals<T>
+impl<T: DecimalType> Decimal<T>
 where
     T::Native: Digits,
 {
     pub(super) fn new(data_type: &DataType) -> Self {
-        let (precision, scale) = match data_type {
-            DataType::Decimal64(precision, scale)
-            | DataType::Decimal128(precision, scale)
-            | DataType::Decimal256(precision, scale) => (*precision, *scale),
-            _ => (T::MAX_PRECISION, 0),
-        };
-        Self {
-            values: Vec::new(),
-            nulls: NullBufferBuilder::new(0),
-            data_type: data_type.clone(),
-            precision: usize::from(precision.min(T::MAX_PRECISION)),
-            scale: usize::try_from(scale).unwrap_or(0),
-            kind: PhantomData,
-        }
+        let (precision, scale) = precision_and_scale::<T>(data_type);
+        Self { precision, scale, kind: PhantomData }
     }
+}
+
+impl<T> FixedWidth for Decimal<T>
+where
+    T: DecimalType + Send,
+    T::Native: Digits + Send,
+{
+    type Arrow = T;
 
     /// Reads one value as an integer of `scale` digits after the point.
     #[inline]
@@ -66,58 +57,8 @@ where
         if below.iter().any(|byte| *byte != b'0') {
             return Err(Invalid::Overflow);
         }
-        let mut number = append(T::Native::ZERO, whole)?;
-        number = append(number, fraction)?;
-        let mut missing = self.scale - fraction.len();
-        while missing > 0 {
-            let digits = missing.min(CHUNK_DIGITS);
-            number = number.push(digits, 0);
-            missing -= digits;
-        }
+        let number = T::Native::of_digits(whole, fraction, self.scale).ok_or(Invalid::Malformed)?;
         Ok(if is_negative { number.neg_wrapping() } else { number })
-    }
-}
-
-#[inline]
-fn append<N: Digits>(mut number: N, digits: &[u8]) -> Result<N, Invalid> {
-    for chunk in digits.chunks(CHUNK_DIGITS) {
-        let mut value = 0_u64;
-        for byte in chunk {
-            let digit = byte.wrapping_sub(b'0');
-            if digit > 9 {
-                return Err(Invalid::Malformed);
-            }
-            value = value * 10 + u64::from(digit);
-        }
-        number = number.push(chunk.len(), value);
-    }
-    Ok(number)
-}
-
-impl<T> ColumnDecoder for Decimals<T>
-where
-    T: DecimalType + Send,
-    T::Native: Digits + Send,
-{
-    fn append(&mut self, block: &Block, bytes: &[u8], column: usize) -> Result<(), Invalid> {
-        self.values.reserve(block.rows());
-        for value in block.column(bytes, column) {
-            let value = value?.map(|value| self.read(value)).transpose()?;
-            self.nulls.append(value.is_some());
-            self.values.push(value.unwrap_or_default());
-        }
-        Ok(())
-    }
-
-    fn byte_size(&self) -> usize {
-        size_of_val(self.values.as_slice())
-    }
-
-    fn finish(&mut self) -> Result<ArrayRef, Invalid> {
-        let next = Vec::with_capacity(self.values.len());
-        let values = std::mem::replace(&mut self.values, next);
-        let array = PrimitiveArray::<T>::new(values.into(), self.nulls.finish());
-        Ok(Arc::new(array.with_data_type(self.data_type.clone())))
     }
 }
 
@@ -127,15 +68,18 @@ mod tests {
     use arrow::datatypes::{Decimal64Type, Decimal128Type, Decimal256Type};
     use proptest::prelude::*;
 
+    use super::super::ColumnDecoder as _;
+    use super::super::fixed::Fixed;
     use super::*;
-    use crate::source::mysql::rows::one_column;
+    use crate::config::ZeroDates;
+    use crate::source::block::one_column;
 
     fn decode<T>(text: &str, data_type: &DataType) -> Result<String, Invalid>
     where
         T: DecimalType + Send,
         T::Native: Digits + Send,
     {
-        let mut decoder = Decimals::<T>::new(data_type);
+        let mut decoder = Fixed::new(Decimal::<T>::new(data_type), data_type, ZeroDates::Error);
         let (block, bytes) = one_column(&[Some(text.as_bytes().to_vec()), None]);
         decoder.append(&block, &bytes, 0)?;
         let array = decoder.finish()?;
@@ -156,7 +100,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(value in proptest::collection::vec(any::<u8>(), 0..40), scale in 0_i8..=18) {
-            let decoder = Decimals::<Decimal64Type>::new(&DataType::Decimal64(18, scale));
+            let decoder = Decimal::<Decimal64Type>::new(&DataType::Decimal64(18, scale));
             let _any_answer = decoder.read(&value);
         }
     }

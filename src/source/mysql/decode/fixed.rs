@@ -1,23 +1,20 @@
 //! Values of a fixed width in Arrow.
 
-use std::sync::Arc;
-
-use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, NullBufferBuilder, PrimitiveArray,
-};
+use arrow::array::{ArrayRef, ArrowPrimitiveType};
 use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type};
 
 use super::{ColumnDecoder, Invalid};
 use crate::config::ZeroDates;
-use crate::source::mysql::rows::Block;
+use crate::source::block::Block;
+use crate::source::fixed_width::{Booleans, Primitives};
 
-/// A value that becomes one of a fixed width.
+/// How one value becomes one of a fixed width.
 pub(super) trait FixedWidth: Send {
     /// What it becomes.
     type Arrow: ArrowPrimitiveType;
 
     /// Reads one value.
-    fn read(value: &[u8]) -> Result<<Self::Arrow as ArrowPrimitiveType>::Native, Invalid>;
+    fn read(&self, value: &[u8]) -> Result<<Self::Arrow as ArrowPrimitiveType>::Native, Invalid>;
 }
 
 macro_rules! little_endian {
@@ -28,7 +25,7 @@ macro_rules! little_endian {
             type Arrow = $arrow;
 
             #[inline]
-            fn read(value: &[u8]) -> Result<<$arrow as ArrowPrimitiveType>::Native, Invalid> {
+            fn read(&self, value: &[u8]) -> Result<<$arrow as ArrowPrimitiveType>::Native, Invalid> {
                 let bytes = value.try_into().map_err(|_wrong_length| Invalid::Malformed)?;
                 Ok(<$native>::from_le_bytes(bytes).into())
             }
@@ -56,7 +53,7 @@ impl FixedWidth for Bits {
     type Arrow = Int64Type;
 
     #[inline]
-    fn read(value: &[u8]) -> Result<i64, Invalid> {
+    fn read(&self, value: &[u8]) -> Result<i64, Invalid> {
         i64::try_from(bits(value)?).map_err(|_too_wide| Invalid::Malformed)
     }
 }
@@ -68,7 +65,7 @@ impl FixedWidth for WideBits {
     type Arrow = Decimal128Type;
 
     #[inline]
-    fn read(value: &[u8]) -> Result<i128, Invalid> {
+    fn read(&self, value: &[u8]) -> Result<i128, Invalid> {
         Ok(bits(value)?.into())
     }
 }
@@ -82,84 +79,50 @@ fn bits(value: &[u8]) -> Result<u64, Invalid> {
 
 /// Gathers values of a fixed width.
 pub(super) struct Fixed<T: FixedWidth> {
-    values: Vec<<T::Arrow as ArrowPrimitiveType>::Native>,
-    nulls: NullBufferBuilder,
-    data_type: DataType,
+    reader: T,
+    values: Primitives<T::Arrow>,
     zero_dates: ZeroDates,
 }
 
 impl<T: FixedWidth> Fixed<T> {
-    pub(super) fn new(data_type: &DataType, zero_dates: ZeroDates) -> Self {
-        Self {
-            values: Vec::new(),
-            nulls: NullBufferBuilder::new(0),
-            data_type: data_type.clone(),
-            zero_dates,
-        }
+    pub(super) fn new(reader: T, data_type: &DataType, zero_dates: ZeroDates) -> Self {
+        Self { reader, values: Primitives::new(data_type), zero_dates }
     }
 }
 
 impl<T: FixedWidth> ColumnDecoder for Fixed<T> {
     fn append(&mut self, block: &Block, bytes: &[u8], column: usize) -> Result<(), Invalid> {
         self.values.reserve(block.rows());
-        for value in block.column(bytes, column) {
-            let value = match value? {
-                Some(value) => match T::read(value) {
-                    Ok(value) => Some(value),
-                    Err(Invalid::ZeroDate) if self.zero_dates == ZeroDates::Null => None,
-                    Err(invalid) => return Err(invalid),
-                },
-                None => None,
-            };
-            self.nulls.append(value.is_some());
-            self.values.push(value.unwrap_or_default());
-        }
-        Ok(())
+        self.values.extend(block.column(bytes, column), |value| match self.reader.read(value) {
+            Ok(value) => Ok(Some(value)),
+            Err(Invalid::ZeroDate) if self.zero_dates == ZeroDates::Null => Ok(None),
+            Err(invalid) => Err(invalid),
+        })
     }
 
     fn byte_size(&self) -> usize {
-        size_of_val(self.values.as_slice())
+        self.values.byte_size()
     }
 
     fn finish(&mut self) -> Result<ArrayRef, Invalid> {
-        let next = Vec::with_capacity(self.values.len());
-        let values = std::mem::replace(&mut self.values, next);
-        let array = PrimitiveArray::<T::Arrow>::new(values.into(), self.nulls.finish());
-        Ok(Arc::new(array.with_data_type(self.data_type.clone())))
+        Ok(self.values.take_array())
     }
 }
 
-/// Gathers truths: `bit(1)`, and `tinyint(1)` where that is one.
-pub(super) struct Booleans {
-    values: BooleanBufferBuilder,
-    nulls: NullBufferBuilder,
-}
-
-impl Default for Booleans {
-    fn default() -> Self {
-        Self { values: BooleanBufferBuilder::new(0), nulls: NullBufferBuilder::new(0) }
-    }
-}
-
+/// Of `bit(1)`, and of `tinyint(1)` where that is a truth.
 impl ColumnDecoder for Booleans {
     fn append(&mut self, block: &Block, bytes: &[u8], column: usize) -> Result<(), Invalid> {
-        for value in block.column(bytes, column) {
-            let value = match value? {
-                None => None,
-                Some([number]) => Some(*number != 0),
-                Some(_) => return Err(Invalid::Malformed),
-            };
-            self.nulls.append(value.is_some());
-            self.values.append(value.unwrap_or_default());
-        }
-        Ok(())
+        self.extend(block.column(bytes, column), |value| match value {
+            [number] => Ok(*number != 0),
+            _ => Err(Invalid::Malformed),
+        })
     }
 
     fn byte_size(&self) -> usize {
-        self.values.len() / 8
+        self.len() / 8
     }
 
     fn finish(&mut self) -> Result<ArrayRef, Invalid> {
-        Ok(Arc::new(BooleanArray::new(self.values.finish(), self.nulls.finish())))
+        Ok(self.take_array())
     }
 }

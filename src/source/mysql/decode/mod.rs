@@ -12,9 +12,11 @@ mod text;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Decimal64Type, Decimal128Type, Decimal256Type};
 
-use super::rows::Block;
+use self::decimal::Decimal;
 use super::types::Wire;
 use crate::config::ZeroDates;
+use crate::source::block::{Block, Outside};
+use crate::source::fixed_width::Booleans;
 use crate::source::variable_width::TooLong;
 
 /// Why a value cannot be taken.
@@ -49,6 +51,12 @@ impl From<TooLong> for Invalid {
     }
 }
 
+impl From<Outside> for Invalid {
+    fn from(_: Outside) -> Self {
+        Self::Malformed
+    }
+}
+
 /// Gathers the values of one column.
 pub(super) trait ColumnDecoder: Send {
     /// Takes value `column` of every row of `block`, whose values lie in `bytes`.
@@ -64,8 +72,8 @@ pub(super) trait ColumnDecoder: Send {
 /// The decoder of a column.
 pub(super) fn decoder(wire: Wire, data_type: &DataType, zero_dates: ZeroDates) -> Box<dyn ColumnDecoder> {
     macro_rules! fixed {
-        ($kind:ty) => {
-            Box::new(fixed::Fixed::<$kind>::new(data_type, zero_dates))
+        ($reader:expr) => {
+            Box::new(fixed::Fixed::new($reader, data_type, zero_dates))
         };
     }
     match wire {
@@ -88,11 +96,11 @@ pub(super) fn decoder(wire: Wire, data_type: &DataType, zero_dates: ZeroDates) -
         Wire::Time => fixed!(temporal::TimeOfDay),
         Wire::TimeMicroseconds => fixed!(temporal::Duration),
         Wire::Decimal => match data_type {
-            DataType::Decimal64(..) => Box::new(decimal::Decimals::<Decimal64Type>::new(data_type)),
-            DataType::Decimal128(..) => Box::new(decimal::Decimals::<Decimal128Type>::new(data_type)),
-            _ => Box::new(decimal::Decimals::<Decimal256Type>::new(data_type)),
+            DataType::Decimal64(..) => fixed!(Decimal::<Decimal64Type>::new(data_type)),
+            DataType::Decimal128(..) => fixed!(Decimal::<Decimal128Type>::new(data_type)),
+            _ => fixed!(Decimal::<Decimal256Type>::new(data_type)),
         },
-        Wire::Bool1 | Wire::Bit => Box::new(fixed::Booleans::default()),
+        Wire::Bool1 | Wire::Bit => Box::new(Booleans::default()),
         Wire::Text | Wire::Null => Box::new(text::Texts::<text::Plain>::new(text::Plain)),
         Wire::TimeText(digits) => Box::new(text::Texts::new(temporal::TimeText(digits))),
         Wire::Bytes => Box::new(text::Binaries::new(0)),

@@ -57,7 +57,7 @@ impl FixedWidth for Date {
     type Arrow = Date32Type;
 
     #[inline]
-    fn read(value: &[u8]) -> Result<i32, Invalid> {
+    fn read(&self, value: &[u8]) -> Result<i32, Invalid> {
         match *value {
             [] => Err(Invalid::ZeroDate),
             [a, b, month, day] => days(u16::from_le_bytes([a, b]), month, day),
@@ -72,7 +72,7 @@ impl FixedWidth for DateTime {
     type Arrow = TimestampMicrosecondType;
 
     #[inline]
-    fn read(value: &[u8]) -> Result<i64, Invalid> {
+    fn read(&self, value: &[u8]) -> Result<i64, Invalid> {
         let instant = |a, b, month, day, clock: Result<i64, Invalid>| {
             Ok(i64::from(days(u16::from_le_bytes([a, b]), month, day)?) * DAY + clock?)
         };
@@ -97,7 +97,7 @@ impl FixedWidth for Duration {
     type Arrow = Int64Type;
 
     #[inline]
-    fn read(value: &[u8]) -> Result<i64, Invalid> {
+    fn read(&self, value: &[u8]) -> Result<i64, Invalid> {
         let (sign, days, clock) = match *value {
             [] => return Ok(0),
             [sign, a, b, c, d, hour, minute, second] => {
@@ -122,8 +122,8 @@ impl FixedWidth for TimeOfDay {
     type Arrow = Time64MicrosecondType;
 
     #[inline]
-    fn read(value: &[u8]) -> Result<i64, Invalid> {
-        match Duration::read(value)? {
+    fn read(&self, value: &[u8]) -> Result<i64, Invalid> {
+        match Duration.read(value)? {
             time @ 0..DAY => Ok(time),
             _ => Err(Invalid::LongTime),
         }
@@ -135,7 +135,7 @@ pub(super) struct TimeText(pub(super) u8);
 
 impl Form for TimeText {
     fn put(&self, texts: &mut Vec<u8>, value: &[u8]) -> Result<(), Invalid> {
-        let time = Duration::read(value)?;
+        let time = Duration.read(value)?;
         let (sign, time) = (if time < 0 { "-" } else { "" }, time.unsigned_abs());
         let (seconds, fraction) = (time / SECOND as u64, time % SECOND as u64);
         let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -174,8 +174,8 @@ mod tests {
 
         #[test]
         fn no_bytes_make_a_reader_panic(value in proptest::collection::vec(any::<u8>(), 0..14)) {
-            let _dates = (Date::read(&value), DateTime::read(&value));
-            let _times = (Duration::read(&value), TimeOfDay::read(&value));
+            let _dates = (Date.read(&value), DateTime.read(&value));
+            let _times = (Duration.read(&value), TimeOfDay.read(&value));
             let _text = TimeText(6).put(&mut Vec::new(), &value);
         }
     }
@@ -190,15 +190,15 @@ mod tests {
         assert_eq!(text(6, &long).as_deref(), Ok("-838:59:59.999999"));
         assert_eq!(text(3, &long).as_deref(), Ok("-838:59:59.999"));
         assert_eq!(text(0, &[]).as_deref(), Ok("00:00:00"));
-        assert_eq!(Duration::read(&long), Ok(-(838 * 3600 + 59 * 60 + 59) * SECOND - 999_999));
-        assert_eq!(TimeOfDay::read(&long), Err(Invalid::LongTime));
-        assert_eq!(TimeOfDay::read(&[0, 1, 0, 0, 0, 0, 0, 0]), Err(Invalid::LongTime));
+        assert_eq!(Duration.read(&long), Ok(-(838 * 3600 + 59 * 60 + 59) * SECOND - 999_999));
+        assert_eq!(TimeOfDay.read(&long), Err(Invalid::LongTime));
+        assert_eq!(TimeOfDay.read(&[0, 1, 0, 0, 0, 0, 0, 0]), Err(Invalid::LongTime));
     }
 
     #[test]
     fn dates_of_no_calendar_are_told() {
         for value in [&[][..], &[0, 0, 0, 0], &[0xe8, 7, 0, 1], &[0xe8, 7, 1, 0], &[0xe8, 7, 2, 30]] {
-            assert_eq!(Date::read(value), Err(Invalid::ZeroDate), "{value:?}");
+            assert_eq!(Date.read(value), Err(Invalid::ZeroDate), "{value:?}");
         }
     }
 }

@@ -1,25 +1,20 @@
 //! Decimals, exactly: they arrive as texts like `-12.340`.
 
-use std::marker::PhantomData;
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, NullBufferBuilder, PrimitiveArray};
+use arrow::array::ArrayRef;
 use arrow::datatypes::{ArrowNativeTypeOp, DataType, DecimalType};
 use odbc_api::CursorRow;
 use odbc_api::buffers::AnyColumnBufferSlice;
 
 use super::text::short_text;
 use super::{ColumnDecoder, Invalid};
-use crate::source::digits::{CHUNK_DIGITS, Digits};
+use crate::source::digits::{Digits, precision_and_scale};
+use crate::source::fixed_width::Primitives;
 
 /// Gathers decimals.
 pub(super) struct Decimals<T: DecimalType> {
-    values: Vec<T::Native>,
-    nulls: NullBufferBuilder,
-    data_type: DataType,
+    values: Primitives<T>,
     precision: usize,
     scale: usize,
-    kind: PhantomData<T>,
 }
 
 impl<T: DecimalType> Decimals<T>
@@ -27,27 +22,13 @@ where
     T::Native: Digits,
 {
     pub(super) fn new(data_type: &DataType) -> Self {
-        let (precision, scale) = match data_type {
-            DataType::Decimal64(precision, scale)
-            | DataType::Decimal128(precision, scale)
-            | DataType::Decimal256(precision, scale) => (*precision, *scale),
-            _ => (T::MAX_PRECISION, 0),
-        };
-        Self {
-            values: Vec::new(),
-            nulls: NullBufferBuilder::new(0),
-            data_type: data_type.clone(),
-            precision: usize::from(precision.min(T::MAX_PRECISION)),
-            scale: usize::try_from(scale).unwrap_or(0),
-            kind: PhantomData,
-        }
+        let (precision, scale) = precision_and_scale::<T>(data_type);
+        Self { values: Primitives::new(data_type), precision, scale }
     }
 
     #[inline]
     fn push(&mut self, text: Option<&[u8]>) -> Result<(), Invalid> {
-        let value = text.map(|text| self.read(text)).transpose()?;
-        self.nulls.append(value.is_some());
-        self.values.push(value.unwrap_or_default());
+        self.values.push(text.map(|text| self.read(text)).transpose()?);
         Ok(())
     }
 
@@ -75,32 +56,9 @@ where
             let is_number = whole.iter().chain(fraction).chain(below).all(u8::is_ascii_digit);
             return Err(if is_number { Invalid::Overflow } else { Invalid::Malformed });
         }
-        let mut number = append(T::Native::ZERO, whole)?;
-        number = append(number, fraction)?;
-        let mut missing = self.scale - fraction.len();
-        while missing > 0 {
-            let digits = missing.min(CHUNK_DIGITS);
-            number = number.push(digits, 0);
-            missing -= digits;
-        }
+        let number = T::Native::of_digits(whole, fraction, self.scale).ok_or(Invalid::Malformed)?;
         Ok(if is_negative { number.neg_wrapping() } else { number })
     }
-}
-
-#[inline]
-fn append<N: Digits>(mut number: N, digits: &[u8]) -> Result<N, Invalid> {
-    for chunk in digits.chunks(CHUNK_DIGITS) {
-        let mut value = 0_u64;
-        for byte in chunk {
-            let digit = byte.wrapping_sub(b'0');
-            if digit > 9 {
-                return Err(Invalid::Malformed);
-            }
-            value = value * 10 + u64::from(digit);
-        }
-        number = number.push(chunk.len(), value);
-    }
-    Ok(number)
 }
 
 impl<T> ColumnDecoder for Decimals<T>
@@ -123,14 +81,11 @@ where
     }
 
     fn byte_size(&self) -> usize {
-        size_of_val(self.values.as_slice())
+        self.values.byte_size()
     }
 
     fn finish(&mut self) -> Result<ArrayRef, Invalid> {
-        let next = Vec::with_capacity(self.values.len());
-        let values = std::mem::replace(&mut self.values, next);
-        let array = PrimitiveArray::<T>::new(values.into(), self.nulls.finish());
-        Ok(Arc::new(array.with_data_type(self.data_type.clone())))
+        Ok(self.values.take_array())
     }
 }
 

@@ -1,8 +1,6 @@
 //! Values of a fixed width.
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, BooleanArray, BooleanBufferBuilder, NullBufferBuilder, PrimitiveArray};
+use arrow::array::ArrayRef;
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
 };
@@ -11,6 +9,7 @@ use odbc_api::sys::NULL_DATA;
 use odbc_api::{Bit, CursorRow, Nullable, Pod};
 
 use super::{ColumnDecoder, Invalid};
+use crate::source::fixed_width::{Booleans, Primitives};
 
 /// From a value of C to one of Arrow.
 pub(super) trait Cell: Send {
@@ -57,21 +56,16 @@ impl Cell for Float4 {
 }
 
 /// Gathers values of one kind.
-pub(super) struct Fixed<K: Cell> {
-    values: Vec<<K::Arrow as ArrowPrimitiveType>::Native>,
-    nulls: NullBufferBuilder,
-    data_type: DataType,
-}
+pub(super) struct Fixed<K: Cell>(Primitives<K::Arrow>);
 
 impl<K: Cell> Fixed<K> {
     pub(super) fn new(data_type: &DataType) -> Self {
-        Self { values: Vec::new(), nulls: NullBufferBuilder::new(0), data_type: data_type.clone() }
+        Self(Primitives::new(data_type))
     }
 
     #[inline]
     fn push(&mut self, value: Option<K::C>) -> Result<(), Invalid> {
-        self.nulls.append(value.is_some());
-        self.values.push(value.map(K::read).transpose()?.unwrap_or_default());
+        self.0.push(value.map(K::read).transpose()?);
         Ok(())
     }
 }
@@ -80,7 +74,7 @@ impl<K: Cell> ColumnDecoder for Fixed<K> {
     fn append(&mut self, cells: AnyColumnBufferSlice<'_>) -> Result<(), Invalid> {
         let (values, indicators) =
             cells.as_nullable_slice::<K::C>().ok_or(Invalid::OtherBuffer)?.raw_values();
-        self.values.reserve(values.len());
+        self.0.reserve(values.len());
         for (value, indicator) in values.iter().zip(indicators) {
             self.push((*indicator != NULL_DATA).then_some(*value))?;
         }
@@ -94,43 +88,24 @@ impl<K: Cell> ColumnDecoder for Fixed<K> {
     }
 
     fn byte_size(&self) -> usize {
-        size_of_val(self.values.as_slice())
+        self.0.byte_size()
     }
 
     fn finish(&mut self) -> Result<ArrayRef, Invalid> {
-        let next = Vec::with_capacity(self.values.len());
-        let values = std::mem::replace(&mut self.values, next);
-        let array = PrimitiveArray::<K::Arrow>::new(values.into(), self.nulls.finish());
-        Ok(Arc::new(array.with_data_type(self.data_type.clone())))
+        Ok(self.0.take_array())
     }
 }
 
-/// Gathers truths.
-pub(super) struct Booleans {
-    values: BooleanBufferBuilder,
-    nulls: NullBufferBuilder,
-}
-
-impl Default for Booleans {
-    fn default() -> Self {
-        Self { values: BooleanBufferBuilder::new(0), nulls: NullBufferBuilder::new(0) }
-    }
-}
-
-impl Booleans {
-    #[inline]
-    fn push(&mut self, value: Option<Bit>) {
-        self.nulls.append(value.is_some());
-        // Some drivers send other numbers than 0 and 1, which `Bit::as_bool` does not take.
-        self.values.append(value.is_some_and(|bit| bit.0 != 0));
-    }
+/// Some drivers send other numbers than 0 and 1, which `Bit::as_bool` does not take.
+fn truth(bit: Bit) -> bool {
+    bit.0 != 0
 }
 
 impl ColumnDecoder for Booleans {
     fn append(&mut self, cells: AnyColumnBufferSlice<'_>) -> Result<(), Invalid> {
         let (values, indicators) = cells.as_nullable_slice::<Bit>().ok_or(Invalid::OtherBuffer)?.raw_values();
         for (value, indicator) in values.iter().zip(indicators) {
-            self.push((*indicator != NULL_DATA).then_some(*value));
+            self.push((*indicator != NULL_DATA).then_some(truth(*value)));
         }
         Ok(())
     }
@@ -138,15 +113,15 @@ impl ColumnDecoder for Booleans {
     fn append_from(&mut self, row: &mut CursorRow<'_>, number: u16) -> Result<(), Invalid> {
         let mut cell = Nullable::<Bit>::null();
         row.get_data(number, &mut cell)?;
-        self.push(cell.into_opt());
+        self.push(cell.into_opt().map(truth));
         Ok(())
     }
 
     fn byte_size(&self) -> usize {
-        self.values.len().div_ceil(8)
+        self.len().div_ceil(8)
     }
 
     fn finish(&mut self) -> Result<ArrayRef, Invalid> {
-        Ok(Arc::new(BooleanArray::new(self.values.finish(), self.nulls.finish())))
+        Ok(self.take_array())
     }
 }

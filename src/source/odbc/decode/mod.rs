@@ -15,6 +15,7 @@ use odbc_api::CursorRow;
 use odbc_api::buffers::AnyColumnBufferSlice;
 
 use super::types::{Mapping, Wire};
+use crate::source::fixed_width::Booleans;
 use crate::source::variable_width::TooLong;
 
 /// Why a value cannot be taken.
@@ -111,7 +112,7 @@ pub(super) fn decoder(mapping: &Mapping) -> Box<dyn ColumnDecoder> {
         Wire::Int8 => fixed!(fixed::Int8),
         Wire::Float4 => fixed!(fixed::Float4),
         Wire::Float8 => fixed!(fixed::Float8),
-        Wire::Bit => Box::new(fixed::Booleans::default()),
+        Wire::Bit => Box::new(Booleans::default()),
         Wire::Date => fixed!(temporal::Day),
         Wire::Timestamp if is_fine => fixed!(temporal::Nanoseconds),
         Wire::Timestamp => fixed!(temporal::Microseconds),

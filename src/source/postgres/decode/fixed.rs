@@ -1,10 +1,6 @@
 //! Values of a fixed width.
 
-use std::sync::Arc;
-
-use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, NullBufferBuilder, PrimitiveArray,
-};
+use arrow::array::{ArrayRef, ArrowPrimitiveType};
 use arrow::datatypes::{
     DataType, Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, Time64MicrosecondType,
     TimestampMicrosecondType,
@@ -12,7 +8,8 @@ use arrow::datatypes::{
 
 use super::{ColumnDecoder, Invalid};
 use crate::config::SpecialValues;
-use crate::source::postgres::copy::Block;
+use crate::source::block::Block;
+use crate::source::fixed_width::{Booleans, Primitives};
 
 /// Days from 1970-01-01, where Arrow counts from, to 2000-01-01, where PostgreSQL does.
 const EPOCH_DAYS: i32 = 10_957;
@@ -21,13 +18,13 @@ const EPOCH_MICROSECONDS: i64 = EPOCH_DAYS as i64 * 86_400_000_000;
 /// `24:00:00`, which `time` can hold and Arrow and Parquet cannot.
 const DAY_MICROSECONDS: i64 = 86_400_000_000;
 
-/// A type of fixed width on the wire.
+/// How one field becomes a value of a fixed width.
 pub(super) trait FixedWidth: Send {
     /// What it becomes.
     type Arrow: ArrowPrimitiveType;
 
     /// Reads one field.
-    fn read(field: &[u8]) -> Result<<Self::Arrow as ArrowPrimitiveType>::Native, Invalid>;
+    fn read(&self, field: &[u8]) -> Result<<Self::Arrow as ArrowPrimitiveType>::Native, Invalid>;
 }
 
 fn array<const N: usize>(field: &[u8]) -> Result<[u8; N], Invalid> {
@@ -42,7 +39,7 @@ macro_rules! big_endian {
             type Arrow = $arrow;
 
             #[inline]
-            fn read(field: &[u8]) -> Result<<$arrow as ArrowPrimitiveType>::Native, Invalid> {
+            fn read(&self, field: &[u8]) -> Result<<$arrow as ArrowPrimitiveType>::Native, Invalid> {
                 Ok(<$native>::from_be_bytes(array(field)?).into())
             }
         }
@@ -64,7 +61,7 @@ impl FixedWidth for Date {
     type Arrow = Date32Type;
 
     #[inline]
-    fn read(field: &[u8]) -> Result<i32, Invalid> {
+    fn read(&self, field: &[u8]) -> Result<i32, Invalid> {
         match i32::from_be_bytes(array(field)?) {
             i32::MAX => Err(Invalid::Special("infinity")),
             i32::MIN => Err(Invalid::Special("-infinity")),
@@ -79,7 +76,7 @@ impl FixedWidth for Time {
     type Arrow = Time64MicrosecondType;
 
     #[inline]
-    fn read(field: &[u8]) -> Result<i64, Invalid> {
+    fn read(&self, field: &[u8]) -> Result<i64, Invalid> {
         match i64::from_be_bytes(array(field)?) {
             time @ 0..DAY_MICROSECONDS => Ok(time),
             DAY_MICROSECONDS => Err(Invalid::Special("24:00:00")),
@@ -94,7 +91,7 @@ impl FixedWidth for Timestamp {
     type Arrow = TimestampMicrosecondType;
 
     #[inline]
-    fn read(field: &[u8]) -> Result<i64, Invalid> {
+    fn read(&self, field: &[u8]) -> Result<i64, Invalid> {
         match i64::from_be_bytes(array(field)?) {
             i64::MAX => Err(Invalid::Special("infinity")),
             i64::MIN => Err(Invalid::Special("-infinity")),
@@ -108,80 +105,50 @@ impl FixedWidth for Timestamp {
 
 /// Gathers values of a fixed width.
 pub(super) struct Fixed<T: FixedWidth> {
-    values: Vec<<T::Arrow as ArrowPrimitiveType>::Native>,
-    nulls: NullBufferBuilder,
-    data_type: DataType,
+    reader: T,
+    values: Primitives<T::Arrow>,
     special: SpecialValues,
 }
 
 impl<T: FixedWidth> Fixed<T> {
-    pub(super) fn new(data_type: &DataType, special: SpecialValues) -> Self {
-        Self { values: Vec::new(), nulls: NullBufferBuilder::new(0), data_type: data_type.clone(), special }
+    pub(super) fn new(reader: T, data_type: &DataType, special: SpecialValues) -> Self {
+        Self { reader, values: Primitives::new(data_type), special }
     }
 }
 
 impl<T: FixedWidth> ColumnDecoder for Fixed<T> {
     fn append(&mut self, block: &Block, bytes: &[u8], column: usize) -> Result<(), Invalid> {
         self.values.reserve(block.rows());
-        for field in block.column(bytes, column) {
-            let value = match field? {
-                Some(field) => match T::read(field) {
-                    Ok(value) => Some(value),
-                    Err(Invalid::Special(_)) if self.special == SpecialValues::Null => None,
-                    Err(invalid) => return Err(invalid),
-                },
-                None => None,
-            };
-            self.nulls.append(value.is_some());
-            self.values.push(value.unwrap_or_default());
-        }
-        Ok(())
+        self.values.extend(block.column(bytes, column), |field| match self.reader.read(field) {
+            Ok(value) => Ok(Some(value)),
+            Err(Invalid::Special(_)) if self.special == SpecialValues::Null => Ok(None),
+            Err(invalid) => Err(invalid),
+        })
     }
 
     fn byte_size(&self) -> usize {
-        size_of_val(self.values.as_slice())
+        self.values.byte_size()
     }
 
     fn finish(&mut self) -> Result<ArrayRef, Invalid> {
-        let next = Vec::with_capacity(self.values.len());
-        let values = std::mem::replace(&mut self.values, next);
-        let array = PrimitiveArray::<T::Arrow>::new(values.into(), self.nulls.finish());
-        Ok(Arc::new(array.with_data_type(self.data_type.clone())))
-    }
-}
-
-/// Gathers booleans.
-pub(super) struct Booleans {
-    values: BooleanBufferBuilder,
-    nulls: NullBufferBuilder,
-}
-
-impl Default for Booleans {
-    fn default() -> Self {
-        Self { values: BooleanBufferBuilder::new(0), nulls: NullBufferBuilder::new(0) }
+        Ok(self.values.take_array())
     }
 }
 
 impl ColumnDecoder for Booleans {
     fn append(&mut self, block: &Block, bytes: &[u8], column: usize) -> Result<(), Invalid> {
-        for field in block.column(bytes, column) {
-            let value = match field? {
-                None => None,
-                Some([0]) => Some(false),
-                Some([1]) => Some(true),
-                Some(_) => return Err(Invalid::Malformed),
-            };
-            self.nulls.append(value.is_some());
-            self.values.append(value.unwrap_or_default());
-        }
-        Ok(())
+        self.extend(block.column(bytes, column), |field| match field {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            _ => Err(Invalid::Malformed),
+        })
     }
 
     fn byte_size(&self) -> usize {
-        self.values.len() / 8
+        self.len() / 8
     }
 
     fn finish(&mut self) -> Result<ArrayRef, Invalid> {
-        Ok(Arc::new(BooleanArray::new(self.values.finish(), self.nulls.finish())))
+        Ok(self.take_array())
     }
 }

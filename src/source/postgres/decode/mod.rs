@@ -11,9 +11,11 @@ mod text;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Decimal64Type, Decimal128Type, Decimal256Type};
 
-use super::copy::Block;
+use self::numeric::Numeric;
 use super::types::Wire;
 use crate::config::SpecialValues;
+use crate::source::block::{Block, Outside};
+use crate::source::fixed_width::Booleans;
 use crate::source::variable_width::TooLong;
 
 /// Why a field cannot be taken.
@@ -42,6 +44,12 @@ impl From<TooLong> for Invalid {
     }
 }
 
+impl From<Outside> for Invalid {
+    fn from(_: Outside) -> Self {
+        Self::Malformed
+    }
+}
+
 /// Gathers the values of one column.
 pub(super) trait ColumnDecoder: Send {
     /// Takes field `column` of every row of `block`, whose fields lie in `bytes`.
@@ -56,23 +64,26 @@ pub(super) trait ColumnDecoder: Send {
 
 /// The decoder of a column.
 pub(super) fn decoder(wire: Wire, data_type: &DataType, special: SpecialValues) -> Box<dyn ColumnDecoder> {
+    macro_rules! fixed {
+        ($reader:expr) => {
+            Box::new(fixed::Fixed::new($reader, data_type, special))
+        };
+    }
     match wire {
-        Wire::Bool => Box::new(fixed::Booleans::default()),
-        Wire::Int2 => Box::new(fixed::Fixed::<fixed::Int2>::new(data_type, special)),
-        Wire::Int4 => Box::new(fixed::Fixed::<fixed::Int4>::new(data_type, special)),
-        Wire::Int8 => Box::new(fixed::Fixed::<fixed::Int8>::new(data_type, special)),
-        Wire::Oid => Box::new(fixed::Fixed::<fixed::Oid>::new(data_type, special)),
-        Wire::Float4 => Box::new(fixed::Fixed::<fixed::Float4>::new(data_type, special)),
-        Wire::Float8 => Box::new(fixed::Fixed::<fixed::Float8>::new(data_type, special)),
-        Wire::Date => Box::new(fixed::Fixed::<fixed::Date>::new(data_type, special)),
-        Wire::Time => Box::new(fixed::Fixed::<fixed::Time>::new(data_type, special)),
-        Wire::Timestamp => Box::new(fixed::Fixed::<fixed::Timestamp>::new(data_type, special)),
+        Wire::Bool => Box::new(Booleans::default()),
+        Wire::Int2 => fixed!(fixed::Int2),
+        Wire::Int4 => fixed!(fixed::Int4),
+        Wire::Int8 => fixed!(fixed::Int8),
+        Wire::Oid => fixed!(fixed::Oid),
+        Wire::Float4 => fixed!(fixed::Float4),
+        Wire::Float8 => fixed!(fixed::Float8),
+        Wire::Date => fixed!(fixed::Date),
+        Wire::Time => fixed!(fixed::Time),
+        Wire::Timestamp => fixed!(fixed::Timestamp),
         Wire::Numeric => match data_type {
-            DataType::Decimal64(..) => Box::new(numeric::Numerics::<Decimal64Type>::new(data_type, special)),
-            DataType::Decimal128(..) => {
-                Box::new(numeric::Numerics::<Decimal128Type>::new(data_type, special))
-            }
-            _ => Box::new(numeric::Numerics::<Decimal256Type>::new(data_type, special)),
+            DataType::Decimal64(..) => fixed!(Numeric::<Decimal64Type>::new(data_type)),
+            DataType::Decimal128(..) => fixed!(Numeric::<Decimal128Type>::new(data_type)),
+            _ => fixed!(Numeric::<Decimal256Type>::new(data_type)),
         },
         Wire::Text => Box::new(text::Texts::plain()),
         Wire::Jsonb => Box::new(text::Texts::jsonb()),

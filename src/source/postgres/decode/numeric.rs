@@ -5,14 +5,11 @@
 //! `digit[i] * 10000^(weight - i)`.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, NullBufferBuilder, PrimitiveArray};
 use arrow::datatypes::{ArrowNativeTypeOp, DataType, DecimalType, i256};
 
-use super::{ColumnDecoder, Invalid};
-use crate::config::SpecialValues;
-use crate::source::postgres::copy::Block;
+use super::Invalid;
+use super::fixed::FixedWidth;
 
 const NEGATIVE: u16 = 0x4000;
 const NOT_A_NUMBER: u16 = 0xC000;
@@ -46,12 +43,8 @@ macro_rules! digits {
 
 digits! { i64: i64::from, i128: i128::from, i256: |value: u16| i256::from_i128(i128::from(value)) }
 
-/// Gathers decimals.
-pub(super) struct Numerics<T: DecimalType> {
-    values: Vec<T::Native>,
-    nulls: NullBufferBuilder,
-    data_type: DataType,
-    special: SpecialValues,
+/// Reads decimals.
+pub(super) struct Numeric<T: DecimalType> {
     /// Digits after the point.
     scale: i32,
     /// Ten to the power of 0, 1 ... up to the precision. The last one is the first number that
@@ -60,11 +53,11 @@ pub(super) struct Numerics<T: DecimalType> {
     kind: PhantomData<T>,
 }
 
-impl<T: DecimalType> Numerics<T>
+impl<T: DecimalType> Numeric<T>
 where
     T::Native: Digits,
 {
-    pub(super) fn new(data_type: &DataType, special: SpecialValues) -> Self {
+    pub(super) fn new(data_type: &DataType) -> Self {
         let (precision, scale) = match data_type {
             DataType::Decimal64(precision, scale)
             | DataType::Decimal128(precision, scale)
@@ -74,38 +67,7 @@ where
         let one = T::Native::ZERO.push(1, 1);
         let powers = std::iter::successors(one, |power| power.push(10, 0));
         let powers = powers.take(usize::from(precision.min(T::MAX_PRECISION)) + 1).collect();
-        Self {
-            values: Vec::new(),
-            nulls: NullBufferBuilder::new(0),
-            data_type: data_type.clone(),
-            special,
-            scale: i32::from(scale),
-            powers,
-            kind: PhantomData,
-        }
-    }
-
-    /// Reads one field as an integer of `scale` digits after the point.
-    #[inline]
-    fn read(&self, field: &[u8]) -> Result<T::Native, Invalid> {
-        let (header, digits) = field.split_first_chunk::<8>().ok_or(Invalid::Malformed)?;
-        let word = |index: usize| u16::from_be_bytes([header[index], header[index + 1]]);
-        let (count, weight, sign) = (word(0), i32::from(word(2).cast_signed()), word(4));
-        match sign {
-            0 | NEGATIVE => {}
-            NOT_A_NUMBER => return Err(Invalid::Special("NaN")),
-            INFINITY => return Err(Invalid::Special("Infinity")),
-            NEGATIVE_INFINITY => return Err(Invalid::Special("-Infinity")),
-            _ => return Err(Invalid::Malformed),
-        }
-        if digits.len() != usize::from(count) * 2 {
-            return Err(Invalid::Malformed);
-        }
-        let value = self.magnitude(digits, weight)?;
-        if self.powers.last().is_none_or(|limit| value >= *limit) {
-            return Err(Invalid::Overflow);
-        }
-        Ok(if sign == NEGATIVE { value.neg_wrapping() } else { value })
+        Self { scale: i32::from(scale), powers, kind: PhantomData }
     }
 
     /// The digits as an integer of `scale` digits after the point.
@@ -146,48 +108,48 @@ fn digit_of(bytes: [u8; 2]) -> Result<u16, Invalid> {
     if digit < 10_000 { Ok(digit) } else { Err(Invalid::Malformed) }
 }
 
-impl<T> ColumnDecoder for Numerics<T>
+impl<T> FixedWidth for Numeric<T>
 where
     T: DecimalType + Send,
     T::Native: Digits + Send,
 {
-    fn append(&mut self, block: &Block, bytes: &[u8], column: usize) -> Result<(), Invalid> {
-        self.values.reserve(block.rows());
-        for field in block.column(bytes, column) {
-            let value = match field? {
-                Some(field) => match self.read(field) {
-                    Ok(value) => Some(value),
-                    Err(Invalid::Special(_)) if self.special == SpecialValues::Null => None,
-                    Err(invalid) => return Err(invalid),
-                },
-                None => None,
-            };
-            self.nulls.append(value.is_some());
-            self.values.push(value.unwrap_or_default());
+    type Arrow = T;
+
+    /// Reads one field as an integer of `scale` digits after the point.
+    #[inline]
+    fn read(&self, field: &[u8]) -> Result<T::Native, Invalid> {
+        let (header, digits) = field.split_first_chunk::<8>().ok_or(Invalid::Malformed)?;
+        let word = |index: usize| u16::from_be_bytes([header[index], header[index + 1]]);
+        let (count, weight, sign) = (word(0), i32::from(word(2).cast_signed()), word(4));
+        match sign {
+            0 | NEGATIVE => {}
+            NOT_A_NUMBER => return Err(Invalid::Special("NaN")),
+            INFINITY => return Err(Invalid::Special("Infinity")),
+            NEGATIVE_INFINITY => return Err(Invalid::Special("-Infinity")),
+            _ => return Err(Invalid::Malformed),
         }
-        Ok(())
-    }
-
-    fn byte_size(&self) -> usize {
-        size_of_val(self.values.as_slice())
-    }
-
-    fn finish(&mut self) -> Result<ArrayRef, Invalid> {
-        let next = Vec::with_capacity(self.values.len());
-        let values = std::mem::replace(&mut self.values, next);
-        let array = PrimitiveArray::<T>::new(values.into(), self.nulls.finish());
-        Ok(Arc::new(array.with_data_type(self.data_type.clone())))
+        if digits.len() != usize::from(count) * 2 {
+            return Err(Invalid::Malformed);
+        }
+        let value = self.magnitude(digits, weight)?;
+        if self.powers.last().is_none_or(|limit| value >= *limit) {
+            return Err(Invalid::Overflow);
+        }
+        Ok(if sign == NEGATIVE { value.neg_wrapping() } else { value })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, AsArray};
+    use arrow::array::{Array, ArrayRef, AsArray};
     use arrow::datatypes::{Decimal64Type, Decimal128Type, Decimal256Type};
     use proptest::prelude::*;
 
+    use super::super::ColumnDecoder as _;
+    use super::super::fixed::Fixed;
     use super::*;
-    use crate::source::postgres::copy::one_column;
+    use crate::config::SpecialValues;
+    use crate::source::block::one_column;
 
     /// The wire form of `digits * 10^-scale`, made the slow and obvious way.
     fn encode(value: i128, scale: u32) -> Vec<u8> {
@@ -225,7 +187,7 @@ mod tests {
         T: DecimalType + Send,
         T::Native: Digits + Send,
     {
-        let mut decoder = Numerics::<T>::new(data_type, special);
+        let mut decoder = Fixed::new(Numeric::<T>::new(data_type), data_type, special);
         let (block, bytes) = one_column(fields);
         decoder.append(&block, &bytes, 0)?;
         decoder.finish()

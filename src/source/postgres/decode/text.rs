@@ -3,7 +3,7 @@
 use arrow::array::ArrayRef;
 
 use super::{ColumnDecoder, Invalid};
-use crate::source::postgres::copy::Block;
+use crate::source::block::Block;
 use crate::source::variable_width::VariableWidth;
 
 /// Gathers texts.

@@ -1,13 +1,11 @@
 //! Exact numbers: `decimal`, `numeric`, `money` and `smallmoney`.
 
-use std::sync::Arc;
+use std::marker::PhantomData;
 
-use arrow::array::{ArrayRef, NullBufferBuilder, PrimitiveArray};
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Decimal64Type, Decimal128Type};
+use arrow::datatypes::{ArrowPrimitiveType, Decimal64Type, Decimal128Type};
 
+use super::Invalid;
 use super::fixed::{FixedWidth, array};
-use super::{ColumnDecoder, Invalid};
-use crate::source::sqlserver::rows::Block;
 
 /// `smallmoney`: ten-thousandths in 32 bits.
 pub(super) struct Money4;
@@ -41,14 +39,14 @@ pub(super) fn money(field: &[u8]) -> Result<i64, Invalid> {
 }
 
 /// Reads the sign and the digits of a decimal.
-pub(super) struct Magnitude {
+struct Magnitude {
     /// Ten to the power of the precision: the first number that has a digit too many.
     limit: u128,
 }
 
 impl Magnitude {
     /// For a type of `precision` digits, up to 38.
-    pub(super) fn of(precision: u8) -> Self {
+    fn of(precision: u8) -> Self {
         Self { limit: 10_u128.saturating_pow(precision.into()) }
     }
 
@@ -80,51 +78,27 @@ pub(super) fn decimal(field: &[u8]) -> Result<i128, Invalid> {
     Magnitude::of(38).read(field)
 }
 
-/// Gathers decimals.
-pub(super) struct Decimals<T: ArrowPrimitiveType> {
+/// `decimal` and `numeric`, into decimals as wide as the column's.
+pub(super) struct Decimal<T> {
     magnitude: Magnitude,
-    values: Vec<T::Native>,
-    nulls: NullBufferBuilder,
-    data_type: DataType,
+    kind: PhantomData<T>,
 }
 
-impl<T: ArrowPrimitiveType> Decimals<T> {
-    pub(super) fn new(magnitude: Magnitude, data_type: &DataType) -> Self {
-        Self { magnitude, values: Vec::new(), nulls: NullBufferBuilder::new(0), data_type: data_type.clone() }
+impl<T> Decimal<T> {
+    /// For a type of `precision` digits, up to 38.
+    pub(super) fn of(precision: u8) -> Self {
+        Self { magnitude: Magnitude::of(precision), kind: PhantomData }
     }
 }
 
-impl<T: ArrowPrimitiveType> ColumnDecoder for Decimals<T>
+impl<T: ArrowPrimitiveType + Send> FixedWidth for Decimal<T>
 where
     T::Native: TryFrom<i128>,
 {
-    fn append(&mut self, block: &Block, bytes: &[u8], column: usize) -> Result<(), Invalid> {
-        self.values.reserve(block.rows());
-        for field in block.column(bytes, column) {
-            let value = match field? {
-                Some(field) => {
-                    self.nulls.append_non_null();
-                    let value = self.magnitude.read(field)?;
-                    T::Native::try_from(value).map_err(|_too_wide| Invalid::Overflow)?
-                }
-                None => {
-                    self.nulls.append_null();
-                    Default::default()
-                }
-            };
-            self.values.push(value);
-        }
-        Ok(())
-    }
+    type Arrow = T;
 
-    fn byte_size(&self) -> usize {
-        size_of_val(self.values.as_slice())
-    }
-
-    fn finish(&mut self) -> Result<ArrayRef, Invalid> {
-        let next = Vec::with_capacity(self.values.len());
-        let values = std::mem::replace(&mut self.values, next);
-        let array = PrimitiveArray::<T>::new(values.into(), self.nulls.finish());
-        Ok(Arc::new(array.with_data_type(self.data_type.clone())))
+    #[inline]
+    fn read(&self, field: &[u8]) -> Result<T::Native, Invalid> {
+        T::Native::try_from(self.magnitude.read(field)?).map_err(|_too_wide| Invalid::Overflow)
     }
 }

@@ -1,13 +1,10 @@
 //! Numbers of a fixed width, and bits.
 
-use std::sync::Arc;
-
-use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, NullBufferBuilder, PrimitiveArray,
-};
+use arrow::array::{ArrayRef, ArrowPrimitiveType};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, UInt8Type};
 
 use super::{ColumnDecoder, Invalid};
+use crate::source::fixed_width::{Booleans, Primitives};
 use crate::source::sqlserver::rows::Block;
 
 /// How one field becomes a value of a fixed width.
@@ -52,79 +49,43 @@ little_endian! {
 /// Gathers values of a fixed width.
 pub(super) struct Fixed<T: FixedWidth> {
     reader: T,
-    values: Vec<<T::Arrow as ArrowPrimitiveType>::Native>,
-    nulls: NullBufferBuilder,
-    data_type: DataType,
+    values: Primitives<T::Arrow>,
 }
 
 impl<T: FixedWidth> Fixed<T> {
     pub(super) fn new(reader: T, data_type: &DataType) -> Self {
-        Self { reader, values: Vec::new(), nulls: NullBufferBuilder::new(0), data_type: data_type.clone() }
+        Self { reader, values: Primitives::new(data_type) }
     }
 }
 
 impl<T: FixedWidth> ColumnDecoder for Fixed<T> {
     fn append(&mut self, block: &Block, bytes: &[u8], column: usize) -> Result<(), Invalid> {
         self.values.reserve(block.rows());
-        for field in block.column(bytes, column) {
-            let value = match field? {
-                Some(field) => {
-                    self.nulls.append_non_null();
-                    self.reader.read(field)?
-                }
-                None => {
-                    self.nulls.append_null();
-                    Default::default()
-                }
-            };
-            self.values.push(value);
-        }
-        Ok(())
+        self.values.extend(block.column(bytes, column), |field| self.reader.read(field).map(Some))
     }
 
     fn byte_size(&self) -> usize {
-        size_of_val(self.values.as_slice())
+        self.values.byte_size()
     }
 
     fn finish(&mut self) -> Result<ArrayRef, Invalid> {
-        let next = Vec::with_capacity(self.values.len());
-        let values = std::mem::replace(&mut self.values, next);
-        let array = PrimitiveArray::<T::Arrow>::new(values.into(), self.nulls.finish());
-        Ok(Arc::new(array.with_data_type(self.data_type.clone())))
-    }
-}
-
-/// Gathers bits.
-pub(super) struct Booleans {
-    values: BooleanBufferBuilder,
-    nulls: NullBufferBuilder,
-}
-
-impl Default for Booleans {
-    fn default() -> Self {
-        Self { values: BooleanBufferBuilder::new(0), nulls: NullBufferBuilder::new(0) }
+        Ok(self.values.take_array())
     }
 }
 
 impl ColumnDecoder for Booleans {
     fn append(&mut self, block: &Block, bytes: &[u8], column: usize) -> Result<(), Invalid> {
-        for field in block.column(bytes, column) {
-            let value = match field? {
-                None => None,
-                Some([byte]) => Some(*byte != 0),
-                Some(_) => return Err(Invalid::Malformed),
-            };
-            self.nulls.append(value.is_some());
-            self.values.append(value.unwrap_or_default());
-        }
-        Ok(())
+        self.extend(block.column(bytes, column), |field| match field {
+            [byte] => Ok(*byte != 0),
+            _ => Err(Invalid::Malformed),
+        })
     }
 
     fn byte_size(&self) -> usize {
-        self.values.len() / 8
+        self.len() / 8
     }
 
     fn finish(&mut self) -> Result<ArrayRef, Invalid> {
-        Ok(Arc::new(BooleanArray::new(self.values.finish(), self.nulls.finish())))
+        Ok(self.take_array())
     }
 }

@@ -13,8 +13,8 @@ mod variant;
 use arrow::array::{ArrayRef, new_null_array};
 use arrow::datatypes::{DataType, Decimal64Type, Decimal128Type, TimeUnit};
 
-use self::decimal::{Decimals, Magnitude, Money4, Money8};
-use self::fixed::{Booleans, Fixed, Float4, Float8, Int2, Int4, Int8, TinyInt};
+use self::decimal::{Decimal, Money4, Money8};
+use self::fixed::{Fixed, Float4, Float8, Int2, Int4, Int8, TinyInt};
 use self::temporal::{
     Clock, Date, DateTime, Instant, Microseconds, Nanoseconds, OffsetText, SmallDateTime, TimeOfDay,
 };
@@ -22,6 +22,7 @@ use self::text::{Binaries, Texts};
 use super::protocol::type_info::{Kind, TypeInfo};
 use super::rows::Block;
 use crate::fault::FaultKind;
+use crate::source::fixed_width::Booleans;
 use crate::source::variable_width::TooLong;
 
 /// Why a field cannot be taken.
@@ -118,12 +119,12 @@ pub(super) fn decoder(type_info: TypeInfo, data_type: &DataType) -> Option<Box<d
         (Kind::Decimal { scale, .. }, DataType::Decimal64(precision, to))
             if i8::try_from(scale) == Ok(*to) =>
         {
-            Box::new(Decimals::<Decimal64Type>::new(Magnitude::of(*precision), data_type))
+            Box::new(Fixed::new(Decimal::<Decimal64Type>::of(*precision), data_type))
         }
         (Kind::Decimal { scale, .. }, DataType::Decimal128(precision, to))
             if i8::try_from(scale) == Ok(*to) =>
         {
-            Box::new(Decimals::<Decimal128Type>::new(Magnitude::of(*precision), data_type))
+            Box::new(Fixed::new(Decimal::<Decimal128Type>::of(*precision), data_type))
         }
         (Kind::Date, DataType::Date32) => Box::new(Fixed::new(Date, data_type)),
         (Kind::DateTime(4), DataType::Timestamp(Microsecond, None)) => {
