@@ -176,6 +176,10 @@ impl Destination for RenewableDestination {
         self.current().begin(target).await
     }
 
+    async fn retract(&self, target: &Target) -> Result<(), Fault> {
+        self.current().retract(target).await
+    }
+
     async fn renew(&self, since: Instant) -> bool {
         self.renew_since(since).await
     }

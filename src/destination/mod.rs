@@ -104,6 +104,14 @@ pub trait Destination: Send + Sync {
     /// load that cannot be is refused here, before a row is read.
     async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault>;
 
+    /// Removes everything of a task that will not be completed: also files that an earlier attempt has made
+    /// visible, when its agent died before it could say so. Called while the lease is held, after the last
+    /// attempt has ended.
+    async fn retract(&self, target: &Target) -> Result<(), Fault> {
+        // A commit of nothing removes all files with names of this task.
+        self.begin(target).await?.commit(Vec::new()).await.map(drop)
+    }
+
     /// Called when an attempt that began at `since` was refused for its credentials, also by several
     /// attempts at the same time. True when there are newer ones than the attempt had, so that trying
     /// once more makes sense. Adapters leave this to [`crate::renewal`].

@@ -15,6 +15,7 @@ use super::keeper::{self, StopReason};
 use super::running::{Running, RunningTask};
 use crate::catalog::Catalog;
 use crate::config::TransferSettings;
+use crate::destination::Target;
 use crate::fault::{Fault, FaultKind};
 use crate::history::{History, RunOutcome};
 use crate::retry::Backoff;
@@ -128,6 +129,11 @@ impl Runner {
             }
             return;
         };
+        let outcome = if lease.attempt > 1 && is_end_without_files(&lease, &outcome) {
+            self.retract(&lease, source).instrument(debug_span!("retract")).await.unwrap_or(outcome)
+        } else {
+            outcome
+        };
         self.metrics.attempt_ended(&outcome, begun.elapsed());
         tell(&outcome, begun.elapsed());
         describe(span, &outcome);
@@ -160,6 +166,38 @@ impl Runner {
             (source, destination) = renewed => source || destination,
             () = self.shutdown.aborting() => false,
         }
+    }
+
+    /// Removes what an earlier attempt has made visible, when its agent died between its commit and its
+    /// outcome, or when its commit failed in the middle. The outcome, if there is another one: rows that were
+    /// loaded into a table stay there, so that such a task is completed.
+    async fn retract(&self, lease: &Lease, source: &dyn TaskSource) -> Option<Outcome> {
+        let Lease { task: Task { id, spec }, attempt, .. } = lease;
+        let retract = async {
+            // Files of somebody else are not ours to remove.
+            if let Some(StopReason::LeaseLost) = keeper::confirm(source, lease).await? {
+                return Ok(None);
+            }
+            let (_, destination) = self.catalog.resolve(spec)?;
+            if let Some(receipt) = destination.recorded(id, *attempt, &spec.destination).await? {
+                return Ok(Some(Outcome::Completed(receipt)));
+            }
+            let (task, path) = (id.clone(), spec.destination.path.clone());
+            destination.retract(&Target { task, attempt: *attempt, path, load: None }).await?;
+            Ok(None)
+        };
+        let retracted: Result<Option<Outcome>, Fault> = tokio::select! {
+            retracted = retract => retracted,
+            () = self.shutdown.aborting() => Ok(None),
+        };
+        retracted.unwrap_or_else(|fault| {
+            tracing::warn!(
+                error = fault.chain(),
+                hint = fault.hint(),
+                "what earlier attempts may have left could not be looked for; files of this task may be visible"
+            );
+            None
+        })
     }
 
     fn remember(&self, source: &'static str, id: &TaskId, outcome: &Outcome) {
@@ -312,6 +350,15 @@ async fn holding(
     tokio::select! {
         receipt = commit => receipt,
         never = keep => never,
+    }
+}
+
+/// True when nothing more is done for the task.
+fn is_end_without_files(lease: &Lease, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Cancelled | Outcome::Failed(_) => true,
+        Outcome::Retry { .. } => lease.failures_before.saturating_add(1) >= lease.task.spec.max_attempts,
+        Outcome::Completed(_) | Outcome::Released => false,
     }
 }
 

@@ -153,6 +153,32 @@ async fn an_agent_killed_between_commit_and_outcome_leaves_one_set_of_objects() 
     assert_numbered_rows(&download(&bucket, &folder).await, 3_000);
 }
 
+#[tokio::test]
+async fn a_task_that_is_cancelled_after_the_agent_died_in_its_commit_leaves_no_visible_file() {
+    let Some(server) = postgres::server_if_installed().await else { return };
+    let database = server.create_database().await;
+    let bucket = Bucket::new().await;
+    let treatment = in_turn(Operation::Complete, &[Treatment::HoldAnswer, Treatment::Forward]);
+    let proxy = Proxy::start(server_address(), treatment).await;
+    let mut agent = Place::new().database(&database).bucket(&bucket, proxy.address).start().await;
+    let id = agent
+        .submit(json!({
+            "source_config": {"database": "sales", "query": gated_query(0, 3_000, 64), "batch_size": 100},
+            "destination_config": {"type": "s3", "path": "killed", "max_file_size": "64KiB", "format": "csv"},
+        }))
+        .await;
+    eventually("a visible file", async || (!bucket.objects("").await.is_empty()).then_some(())).await;
+    let asked = agent.delete(&format!("/tasks/{id}")).await;
+    assert_eq!((asked.status, &asked.json()["cancel_requested"]), (202, &json!(true)), "{asked:?}");
+    agent.kill().await;
+
+    agent.start_again().await;
+    let task = agent.wait_until(&id, "cancelled").await;
+    assert_eq!(states(&task), ["interrupted", "cancelled"]);
+    assert_eq!(bucket.objects("").await.keys().collect::<Vec<_>>(), Vec::<&String>::new());
+    assert_eq!(bucket.unfinished_uploads().await, Vec::<String>::new());
+}
+
 /// Rows of each task of the next test.
 const ROWS_OF_EACH: u64 = 4_000;
 

@@ -37,6 +37,7 @@ pub(crate) async fn check_destination(destination: &dyn Destination, reader: &dy
     abort_leaves_nothing(destination, reader).await;
     a_repeated_attempt_does_not_double(destination, reader).await;
     a_dead_attempt_leaves_nothing_behind_the_next(destination, reader).await;
+    a_retracted_task_leaves_nothing(destination, reader).await;
     an_overtaken_attempt_cannot_commit(destination, reader).await;
     files_are_written_at_the_same_time(destination, reader).await;
     a_large_file_is_complete(destination, reader).await;
@@ -144,6 +145,23 @@ async fn a_dead_attempt_leaves_nothing_behind_the_next(destination: &dyn Destina
     living.commit(vec![stored]).await.expect("the other task is not disturbed");
     assert_eq!(reader.visible("dead").await.len(), 2);
     assert_eq!(reader.hidden().await, Vec::<String>::new());
+}
+
+async fn a_retracted_task_leaves_nothing(destination: &dyn Destination, reader: &dyn Reader) {
+    let other = target("a_result_001", "retracted");
+    commit_files(destination, &other, &[content(9, 99)]).await;
+    let own = target("a", "retracted");
+    commit_files(destination, &own, &[content(1, 10), content(2, 20)]).await;
+    let dead = destination.begin(&own).await.expect("begin");
+    write(&*dead, &part(&own, 1), &content(3, 30), 1000).await;
+    drop(dead);
+    // The second time there is nothing.
+    for _ in 0..2 {
+        destination.retract(&own).await.expect("retract");
+        let found: Vec<String> = reader.visible("retracted").await.into_keys().collect();
+        assert_eq!(found, ["task_a_result_001_result_001.parquet"], "another task's file stays");
+        assert_eq!(reader.hidden().await, Vec::<String>::new());
+    }
 }
 
 async fn an_overtaken_attempt_cannot_commit(destination: &dyn Destination, reader: &dyn Reader) {

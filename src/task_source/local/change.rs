@@ -50,7 +50,7 @@ pub(super) const END_BACK_OFFS: &str = "UPDATE task INDEXED BY task_back_off SET
 
 /// Takes the next tasks that are ready.
 pub(super) const START_ATTEMPTS: &str = "UPDATE task SET state = 'running', attempt = attempt + 1, \
-     updated_at = ?1 WHERE sequence IN (SELECT sequence FROM task INDEXED BY task_ready \
+     cancel_requested = cancel_waits, cancel_waits = 0, updated_at = ?1 WHERE sequence IN (SELECT sequence FROM task INDEXED BY task_ready \
      WHERE state = 'queued' AND eligible_at IS NULL ORDER BY priority DESC, sequence LIMIT ?2) \
      RETURNING sequence, id, spec, priority, attempt, failures";
 
@@ -132,7 +132,8 @@ async fn repeated(
     }
 }
 
-/// Cancels a task that waits, asks a running one to end.
+/// Cancels a task that waits, asks a running one to end. One that was interrupted waits for an attempt that
+/// ends at once, because files of it may have to be removed.
 pub(super) async fn cancel(
     connection: &mut SqliteConnection,
     id: &TaskId,
@@ -147,11 +148,12 @@ pub(super) async fn cancel(
     if after != before {
         store(&mut *connection, sequence, &after, None, now).await?;
         effects.changed.push(id.clone());
+        effects.new_work |= after.state == TaskState::Queued;
     }
     let Some(record) = read::record(connection, id).await? else { return Ok(Cancelled::Unknown) };
     Ok(match (accepted, after.state) {
         (false, _) => Cancelled::AlreadyEnded(record),
-        (true, TaskState::Running) => Cancelled::Requested(record),
+        (true, TaskState::Running | TaskState::Queued) => Cancelled::Requested(record),
         (true, _) => Cancelled::Now(record),
     })
 }
@@ -179,8 +181,8 @@ pub(super) async fn retry(
 /// Puts back what an agent left running when it died. Returns how many tasks there were.
 pub(super) async fn recover(connection: &mut SqliteConnection, now: i64) -> Result<usize, sqlx::Error> {
     let rows = query(
-        "SELECT sequence, state, attempt, max_attempts, failures, interruptions, cancel_requested, \
-         eligible_at FROM task WHERE state = 'running'",
+        "SELECT sequence, state, attempt, max_attempts, failures, interruptions, unclean, \
+         cancel_requested OR cancel_waits AS cancel_requested, eligible_at FROM task WHERE state = 'running'",
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -199,8 +201,8 @@ async fn find(
     id: &TaskId,
 ) -> Result<Option<(i64, Standing)>, sqlx::Error> {
     let row = query(
-        "SELECT sequence, state, attempt, max_attempts, failures, interruptions, cancel_requested, \
-         eligible_at FROM task WHERE id = ?1",
+        "SELECT sequence, state, attempt, max_attempts, failures, interruptions, unclean, \
+         cancel_requested OR cancel_waits AS cancel_requested, eligible_at FROM task WHERE id = ?1",
     )
     .bind(id.as_str())
     .fetch_optional(connection)
@@ -216,6 +218,7 @@ fn to_standing(row: &SqliteRow) -> Result<(i64, Standing), sqlx::Error> {
         failures: row.try_get("failures")?,
         interruptions: row.try_get("interruptions")?,
         cancel_requested: row.try_get("cancel_requested")?,
+        unclean: row.try_get("unclean")?,
         eligible_at: row.try_get("eligible_at")?,
     };
     Ok((row.try_get("sequence")?, standing))
@@ -230,16 +233,19 @@ async fn store(
 ) -> Result<(), sqlx::Error> {
     query(
         "UPDATE task SET state = ?2, failures = ?3, interruptions = ?4, cancel_requested = ?5, \
-         eligible_at = ?6, receipt = ?7, updated_at = ?8 WHERE sequence = ?1",
+         eligible_at = ?6, receipt = ?7, updated_at = ?8, unclean = ?9, cancel_waits = ?10 \
+         WHERE sequence = ?1",
     )
     .bind(sequence)
     .bind(standing.state.as_str())
     .bind(standing.failures)
     .bind(standing.interruptions)
-    .bind(standing.cancel_requested)
+    .bind(standing.cancel_requested && standing.state == TaskState::Running)
     .bind(standing.eligible_at)
     .bind(receipt)
     .bind(now)
+    .bind(standing.unclean)
+    .bind(standing.cancel_requested && standing.state == TaskState::Queued)
     .execute(connection)
     .await?;
     Ok(())

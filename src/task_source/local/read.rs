@@ -16,7 +16,8 @@ pub(super) const MAX_PAGE: u32 = 1_000;
 macro_rules! select_records {
     ($rest:literal) => {
         concat!(
-            "SELECT sequence, id, spec, state, created_at, updated_at, eligible_at, cancel_requested, receipt, ",
+            "SELECT sequence, id, spec, state, created_at, updated_at, eligible_at, receipt, ",
+            "cancel_requested OR cancel_waits AS cancel_requested, ",
             "(SELECT json_group_array(json_object('number', number, 'state', state, ",
             "'started_at', started_at, 'finished_at', finished_at, 'report', json(report)) ORDER BY number) ",
             "FROM attempt WHERE attempt.task = task.sequence) AS attempts FROM task ",

@@ -13,7 +13,7 @@ pub(super) const MAX_INTERRUPTIONS: u32 = 5;
 
 /// What decides the next state of a task.
 ///
-/// Invariant: `cancel_requested` only while running, `eligible_at` only while queued.
+/// Invariant: `cancel_requested` only while running, or queued and unclean; `eligible_at` only while queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     pub(super) state: TaskState,
@@ -25,6 +25,9 @@ pub(super) struct Standing {
     /// Attempts in a row during which the agent died.
     pub(super) interruptions: u32,
     pub(super) cancel_requested: bool,
+    /// The agent died during an attempt, perhaps between its commit and its outcome: files may be visible. Only
+    /// an attempt can remove them.
+    pub(super) unclean: bool,
     /// End of a back-off, in milliseconds since 1970.
     pub(super) eligible_at: Option<i64>,
 }
@@ -81,16 +84,22 @@ impl Standing {
         self.eligible_at = None;
         self.state = match ending {
             // The files are there for everybody to see: the request to cancel came too late.
-            Ending::Completed => TaskState::Completed,
+            Ending::Completed => {
+                self.unclean = false;
+                TaskState::Completed
+            }
             Ending::Failed => {
                 self.failures += 1;
                 TaskState::Failed
             }
-            Ending::Cancelled => TaskState::Cancelled,
+            Ending::Cancelled => {
+                self.unclean = false;
+                TaskState::Cancelled
+            }
             Ending::Retry { after } => {
                 self.failures += 1;
                 if cancelled {
-                    TaskState::Cancelled
+                    self.cancelled()
                 } else if self.failures >= self.max_attempts {
                     TaskState::Failed
                 } else {
@@ -98,21 +107,27 @@ impl Standing {
                     TaskState::Queued
                 }
             }
-            Ending::Released if cancelled => TaskState::Cancelled,
+            Ending::Released if cancelled => self.cancelled(),
             Ending::Released => TaskState::Queued,
         };
     }
 
+    /// What a task is that is to be cancelled and does not run.
+    fn cancelled(&mut self) -> TaskState {
+        self.cancel_requested = self.unclean;
+        if self.unclean { TaskState::Queued } else { TaskState::Cancelled }
+    }
+
     /// The agent died while an attempt ran. Not a failure of the task, unless it always happens.
     pub(super) fn interrupt(&mut self) -> Option<Report> {
-        let cancelled = std::mem::take(&mut self.cancel_requested);
         self.interruptions += 1;
-        if cancelled {
-            self.state = TaskState::Cancelled;
-            return None;
-        }
+        self.unclean = true;
         if self.interruptions < MAX_INTERRUPTIONS {
             self.state = TaskState::Queued;
+            return None;
+        }
+        if std::mem::take(&mut self.cancel_requested) {
+            self.state = TaskState::Cancelled;
             return None;
         }
         self.state = TaskState::Failed;
@@ -132,7 +147,7 @@ impl Standing {
     pub(super) fn cancel(&mut self) -> bool {
         match self.state {
             TaskState::Queued => {
-                self.state = TaskState::Cancelled;
+                self.state = self.cancelled();
                 self.eligible_at = None;
                 true
             }
@@ -179,6 +194,7 @@ mod tests {
             failures: 0,
             interruptions: 0,
             cancel_requested: false,
+            unclean: false,
             eligible_at: None,
         }
     }
@@ -238,7 +254,28 @@ mod tests {
     fn a_request_to_cancel_outlives_the_death_of_the_agent() {
         let mut task = Standing { cancel_requested: true, ..standing(TaskState::Running) };
         assert_eq!(task.interrupt(), None);
-        assert_eq!((task.state, task.cancel_requested), (TaskState::Cancelled, false));
+        // The dead attempt may have committed: another one has to look.
+        assert_eq!((task.state, task.cancel_requested), (TaskState::Queued, true));
+        task.state = TaskState::Running;
+        task.finish(Ending::Cancelled, NOW);
+        assert_eq!((task.state, task.cancel_requested, task.unclean), (TaskState::Cancelled, false, false));
+    }
+
+    #[test]
+    fn a_task_that_may_have_left_files_is_cancelled_by_an_attempt_only() {
+        let unclean = |state| Standing { unclean: true, ..standing(state) };
+        let mut waits = Standing { eligible_at: Some(NOW), ..unclean(TaskState::Queued) };
+        assert!(waits.cancel());
+        let asked = Standing { cancel_requested: true, ..unclean(TaskState::Queued) };
+        assert_eq!(waits, asked);
+        for ending in [Ending::Released, LATER] {
+            let mut runs = Standing { cancel_requested: true, ..unclean(TaskState::Running) };
+            runs.finish(ending, NOW);
+            assert_eq!(Standing { failures: 0, ..runs }, asked, "{ending:?}");
+        }
+        let mut completed = unclean(TaskState::Running);
+        completed.finish(Ending::Completed, NOW);
+        assert!(!completed.unclean);
     }
 
     #[test]

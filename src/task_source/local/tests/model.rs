@@ -93,6 +93,7 @@ struct Known {
     arrival: usize,
     state: TaskState,
     cancel_requested: bool,
+    unclean: bool,
     backing_off: bool,
     failures: u32,
     deaths: u32,
@@ -118,6 +119,7 @@ impl Model {
                 arrival,
                 state: TaskState::Queued,
                 cancel_requested: false,
+                unclean: false,
                 backing_off: false,
                 failures: 0,
                 deaths: 0,
@@ -175,12 +177,15 @@ impl Model {
             End::Completed => TaskState::Completed,
             End::Failed => TaskState::Failed,
             End::Cancelled => TaskState::Cancelled,
+            _ if known.cancel_requested && known.unclean => TaskState::Queued,
             _ if known.cancel_requested => TaskState::Cancelled,
             End::RetryNow | End::RetryMuchLater if used_up => TaskState::Failed,
             End::RetryNow | End::RetryMuchLater | End::Released => TaskState::Queued,
         };
-        known.backing_off = known.state == TaskState::Queued && matches!(end, End::RetryMuchLater);
-        known.cancel_requested = false;
+        known.cancel_requested &= known.state == TaskState::Queued;
+        known.backing_off =
+            known.state == TaskState::Queued && matches!(end, End::RetryMuchLater) && !known.cancel_requested;
+        known.unclean &= !matches!(end, End::Completed | End::Cancelled);
         known.deaths = 0;
         Finished::Recorded
     }
@@ -189,12 +194,13 @@ impl Model {
         for known in self.tasks.values_mut().filter(|known| known.state == TaskState::Running) {
             known.attempts.last_mut().unwrap().0 = AttemptState::Interrupted;
             known.deaths += 1;
+            known.unclean = true;
             known.state = match (known.cancel_requested, known.deaths) {
-                (true, _) => TaskState::Cancelled,
+                (true, 5..) => TaskState::Cancelled,
                 (false, 5..) => TaskState::Failed,
-                (false, _) => TaskState::Queued,
+                (_, _) => TaskState::Queued,
             };
-            known.cancel_requested = false;
+            known.cancel_requested &= known.state == TaskState::Queued;
         }
     }
 
@@ -272,6 +278,10 @@ async fn run(steps: Vec<Step>) {
                     continue;
                 };
                 match known.state {
+                    TaskState::Queued if known.unclean => {
+                        (known.cancel_requested, known.backing_off) = (true, false);
+                        assert!(matches!(answer, Cancelled::Requested(_)));
+                    }
                     TaskState::Queued => {
                         (known.state, known.backing_off) = (TaskState::Cancelled, false);
                         assert!(matches!(answer, Cancelled::Now(_)));

@@ -1,7 +1,8 @@
 //! What a stop, a kill or another program leaves behind.
 
-use super::super::{AttemptState, Counts, TaskState};
+use super::super::{AttemptState, Cancelled, Counts, TaskState};
 use super::*;
+use crate::task::Extension;
 
 #[tokio::test]
 async fn everything_is_there_after_a_stop_and_a_start() {
@@ -56,18 +57,43 @@ async fn running_tasks_wait_again_after_a_kill_and_it_costs_them_no_attempt() {
 
     let after = place.as_after_a_kill();
     let restarted = after.open().await;
-    let expected = Counts { queued: 2, cancelled: 1, ..Counts::default() };
-    assert_eq!(restarted.counts().await.unwrap(), expected);
+    assert_eq!(restarted.counts().await.unwrap(), Counts { queued: 3, ..Counts::default() });
     let interrupted = record(&restarted, "1").await;
     assert_eq!((interrupted.state, interrupted.eligible_at), (TaskState::Queued, None));
     assert_eq!(interrupted.attempts[0].state, AttemptState::Interrupted);
-    assert_eq!(record(&restarted, "2").await.state, TaskState::Cancelled);
+    let cancelled = record(&restarted, "2").await;
+    assert_eq!((cancelled.state, cancelled.cancel_requested), (TaskState::Queued, true));
     // The attempt of the dead agent has no say any more.
     assert_eq!(finish(&restarted, &leases[0], Outcome::Completed(receipt())).await, Finished::LeaseLost);
     let again = lease_one(&restarted).await;
     assert_eq!((again.id.0.as_str(), again.failures_before), ("1/2", 0));
     finish(&restarted, &again, retry_after(Duration::ZERO)).await;
     assert_eq!(record(&restarted, "1").await.state, TaskState::Failed, "its only attempt has failed");
+}
+
+#[tokio::test]
+async fn a_task_that_was_interrupted_is_cancelled_by_an_attempt_that_can_remove_its_files() {
+    let place = Place::new();
+    let queue = place.open().await;
+    for name in ["asked before the kill", "asked after it"] {
+        submit(&queue, task(&name.replace(' ', "-"))).await;
+    }
+    lease(&queue, 2).await;
+    queue.cancel(&id("asked-before-the-kill")).await.unwrap();
+    let after = place.as_after_a_kill();
+    let restarted = after.open().await;
+    let answer = restarted.cancel(&id("asked-after-it")).await.unwrap();
+    assert!(matches!(answer, Cancelled::Requested(task) if task.cancel_requested), "it only was asked to");
+    for lease in lease(&restarted, 2).await {
+        let asked = restarted.extend(std::slice::from_ref(&lease.id)).await.unwrap();
+        assert_eq!((lease.attempt, asked), (2, vec![Extension::Cancelled]));
+        finish(&restarted, &lease, Outcome::Cancelled).await;
+        let ended = record(&restarted, lease.task.id.as_str()).await;
+        assert_eq!((ended.state, ended.cancel_requested), (TaskState::Cancelled, false));
+        // What no attempt has touched since is cancelled at once again.
+        restarted.retry(&lease.task.id).await.unwrap();
+        assert!(matches!(restarted.cancel(&lease.task.id).await.unwrap(), Cancelled::Now(_)));
+    }
 }
 
 #[tokio::test]
