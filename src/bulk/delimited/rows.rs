@@ -164,7 +164,8 @@ impl Rows {
             At::Plain => {}
             At::Escape => return self.escaped(bytes[0]).map(|()| 1),
             At::Quoted => return Ok(self.quoted(bytes)),
-            At::QuoteEnded if bytes[0] == b'"' => {
+            // A doubled quote, unless something stands between the two.
+            At::QuoteEnded if bytes[0] == b'"' && self.bytes.len() == self.quote_end => {
                 self.bytes.push(b'"');
                 self.at = At::Quoted;
                 return Ok(1);

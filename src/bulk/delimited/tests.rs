@@ -247,6 +247,16 @@ fn bytes_are_hexadecimal_with_or_without_a_prefix() {
 }
 
 #[test]
+fn a_quote_behind_a_closed_one_is_refused_wherever_the_pieces_end() {
+    let layout = Layout::new(",", "\n", Quoting::Double);
+    for piece in 1..9 {
+        let decoded = decode_in(&layout, &[DataType::Utf8], TextForms::default(), b"\"a\"x\"b\"\n", piece, 9);
+        let message = decoded.unwrap_err().chain();
+        assert!(message.contains("a double quote stands where it means nothing"), "{piece}: {message}");
+    }
+}
+
+#[test]
 fn batches_end_where_they_are_told_to() {
     let bytes: String = (0..10).map(|number| format!("{number}\x1e")).collect();
     let batches =
