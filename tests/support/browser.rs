@@ -34,7 +34,7 @@ pub(crate) async fn play(
     mut asked: impl AsyncFnMut(&str),
 ) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/console.mjs");
-    let mut node = Command::new("node")
+    let mut node = Command::new(setting("TEST_NODE").unwrap_or_else(|| "node".into()))
         .arg(script)
         .args([scenario, address])
         .envs(variables.iter().copied())
