@@ -211,7 +211,7 @@ fn assert_options(place: &str, words: &[String]) {
                 std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
             // A program that nobody has here: kubectl.
             let Some(found) = found else { return };
-            (found, usize::from(["cargo", "systemctl", "docker"].contains(&name)))
+            (found, usize::from(["buildah", "cargo", "docker", "systemctl"].contains(&name)))
         }
     };
     let is_own = program == Path::new(own[0]);
