@@ -21,6 +21,8 @@ use crate::nearest::nearest;
 
 /// Bytes of the longest answer that is read; a page of tasks has a few megabytes at most.
 const MAX_ANSWER: usize = 64 << 20;
+/// How often a request is repeated whose connection ended before anything of it was sent.
+const UNSENT_TRIES: u32 = 8;
 /// Tasks among which a mistyped id is looked for.
 const LOOK_AMONG: u32 = 500;
 
@@ -108,7 +110,7 @@ impl Client {
         request: RequestBuilder,
         doing: &str,
     ) -> Result<T, ClientError> {
-        let response = request.send().await.map_err(|error| self.unreachable(doing, &error))?;
+        let response = self.send(request, doing).await?;
         let status = response.status();
         if status == StatusCode::UPGRADE_REQUIRED && self.base.scheme() == "http" {
             return Err(ClientError::Unexpected(format!(
@@ -128,6 +130,20 @@ impl Client {
             Ok(refusal) if is_problem => Err(ClientError::Refused(Box::new(refusal))),
             _ => Err(self.unexpected(&format!("{status} without a problem document"))),
         }
+    }
+
+    /// Sends a request. A connection that ended before the request was on it is opened again: why it ended, for
+    /// example that the agent does not accept a certificate, is told only to a request that was on its way.
+    async fn send(&self, mut request: RequestBuilder, doing: &str) -> Result<Response, ClientError> {
+        for _ in 0..UNSENT_TRIES {
+            let again = request.try_clone();
+            match (request.send().await, again) {
+                (Ok(response), _) => return Ok(response),
+                (Err(error), Some(again)) if trust::was_not_sent(&error) => request = again,
+                (Err(error), _) => return Err(self.unreachable(doing, &error)),
+            }
+        }
+        request.send().await.map_err(|error| self.unreachable(doing, &error))
     }
 
     async fn body(&self, mut response: Response, doing: &str) -> Result<Vec<u8>, ClientError> {

@@ -51,19 +51,24 @@ impl Refusal {
 
 /// What of TLS has ended a request, if that did.
 pub(super) fn refused(error: &(dyn Error + 'static)) -> Option<Refusal> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref::<rustls::Error>() {
-            return of(found);
-        }
+    causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()).and_then(of)
+}
+
+/// Whether the connection ended before anything of the request was sent.
+pub(super) fn was_not_sent(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled))
+}
+
+/// The error and what it was made of, outermost first.
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let error: &'e (dyn Error + 'static) = *error;
         // An I/O error does not name what it holds as its source, but the source of that.
-        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause = match held {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(held) => Some(held),
             None => error.source(),
-        };
-    }
-    None
+        }
+    })
 }
 
 fn of(error: &rustls::Error) -> Option<Refusal> {
