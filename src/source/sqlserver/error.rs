@@ -95,7 +95,7 @@ impl ServerError {
             18_456 => "Check username and password, and that the server allows SQL logins.",
             18_452 => "The server allows integrated authentication only; allow SQL logins there.",
             18_486..=18_488 => "Unlock the login or change its password on the server.",
-            4060 => "Check `database` of the connection, and that the login has a user in it.",
+            911 | 4060 => "Check `database` of the connection, and that the login has a user in it.",
             229 | 230 => "Grant the connection's user SELECT on what the query reads.",
             916 => "Make a user for the login in this database.",
             40_615 => "Allow the agent's address in the firewall of the Azure SQL server.",
@@ -195,6 +195,17 @@ mod tests {
 
     fn error(number: i32, class: u8, text: &str) -> ServerError {
         ServerError::new(ServerMessage { number, state: 1, class, text: text.into(), line: 3 })
+    }
+
+    #[test]
+    fn a_database_that_is_not_there_comes_with_a_remedy() {
+        for number in [911, 4060] {
+            let fault = error(number, 16, "Database 'x' does not exist.").into_fault("log in");
+            assert!(
+                fault.hint().is_some_and(|hint| hint.contains("`database` of the connection")),
+                "{fault:?}"
+            );
+        }
     }
 
     #[test]
