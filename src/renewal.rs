@@ -16,8 +16,9 @@ use crate::shutdown::spawn_blocking;
 use crate::source::{Extraction, Query, Source, TextExport};
 use crate::task::{DestinationSpec, Receipt, TaskId};
 
-/// Reads a connection of the configuration with the secrets of now. Blocks.
-type Read<C> = dyn Fn() -> Result<Option<C>, Problems> + Send + Sync;
+/// Reads a connection of the configuration with the secrets of now; `None` where it came from nowhere.
+/// Blocks.
+pub type Read<C> = dyn Fn() -> Result<Option<C>, Problems> + Send + Sync;
 /// Builds the adapter of a connection.
 type Build<C, A> = dyn Fn(C) -> BoxFuture<'static, Result<Arc<A>, Fault>> + Send + Sync;
 
@@ -86,22 +87,10 @@ impl<C: PartialEq + Send + 'static, A: ?Sized + Send + Sync> Renewable<C, A> {
         if built.1.is_some_and(|renewed_at| renewed_at > since) {
             return true;
         }
-        let read = Arc::clone(&self.read);
-        let connection = match spawn_blocking(move || read()).await {
-            Ok(Ok(Some(connection))) => connection,
-            Ok(Ok(None)) => return false,
-            Ok(Err(problems)) => {
-                tracing::warn!(connection = self.label, %problems, "the secrets of a connection cannot be read again");
-                return false;
-            }
-            Err(error) => {
-                tracing::error!(connection = self.label, %error, "the secrets of a connection cannot be read again");
-                return false;
-            }
+        let connection = match read_again(&self.label, Arc::clone(&self.read)).await {
+            Some(connection) if connection != built.0 => connection,
+            Some(_) | None => return false,
         };
-        if connection == built.0 {
-            return false;
-        }
         match (self.build)(connection.clone()).await {
             Ok(adapter) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = adapter;
@@ -120,6 +109,21 @@ impl<C: PartialEq + Send + 'static, A: ?Sized + Send + Sync> Renewable<C, A> {
                 );
                 false
             }
+        }
+    }
+}
+
+/// A connection with the secrets of now; what keeps them from being read is logged under `label`.
+pub(crate) async fn read_again<C: Send + 'static>(label: &str, read: Arc<Read<C>>) -> Option<C> {
+    match spawn_blocking(move || read()).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(problems)) => {
+            tracing::warn!(connection = label, %problems, "the secrets of a connection cannot be read again");
+            None
+        }
+        Err(error) => {
+            tracing::error!(connection = label, %error, "the secrets of a connection cannot be read again");
+            None
         }
     }
 }

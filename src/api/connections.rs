@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::authentication::Bounds;
+use crate::config::SqlDialect;
 use crate::task::{DestinationKind, FileFormat};
 
 /// The connections that tasks can name; `/health` tells whether they work.
@@ -61,7 +62,7 @@ pub(super) async fn connections(
         let info = catalog.source_info(name);
         SourceView {
             name: name.to_owned(),
-            sql: info.and_then(|info| info.dialect).map(|dialect| dialect.as_str()),
+            sql: info.and_then(|info| info.dialect).map(SqlDialect::connection_kind),
             database: info.and_then(|info| info.database.clone()),
         }
     });

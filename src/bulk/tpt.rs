@@ -16,7 +16,7 @@ use super::delimited::{Layout, Quoting};
 use super::process::{Exit, Output, Program};
 use super::{BulkUtility, Job, as_argument};
 use crate::config::{
-    BulkUtilitySettings, ConnectionString, OdbcDialect, Secret, SourceConnection, TptSettings,
+    BulkUtilitySettings, ConnectionString, Secret, SourceConnection, SqlDialect, TptSettings,
 };
 use crate::fault::{Fault, FaultKind};
 use crate::schema::Column;
@@ -110,7 +110,7 @@ fn literal(text: &str) -> String {
 
 fn source(connection: &SourceConnection) -> Result<&ConnectionString, Fault> {
     match connection {
-        SourceConnection::Odbc(source) if source.dialect == Some(OdbcDialect::Teradata) => {
+        SourceConnection::Odbc(source) if source.dialect == Some(SqlDialect::Teradata) => {
             Ok(&source.connection)
         }
         _ => Err(super::not_for("tpt", "Teradata")),

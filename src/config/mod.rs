@@ -10,6 +10,7 @@ mod bulk_utility;
 #[cfg(test)]
 mod cloud_tests;
 mod connection_string;
+mod dialect;
 mod discover;
 mod effective;
 mod environment;
@@ -43,6 +44,7 @@ pub use bulk_utility::{
     PasswordBy, TptSettings,
 };
 pub use connection_string::{ConnectionString, Malformed};
+pub use dialect::SqlDialect;
 pub use effective::{Effective, effective};
 pub use environment::Environment;
 pub use local_agent::{LocalAgent, local_agent};
@@ -55,7 +57,7 @@ pub use model::{
     TargetConnection, TaskSources, TimeMapping, TinyintMapping, TransferSettings, UnavailableConnection,
     ZeroDates,
 };
-pub use odbc::{OdbcConsistency, OdbcDialect, OdbcLongValues, OdbcSource, OdbcText};
+pub use odbc::{OdbcConsistency, OdbcLongValues, OdbcSource, OdbcText};
 pub use operations::{GuardSettings, HistorySettings, LogSettings, OtlpSettings, QueueSettings};
 pub use problem::{Place, Problem, Problems, Warning};
 pub use renewal::Renewal;

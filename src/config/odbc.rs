@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ConnectionString, SeventhDigit, SourceConnection};
+use super::{ConnectionString, SeventhDigit, SourceConnection, SqlDialect};
 
 /// A database behind an ODBC driver: `kind = "odbc"`, and the kinds that build its connection string.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,7 +10,7 @@ pub struct OdbcSource {
     /// What the driver manager is given.
     pub connection: ConnectionString,
     /// Whose SQL the database speaks; asked of the driver when `None`.
-    pub dialect: Option<OdbcDialect>,
+    pub dialect: Option<SqlDialect>,
     /// Shown by the database as what reads, where it has a place for it.
     pub application_name: String,
     /// Teradata: pairs of the query band.
@@ -34,7 +34,7 @@ pub struct OdbcSource {
 impl OdbcSource {
     /// A connection with every setting at its default.
     #[must_use]
-    pub fn new(connection: ConnectionString, dialect: Option<OdbcDialect>) -> Self {
+    pub fn new(connection: ConnectionString, dialect: Option<SqlDialect>) -> Self {
         Self {
             connection,
             dialect,
@@ -60,19 +60,19 @@ impl SourceConnection {
             Self::Odbc(source) => return Some(source.clone()),
             Self::Postgres(source) => (
                 source.odbc_connection.clone()?,
-                OdbcDialect::PostgreSql,
+                SqlDialect::PostgreSql,
                 source.statement_timeout,
                 &source.application_name,
             ),
             Self::Mysql(source) => (
                 source.odbc_connection.clone()?,
-                OdbcDialect::MySql,
+                SqlDialect::MySql,
                 source.statement_timeout,
                 &source.application_name,
             ),
             Self::SqlServer(source) => (
                 source.odbc_connection.clone()?,
-                OdbcDialect::SqlServer,
+                SqlDialect::SqlServer,
                 source.statement_timeout,
                 &source.application_name,
             ),
@@ -83,47 +83,6 @@ impl SourceConnection {
             application_name: application_name.clone(),
             ..OdbcSource::new(string, Some(dialect))
         })
-    }
-}
-
-/// Whose SQL is spoken behind a driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OdbcDialect {
-    /// Standard SQL, and nothing that servers read differently.
-    Ansi,
-    /// PostgreSQL.
-    PostgreSql,
-    /// MySQL and MariaDB.
-    MySql,
-    /// SQLite.
-    Sqlite,
-    /// SQL Server, Azure SQL, Synapse, Sybase.
-    SqlServer,
-    /// Oracle Database.
-    Oracle,
-    /// Db2.
-    Db2,
-    /// Teradata.
-    Teradata,
-    /// Amazon Redshift.
-    Redshift,
-}
-
-impl OdbcDialect {
-    /// The word of the configuration.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ansi => "ansi",
-            Self::PostgreSql => "postgresql",
-            Self::MySql => "mysql",
-            Self::Sqlite => "sqlite",
-            Self::SqlServer => "sqlserver",
-            Self::Oracle => "oracle",
-            Self::Db2 => "db2",
-            Self::Teradata => "teradata",
-            Self::Redshift => "redshift",
-        }
     }
 }
 

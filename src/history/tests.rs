@@ -11,10 +11,7 @@ use super::*;
 use crate::config::HistorySettings;
 use crate::fault::FaultKind;
 use crate::shutdown::Shutdown;
-use crate::task::{
-    DestinationKind, DestinationSpec, FileFormat, Lease, LeaseId, Outcome, Read, Receipt, Report, SourceSpec,
-    Task, TaskId, TaskSpec, Traceparent,
-};
+use crate::task::{Lease, LeaseId, Outcome, Receipt, Report, Task, TaskId, TaskSpec};
 use crate::telemetry::{AttemptLine, LineSink};
 
 /// Longer than anything here takes; only a defect reaches it.
@@ -50,32 +47,7 @@ impl Drop for Place {
 }
 
 fn lease(id: &str, attempt: u32) -> Lease {
-    let source = SourceSpec {
-        connection: "sales".into(),
-        read: Read::Query("SELECT 1".into()),
-        columns: None,
-        slices: None,
-        slice_column: None,
-        batch_size: None,
-        method: None,
-    };
-    let destination = DestinationSpec {
-        kind: DestinationKind::Local,
-        connection: None,
-        path: "orders".into(),
-        format: FileFormat::Parquet,
-        compression: None,
-        max_file_size: None,
-        load: None,
-    };
-    let spec = TaskSpec {
-        source,
-        destination,
-        max_attempts: 3,
-        timeout: None,
-        priority: 0,
-        trace: Traceparent::default(),
-    };
+    let spec = TaskSpec { max_attempts: 3, ..TaskSpec::sample() };
     let task = Task { id: TaskId::parse(id).unwrap(), spec };
     Lease { id: LeaseId(format!("{id}/{attempt}")), task, attempt, failures_before: 0 }
 }

@@ -5,16 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
-use crate::config::Problems;
-use crate::shutdown::spawn_blocking;
+use crate::renewal::{Read, read_again};
 
 /// The places where secrets lie are asked at most this often: many who are refused at
 /// once, one after the other, are no reason to ask a Vault as often.
 const READ_EVERY: Duration = Duration::from_secs(1);
 
-/// Reads a connection of the configuration with the secrets of now; `None` where it came from nowhere.
-/// Blocks.
-pub type ReadConnection = dyn Fn() -> Result<Option<Connection>, Problems> + Send + Sync;
+/// Reads the connection again.
+pub type ReadConnection = Read<Connection>;
 
 /// The connection as it is logged in with now.
 pub(super) struct Credentials {
@@ -55,29 +53,12 @@ impl Credentials {
         }
         let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for origin in origins {
-            let read = spawn_blocking(move || origin()).await;
+            let read = read_again(&current.host, origin).await;
             *asked = Some(Instant::now());
             let newer = match read {
-                Ok(Ok(Some(newer))) => newer,
-                Ok(Ok(None)) => continue,
-                Ok(Err(problems)) => {
-                    tracing::warn!(
-                        host = current.host, %problems,
-                        "the secrets of a connection to Snowflake cannot be read again"
-                    );
-                    continue;
-                }
-                Err(error) => {
-                    tracing::error!(
-                        host = current.host, %error,
-                        "the secrets of a connection to Snowflake cannot be read again"
-                    );
-                    continue;
-                }
+                Some(newer) if newer.authentication != current.authentication => newer,
+                Some(_) | None => continue,
             };
-            if newer.authentication == current.authentication {
-                continue;
-            }
             let elsewhere = Connection { authentication: current.authentication.clone(), ..newer.clone() };
             if elsewhere != *current {
                 // Secrets of another account, host or role are not tried here.
@@ -106,7 +87,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::config::Secret;
+    use crate::config::{Problems, Secret};
     use crate::snowflake::account::AccountName;
     use crate::snowflake::authentication::{Authentication, Password};
     use crate::snowflake::connection::Protocol;

@@ -18,6 +18,8 @@ use crate::fault::FaultKind;
 const ACTION: &str = "run a statement on Snowflake";
 /// How long an abort may take with its repetitions.
 const ABORT_LIMIT: Duration = Duration::from_secs(15);
+/// The same while the agent stops and waits for it.
+const LAST_ABORT_LIMIT: Duration = Duration::from_secs(3);
 /// Pauses between two looks at a statement that runs. The server holds each request itself, so short
 /// ones suffice.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -225,6 +227,7 @@ impl Drop for Running {
 async fn abort(session: &Arc<Session>, request_id: &str) {
     let own_id = uuid::Uuid::new_v4().to_string();
     let body = json!({ "requestId": request_id });
+    let limit = if session.door.shutdown.is_draining() { LAST_ABORT_LIMIT } else { ABORT_LIMIT };
     let call = Call {
         action: "abort a statement on Snowflake",
         method: Method::POST,
@@ -232,7 +235,7 @@ async fn abort(session: &Arc<Session>, request_id: &str) {
         query: &[("requestId", &own_id)],
         body: Some(&body),
         accept: Accept::Json,
-        policy: session.door.http.brief(ABORT_LIMIT),
+        policy: session.door.http.brief(limit),
     };
     match session.send(&call).await {
         Ok(envelope) if envelope.success || envelope.number() == Some(codes::NOTHING_TO_ABORT) => {

@@ -30,7 +30,7 @@ use sqlparser::ast::{Query, Select, SetExpr, Statement, Value, ValueWithSpan, Vi
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
-pub use dialect::SqlDialect;
+pub use crate::config::SqlDialect;
 pub use table_name::{TableName, parse_table_name, quote_identifier};
 
 use refusal::{Place, Refusal};

@@ -243,3 +243,30 @@ impl Compression {
         }
     }
 }
+
+#[cfg(test)]
+impl TaskSpec {
+    /// Reads a table into a local directory, in one attempt and with every default.
+    pub(crate) fn sample() -> Self {
+        let source = SourceSpec {
+            connection: "sales".into(),
+            read: Read::Table("orders".into()),
+            columns: None,
+            slices: None,
+            slice_column: None,
+            batch_size: None,
+            method: None,
+        };
+        let destination = DestinationSpec {
+            kind: DestinationKind::Local,
+            connection: None,
+            path: "orders".into(),
+            format: FileFormat::Parquet,
+            compression: None,
+            max_file_size: None,
+            load: None,
+        };
+        let trace = Traceparent::default();
+        Self { source, destination, max_attempts: 1, timeout: None, priority: 0, trace }
+    }
+}

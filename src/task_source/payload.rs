@@ -108,36 +108,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::task::{
-        DestinationKind, DestinationSpec, FileFormat, Read, SourceSpec, Task, TaskId, TaskSpec,
-    };
-
-    fn spec() -> TaskSpec {
-        TaskSpec {
-            source: SourceSpec {
-                connection: "c".into(),
-                read: Read::Query("q".into()),
-                columns: None,
-                slices: None,
-                slice_column: None,
-                batch_size: None,
-                method: None,
-            },
-            destination: DestinationSpec {
-                kind: DestinationKind::Local,
-                connection: None,
-                path: "p".into(),
-                format: FileFormat::Parquet,
-                compression: None,
-                max_file_size: None,
-                load: None,
-            },
-            max_attempts: 1,
-            timeout: None,
-            priority: 0,
-            trace: Default::default(),
-        }
-    }
+    use crate::task::{Task, TaskId, TaskSpec};
 
     /// A reader that remembers what it was given.
     fn reader() -> (ReadTask, Arc<Mutex<Vec<Value>>>) {
@@ -145,7 +116,7 @@ mod tests {
         let kept = Arc::clone(&seen);
         let read: ReadTask = Arc::new(move |value: &Value| {
             kept.lock().unwrap().push(value.clone());
-            Ok(Task { id: TaskId::generate(), spec: spec() })
+            Ok(Task { id: TaskId::generate(), spec: TaskSpec::sample() })
         });
         (read, seen)
     }

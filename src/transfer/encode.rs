@@ -189,35 +189,11 @@ mod tests {
     use crate::config::TransferSettings;
     use crate::schema::Column;
     use crate::shutdown::spawn_blocking;
-    use crate::task::{DestinationKind, DestinationSpec, Read, SourceSpec, TaskSpec};
+    use crate::task::TaskSpec;
 
     fn encoding() -> Encoding {
-        let source = SourceSpec {
-            connection: "sales".into(),
-            read: Read::Table("numbers".into()),
-            columns: None,
-            slices: None,
-            slice_column: None,
-            batch_size: None,
-            method: None,
-        };
-        let destination = DestinationSpec {
-            kind: DestinationKind::Local,
-            connection: None,
-            path: String::new(),
-            format: FileFormat::Csv,
-            compression: None,
-            max_file_size: None,
-            load: None,
-        };
-        let spec = TaskSpec {
-            source,
-            destination,
-            max_attempts: 1,
-            timeout: None,
-            priority: 0,
-            trace: Default::default(),
-        };
+        let mut spec = TaskSpec::sample();
+        spec.destination.format = FileFormat::Csv;
         let column = Column {
             name: "id".into(),
             source_type: "int4".into(),

@@ -252,10 +252,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::task::{
-        DestinationKind, DestinationSpec, Extension, FileFormat, Finished, LeaseId, Read, SourceSpec, Task,
-        TaskId, TaskSpec,
-    };
+    use crate::task::{Extension, Finished, LeaseId, Task, TaskId, TaskSpec};
 
     /// Longer than anything here takes; only a defect reaches it.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -298,27 +295,7 @@ mod tests {
     }
 
     fn lease() -> Lease {
-        let source = SourceSpec {
-            connection: "sales".into(),
-            read: Read::Table("orders".into()),
-            columns: None,
-            slices: None,
-            slice_column: None,
-            batch_size: None,
-            method: None,
-        };
-        let destination = DestinationSpec {
-            kind: DestinationKind::Local,
-            connection: None,
-            path: String::new(),
-            format: FileFormat::Parquet,
-            compression: None,
-            max_file_size: None,
-            load: None,
-        };
-        let trace = Default::default();
-        let spec = TaskSpec { source, destination, max_attempts: 1, timeout: None, priority: 0, trace };
-        let task = Task { id: TaskId::generate(), spec };
+        let task = Task { id: TaskId::generate(), spec: TaskSpec::sample() };
         Lease { id: LeaseId("1".into()), task, attempt: 1, failures_before: 0 }
     }
 

@@ -434,9 +434,7 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::task::{
-        DestinationKind, DestinationSpec, Extension, FileFormat, LeaseId, Read, SourceSpec, Task, TaskSpec,
-    };
+    use crate::task::{Extension, LeaseId, Task, TaskSpec};
 
     const AT_ONCE: Backoff = Backoff { first: Duration::from_micros(1), longest: Duration::from_micros(1) };
 
@@ -477,31 +475,7 @@ mod tests {
     }
 
     fn lease() -> Lease {
-        let spec = TaskSpec {
-            source: SourceSpec {
-                connection: "sales".into(),
-                read: Read::Table("orders".into()),
-                columns: None,
-                slices: None,
-                slice_column: None,
-                batch_size: None,
-                method: None,
-            },
-            destination: DestinationSpec {
-                kind: DestinationKind::Local,
-                connection: None,
-                path: String::new(),
-                format: FileFormat::Parquet,
-                compression: None,
-                max_file_size: None,
-                load: None,
-            },
-            max_attempts: 1,
-            timeout: None,
-            priority: 0,
-            trace: Default::default(),
-        };
-        let task = Task { id: TaskId::generate(), spec };
+        let task = Task { id: TaskId::generate(), spec: TaskSpec::sample() };
         Lease { id: LeaseId("1".into()), task, attempt: 1, failures_before: 0 }
     }
 

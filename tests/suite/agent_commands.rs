@@ -61,11 +61,7 @@ fn write(agent: &Agent, name: &str, text: &str) -> PathBuf {
 
 #[track_caller]
 fn assert_ends(finished: &Finished, code: i32, words: &[&str]) {
-    assert_eq!(finished.code, Some(code), "{finished:?}");
-    let all = format!("{}{}", finished.stdout, finished.stderr);
-    for word in words {
-        assert!(all.contains(word), "{word}: {finished:?}");
-    }
+    let all = finished.assert_ends(code, words);
     assert!(!all.contains(KEY), "{finished:?}");
     assert!(!all.contains("panicked"), "{finished:?}");
     assert!(!all.contains('\u{1b}'), "no colours where there is no terminal: {finished:?}");

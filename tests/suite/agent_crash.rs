@@ -119,22 +119,36 @@ async fn an_agent_killed_in_the_middle_of_an_extraction_leaves_one_set_of_object
     assert_numbered_rows(&download(&bucket, &folder).await, 12_000);
 }
 
+/// An agent in the middle of a commit: the store has made the first file visible, and the agent does not learn
+/// it before it dies. `None` where there is no database.
+struct Committing {
+    agent: Agent,
+    bucket: Bucket,
+    _proxy: Proxy,
+    id: String,
+}
+
+impl Committing {
+    async fn reached() -> Option<Self> {
+        let database = postgres::server_if_installed().await?.create_database().await;
+        let bucket = Bucket::new().await;
+        let treatment = in_turn(Operation::Complete, &[Treatment::HoldAnswer, Treatment::Forward]);
+        let proxy = Proxy::start(server_address(), treatment).await;
+        let agent = Place::new().database(&database).bucket(&bucket, proxy.address).start().await;
+        let id = agent
+            .submit(json!({
+                "source_config": {"database": "sales", "query": gated_query(0, 3_000, 64), "batch_size": 100},
+                "destination_config": {"type": "s3", "path": "killed", "max_file_size": "64KiB", "format": "csv"},
+            }))
+            .await;
+        eventually("a visible file", async || (!bucket.objects("").await.is_empty()).then_some(())).await;
+        Some(Self { agent, bucket, _proxy: proxy, id })
+    }
+}
+
 #[tokio::test]
 async fn an_agent_killed_between_commit_and_outcome_leaves_one_set_of_objects() {
-    let Some(server) = postgres::server_if_installed().await else { return };
-    let database = server.create_database().await;
-    let bucket = Bucket::new().await;
-    // The store makes the first file visible, and the agent does not learn it before it dies.
-    let treatment = in_turn(Operation::Complete, &[Treatment::HoldAnswer, Treatment::Forward]);
-    let proxy = Proxy::start(server_address(), treatment).await;
-    let mut agent = Place::new().database(&database).bucket(&bucket, proxy.address).start().await;
-    let id = agent
-        .submit(json!({
-            "source_config": {"database": "sales", "query": gated_query(0, 3_000, 64), "batch_size": 100},
-            "destination_config": {"type": "s3", "path": "killed", "max_file_size": "64KiB", "format": "csv"},
-        }))
-        .await;
-    eventually("a visible file", async || (!bucket.objects("").await.is_empty()).then_some(())).await;
+    let Some(Committing { mut agent, bucket, _proxy, id }) = Committing::reached().await else { return };
     assert_eq!(agent.task(&id).await["status"], "running");
     agent.kill().await;
 
@@ -155,19 +169,7 @@ async fn an_agent_killed_between_commit_and_outcome_leaves_one_set_of_objects() 
 
 #[tokio::test]
 async fn a_task_that_is_cancelled_after_the_agent_died_in_its_commit_leaves_no_visible_file() {
-    let Some(server) = postgres::server_if_installed().await else { return };
-    let database = server.create_database().await;
-    let bucket = Bucket::new().await;
-    let treatment = in_turn(Operation::Complete, &[Treatment::HoldAnswer, Treatment::Forward]);
-    let proxy = Proxy::start(server_address(), treatment).await;
-    let mut agent = Place::new().database(&database).bucket(&bucket, proxy.address).start().await;
-    let id = agent
-        .submit(json!({
-            "source_config": {"database": "sales", "query": gated_query(0, 3_000, 64), "batch_size": 100},
-            "destination_config": {"type": "s3", "path": "killed", "max_file_size": "64KiB", "format": "csv"},
-        }))
-        .await;
-    eventually("a visible file", async || (!bucket.objects("").await.is_empty()).then_some(())).await;
+    let Some(Committing { mut agent, bucket, _proxy, id }) = Committing::reached().await else { return };
     let asked = agent.delete(&format!("/tasks/{id}")).await;
     assert_eq!((asked.status, &asked.json()["cancel_requested"]), (202, &json!(true)), "{asked:?}");
     agent.kill().await;

@@ -36,11 +36,7 @@ fn name_port(agent: &Agent) {
 
 #[track_caller]
 fn assert_ends(finished: &Finished, code: i32, words: &[&str]) {
-    assert_eq!(finished.code, Some(code), "{finished:?}");
-    let all = format!("{}{}", finished.stdout, finished.stderr);
-    for word in words {
-        assert!(all.contains(word), "{word}: {finished:?}");
-    }
+    let all = finished.assert_ends(code, words);
     for secret in [KEY, "PRIVATE KEY"] {
         assert!(!all.contains(secret), "{finished:?}");
     }

@@ -145,13 +145,7 @@ async fn answers_have_the_fields_that_the_guide_shows() {
     assert!(
         health.as_object_mut().unwrap().remove("unavailable").is_some_and(|sections| sections.is_object())
     );
-    let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
-    let task = json!({
-        "id": "endless",
-        "source_config": {"database": "sales", "query": endless},
-        "destination_config": {"type": "local", "path": "endless"},
-    });
-    agent.submit(task).await;
+    agent.submit_endless().await;
     let busy = eventually("a worker to be busy", async || {
         let health = agent.get("/health").await;
         (health["workers"]["busy"] == 1).then_some(health)

@@ -3,7 +3,7 @@
 
 use data_exchange_agent::bulk::BulkSource;
 use data_exchange_agent::config::{
-    BulkUtilityKind, ConnectionString, OdbcDialect, OdbcSource, SourceConnection, TptSettings,
+    BulkUtilityKind, ConnectionString, OdbcSource, SourceConnection, SqlDialect, TptSettings,
 };
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
@@ -28,7 +28,7 @@ fn by_tpt(folder: &Folder, text: &str) -> BulkSource {
     for (name, value) in [("DBCName", "td.example.com"), ("UID", "reader"), ("PWD", "it's hunter2")] {
         connection.add(name, value);
     }
-    let connection = SourceConnection::Odbc(OdbcSource::new(connection, Some(OdbcDialect::Teradata)));
+    let connection = SourceConnection::Odbc(OdbcSource::new(connection, Some(SqlDialect::Teradata)));
     let program = script(folder.path(), "tbuild", text);
     let settings = settings(BulkUtilityKind::Tpt(TptSettings::default()), &program);
     source(Described, connection, settings, &Shutdown::new())

@@ -62,14 +62,33 @@ pub(crate) trait Store: Reader + Sized {
     async fn media_type(&self, key: &str) -> Option<String>;
 }
 
-/// A test for each of these checks, on one store.
+/// A test for each of the checks that every store has to pass, and for more of them, on one store.
 macro_rules! survives {
-    ($store:ty: $($fault:ident),+ $(,)?) => {$(
+    (only $store:ty: $($fault:ident),+ $(,)?) => {$(
         #[tokio::test(flavor = "multi_thread")]
         async fn $fault() {
             $crate::destination_faults::$fault::<$store>().await;
         }
     )+};
+    ($store:ty $(, and $more:ident)*) => {
+        $crate::destination_faults::survives!(only $store:
+            requests_that_are_throttled_are_repeated,
+            connections_that_are_cut_are_opened_again,
+            an_answer_that_is_lost_is_not_a_request_that_is_lost,
+            a_forgotten_upload_counts_as_completed_when_its_object_is_there,
+            a_forgotten_upload_is_not_mistaken_for_the_object_of_another_attempt,
+            a_request_that_hangs_is_repeated_after_its_time_limit,
+            a_store_that_keeps_failing_fails_the_attempt_and_the_abort_leaves_nothing,
+            a_failed_part_is_told_by_a_later_write,
+            a_commit_that_fails_leaves_no_unfinished_upload,
+            a_missing_right_to_list_does_not_fail_the_task,
+            a_place_that_is_missing_is_named_with_a_remedy,
+            a_store_that_cannot_be_reached_may_come_back,
+            a_path_that_leaves_the_prefix_is_refused_by_name,
+            objects_carry_their_media_type,
+            $($more,)*
+        );
+    };
 }
 pub(crate) use survives;
 

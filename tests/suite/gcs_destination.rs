@@ -122,23 +122,7 @@ async fn google_keeps_the_contract_of_a_destination() {
     check_destination(&destination, &place).await;
 }
 
-survives!(Place:
-    requests_that_are_throttled_are_repeated,
-    connections_that_are_cut_are_opened_again,
-    an_answer_that_is_lost_is_not_a_request_that_is_lost,
-    a_completion_whose_answer_cannot_be_read_is_settled_by_the_object,
-    a_forgotten_upload_counts_as_completed_when_its_object_is_there,
-    a_forgotten_upload_is_not_mistaken_for_the_object_of_another_attempt,
-    a_request_that_hangs_is_repeated_after_its_time_limit,
-    a_store_that_keeps_failing_fails_the_attempt_and_the_abort_leaves_nothing,
-    a_failed_part_is_told_by_a_later_write,
-    a_commit_that_fails_leaves_no_unfinished_upload,
-    a_missing_right_to_list_does_not_fail_the_task,
-    a_place_that_is_missing_is_named_with_a_remedy,
-    a_store_that_cannot_be_reached_may_come_back,
-    a_path_that_leaves_the_prefix_is_refused_by_name,
-    objects_carry_their_media_type,
-);
+survives!(Place, and a_completion_whose_answer_cannot_be_read_is_settled_by_the_object);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_refused_is_renewed_in_the_middle_of_an_attempt() {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use data_exchange_agent::agent;
 use data_exchange_agent::config::{
-    ConnectionString, Environment, OdbcConsistency, OdbcDialect, OdbcSource, Overrides, PostgresSource,
-    SourceConnection,
+    ConnectionString, Environment, OdbcConsistency, OdbcSource, Overrides, PostgresSource, SourceConnection,
+    SqlDialect,
 };
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::source::{BatchLimits, Query, Source};
@@ -407,22 +407,22 @@ async fn databases_that_the_environment_names() {
     for (variable, dialect, sql) in [
         (
             "TERADATA_URL",
-            OdbcDialect::Teradata,
+            SqlDialect::Teradata,
             "SELECT 1 AS n, CAST('ä' AS VARCHAR(5)) AS t, CAST(1.50 AS DECIMAL(18,2)) AS d",
         ),
         (
             "ORACLE_URL",
-            OdbcDialect::Oracle,
+            SqlDialect::Oracle,
             "SELECT CAST(1 AS NUMBER(9)) AS n, 'ä' AS t, CAST(1.5 AS NUMBER(18,2)) AS d FROM dual",
         ),
         (
             "DB2_URL",
-            OdbcDialect::Db2,
+            SqlDialect::Db2,
             "SELECT 1 AS n, 'ä' AS t, CAST(1.5 AS DECIMAL(18,2)) AS d FROM sysibm.sysdummy1",
         ),
         (
             "REDSHIFT_URL",
-            OdbcDialect::Redshift,
+            SqlDialect::Redshift,
             "SELECT 1 AS n, 'ä'::varchar(5) AS t, 1.5::numeric(18,2) AS d",
         ),
     ] {

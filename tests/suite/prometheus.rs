@@ -120,13 +120,7 @@ async fn prometheus_scrapes_an_agent_and_answers_every_expression_of_the_dashboa
         .start()
         .await;
     // Something that runs for as long as anybody looks, into one batch after the other.
-    let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
-    let task = json!({
-        "id": "endless",
-        "source_config": {"database": "sales", "query": endless},
-        "destination_config": {"type": "local", "path": "endless"},
-    });
-    agent.submit(task).await;
+    agent.submit_endless().await;
     agent.wait_until("endless", "running").await;
     let folder = Folder::new();
     fs::write(folder.path().join("alerts.yaml"), ALERTS).unwrap();

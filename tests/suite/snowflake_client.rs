@@ -252,14 +252,18 @@ async fn a_newer_password_that_is_wrong_too_is_tried_once() {
 /// Far below the time for logins of a test, and far above what anything takes.
 const AT_ONCE: Duration = Duration::from_secs(30);
 
+/// A client that would wait for an hour for the answer to its login, which never comes.
+fn client_without_answers(double: &SnowflakeDouble, shutdown: &Shutdown) -> Client {
+    double.hold_requests(LOGIN);
+    let limit = Duration::from_secs(3_600);
+    let patient = Connection { login_timeout: limit, socket_timeout: limit, ..double.connection() };
+    Client::new(patient, shutdown).unwrap()
+}
+
 #[tokio::test]
 async fn a_login_that_is_not_answered_ends_with_the_agent() {
-    let double = SnowflakeDouble::start().await;
-    double.hold_requests(LOGIN);
-    let shutdown = Shutdown::new();
-    let patient = Connection { login_timeout: Duration::from_secs(3_600), ..double.connection() };
-    let client =
-        Client::new(Connection { socket_timeout: patient.login_timeout, ..patient }, &shutdown).unwrap();
+    let (double, shutdown) = (SnowflakeDouble::start().await, Shutdown::new());
+    let client = client_without_answers(&double, &shutdown);
     let statement = select();
     let (shared, own, ()) = tokio::join!(client.run(&statement), client.session(), async {
         eventually("both logins", async || (double.seen(LOGIN).len() == 2).then_some(())).await;
@@ -277,12 +281,8 @@ async fn a_login_that_is_not_answered_ends_with_the_agent() {
 
 #[tokio::test]
 async fn a_login_whose_caller_has_gone_holds_up_no_drain() {
-    let double = SnowflakeDouble::start().await;
-    double.hold_requests(LOGIN);
-    let shutdown = Shutdown::new();
-    let patient = Connection { login_timeout: Duration::from_secs(3_600), ..double.connection() };
-    let client =
-        Client::new(Connection { socket_timeout: patient.login_timeout, ..patient }, &shutdown).unwrap();
+    let (double, shutdown) = (SnowflakeDouble::start().await, Shutdown::new());
+    let client = client_without_answers(&double, &shutdown);
     let statement = select();
     {
         // As the attempt of a task that is cancelled: whoever waits is dropped.

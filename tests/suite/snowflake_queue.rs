@@ -586,6 +586,18 @@ async fn a_login_that_nobody_answers_holds_up_neither_a_cancel_nor_a_stop() {
     assert_eq!(agent.task("cancelled").await["status"], "cancelled");
 }
 
+#[tokio::test]
+async fn a_pull_that_nobody_answers_does_not_hold_up_a_stop() {
+    let server = QueueServer::start(Version::Ours).await;
+    server.trouble("PULL_TASKS", [Trouble::Held]);
+    let mut agent = place(&server, "").await.application("stop_grace = \"10m\"").start().await;
+    eventually("a pull", async || (server.held() == 1).then_some(())).await;
+    agent.signal("TERM");
+    assert_eq!(agent.exit().await.code(), Some(0), "{}", agent.log());
+    assert!(agent.log().contains("the agent stops before Snowflake has said which tasks it leased"));
+    assert!(!agent.log().contains("the agent aborts"), "{}", agent.log());
+}
+
 // ---- The documented table -------------------------------------------------------------------------
 
 /// A row of the table of states.

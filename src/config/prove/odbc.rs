@@ -6,11 +6,12 @@ use std::time::Duration;
 use ::config::{Value, ValueKind};
 
 use super::super::connection_string::ConnectionString;
+use super::super::dialect::SqlDialect;
 use super::super::keys;
 use super::super::keys::Key;
 use super::super::known::Known;
 use super::super::model::SeventhDigit;
-use super::super::odbc::{OdbcConsistency, OdbcDialect, OdbcLongValues, OdbcSource, OdbcText};
+use super::super::odbc::{OdbcConsistency, OdbcLongValues, OdbcSource, OdbcText};
 use super::super::raw::join;
 use super::super::reference;
 use super::super::report::Report;
@@ -23,7 +24,7 @@ const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Rows that PostgreSQL's and Redshift's drivers take from the server at a time.
 const FETCH_ROWS: &str = "8192";
 
-type Proven = Option<(ConnectionString, Option<OdbcDialect>)>;
+type Proven = Option<(ConnectionString, Option<SqlDialect>)>;
 
 /// Proves a section of one of the kinds. `None` when something that is needed is missing or wrong;
 /// the report says what.
@@ -103,15 +104,15 @@ fn odbc(section: &mut Section<'_, '_>) -> Proven {
     let username = section.text("username");
     let password = section.secret("password");
     let dialects = [
-        OdbcDialect::Ansi,
-        OdbcDialect::PostgreSql,
-        OdbcDialect::MySql,
-        OdbcDialect::SqlServer,
-        OdbcDialect::Sqlite,
-        OdbcDialect::Oracle,
-        OdbcDialect::Db2,
-        OdbcDialect::Teradata,
-        OdbcDialect::Redshift,
+        SqlDialect::Ansi,
+        SqlDialect::PostgreSql,
+        SqlDialect::MySql,
+        SqlDialect::SqlServer,
+        SqlDialect::Sqlite,
+        SqlDialect::Oracle,
+        SqlDialect::Db2,
+        SqlDialect::Teradata,
+        SqlDialect::Redshift,
     ];
     let dialect = section.choice("dialect", &dialects.map(|dialect| (dialect.as_str(), dialect)));
     if section.has("connection_string") && written.is_none() {
@@ -182,7 +183,7 @@ fn teradata(section: &mut Section<'_, '_>) -> Proven {
     let mode = section.choice("session_mode", &[("ansi", "ANSI"), ("teradata", "Teradata")]);
     connection.add_if("SessionMode", mode);
     connection.add_if("SSLMode", section.text("sslmode"));
-    Some((connection, Some(OdbcDialect::Teradata)))
+    Some((connection, Some(SqlDialect::Teradata)))
 }
 
 /// `name=value;` pairs, as `SET QUERY_BAND` wants them.
@@ -223,7 +224,7 @@ fn oracle(section: &mut Section<'_, '_>) -> Proven {
     for (name, value) in [("DBA", "R"), ("QTO", "T"), ("APA", "T"), ("NUM", "US")] {
         connection.add(name, value);
     }
-    Some((connection, Some(OdbcDialect::Oracle)))
+    Some((connection, Some(SqlDialect::Oracle)))
 }
 
 fn db2(section: &mut Section<'_, '_>) -> Proven {
@@ -247,7 +248,7 @@ fn db2(section: &mut Section<'_, '_>) -> Proven {
         section.report().warning(&path, message, Some("Set ssl = true, or leave it out.".into()));
     }
     connection.add("Database", database?);
-    Some((connection, Some(OdbcDialect::Db2)))
+    Some((connection, Some(SqlDialect::Db2)))
 }
 
 fn redshift(section: &mut Section<'_, '_>) -> Proven {
@@ -265,7 +266,7 @@ fn redshift(section: &mut Section<'_, '_>) -> Proven {
     let (host, database) = (host?, database?);
     connection.add("Server", host);
     connection.add("Database", database);
-    Some((connection, Some(OdbcDialect::Redshift)))
+    Some((connection, Some(SqlDialect::Redshift)))
 }
 
 fn driver(section: &mut Section<'_, '_>, default: &str) -> ConnectionString {

@@ -175,7 +175,16 @@ impl Section<'_, '_> {
         expected: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
-        let Entry { path, value } = self.take(key)?;
+        let entry = self.take(key)?;
+        self.understood(entry, expected, parse)
+    }
+
+    fn understood<T>(
+        &mut self,
+        Entry { path, value }: Entry,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         let text = self.text_of(&path, value, expected)?;
         let found = parse(&text.text);
         if found.is_none() {
@@ -192,16 +201,11 @@ impl Section<'_, '_> {
         expected: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
-        let Entry { path, value } = self.take(key)?;
-        if let ValueKind::Boolean(truth) = value.kind {
+        let entry = self.take(key)?;
+        if let ValueKind::Boolean(truth) = entry.value.kind {
             return parse(if truth { "true" } else { "false" });
         }
-        let text = self.text_of(&path, value, expected)?;
-        let found = parse(&text.text);
-        if found.is_none() {
-            self.wrong(&path, &text.shown, expected);
-        }
-        found
+        self.understood(entry, expected, parse)
     }
 
     /// A text that `parse` understands and that no message shows, since a secret may hide in it.

@@ -4,7 +4,7 @@ use super::postgresql::postgresql;
 use super::*;
 use crate::config::prove::prove_odbc;
 use crate::config::report::Report;
-use crate::config::{OdbcConsistency, OdbcDialect, OdbcLongValues, OdbcSource, OdbcText};
+use crate::config::{OdbcConsistency, OdbcLongValues, OdbcSource, OdbcText, SqlDialect};
 
 /// What a section becomes, whether this build has ODBC or not; or the problems.
 fn proven(kind: &str, lines: &str) -> Result<OdbcSource, String> {
@@ -110,7 +110,7 @@ fn choices_are_read() {
          statement_timeout = \"2h\"\nconnectTimeout = 3\napplication_name = \"night\"",
     )
     .expect("right");
-    assert_eq!(source.dialect, Some(OdbcDialect::Oracle));
+    assert_eq!(source.dialect, Some(SqlDialect::Oracle));
     assert_eq!(
         (source.consistency, source.text, source.long_values),
         (OdbcConsistency::Independent, OdbcText::Utf8, OdbcLongValues::Pieces)
@@ -191,7 +191,7 @@ fn connections_with_an_adapter_of_their_own_have_an_odbc_side_when_it_is_written
     assert_eq!(odbc.connection.get("DSN"), Some("sales"));
     assert_eq!(
         (odbc.dialect, odbc.statement_timeout),
-        (Some(OdbcDialect::PostgreSql), Some(Duration::from_secs(3600)))
+        (Some(SqlDialect::PostgreSql), Some(Duration::from_secs(3600)))
     );
     assert_eq!(SourceConnection::Postgres(postgresql("")).odbc(), None);
 }

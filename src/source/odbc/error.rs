@@ -2,7 +2,7 @@
 
 use odbc_api::Error;
 
-use crate::config::{ConnectionString, OdbcDialect};
+use crate::config::{ConnectionString, SqlDialect};
 use crate::fault::{Fault, FaultKind};
 
 /// What is being done when a driver reports an error.
@@ -33,7 +33,7 @@ pub(super) fn fault(
     action: impl Into<String>,
     error: &Error,
     stage: Stage,
-    dialect: Option<OdbcDialect>,
+    dialect: Option<SqlDialect>,
     connection: &ConnectionString,
 ) -> Fault {
     let action = action.into();
@@ -77,7 +77,7 @@ fn judge(
     native: i32,
     message: &str,
     stage: Stage,
-    dialect: Option<OdbcDialect>,
+    dialect: Option<SqlDialect>,
 ) -> (FaultKind, Option<&'static str>) {
     if is_missing_right(state, native, dialect) {
         return (FaultKind::Permission, None);
@@ -96,7 +96,7 @@ fn judge(
         }
     }
     // What FreeTDS says of a connection that broke has no state of its own.
-    if dialect == Some(OdbcDialect::SqlServer) && matches!(native, 20003 | 20004 | 20006 | 20017 | 20047) {
+    if dialect == Some(SqlDialect::SqlServer) && matches!(native, 20003 | 20004 | 20006 | 20017 | 20047) {
         return (FaultKind::Transient, None);
     }
     match state {
@@ -141,15 +141,15 @@ pub(super) const INSTALL: &str = "Install the driver and register it in odbcinst
     path of its library as `driver`.";
 
 /// Servers whose drivers have one state for syntax errors and missing rights.
-fn is_missing_right(state: &str, native: i32, dialect: Option<OdbcDialect>) -> bool {
+fn is_missing_right(state: &str, native: i32, dialect: Option<SqlDialect>) -> bool {
     state == "42501"
         || matches!(
             (dialect, native.abs()),
-            (Some(OdbcDialect::Oracle), 1031)
-                | (Some(OdbcDialect::MySql), 1044 | 1142 | 1143 | 1227)
-                | (Some(OdbcDialect::SqlServer), 229 | 230 | 916)
-                | (Some(OdbcDialect::Teradata), 3523 | 5315)
-                | (Some(OdbcDialect::Db2), 551)
+            (Some(SqlDialect::Oracle), 1031)
+                | (Some(SqlDialect::MySql), 1044 | 1142 | 1143 | 1227)
+                | (Some(SqlDialect::SqlServer), 229 | 230 | 916)
+                | (Some(SqlDialect::Teradata), 3523 | 5315)
+                | (Some(SqlDialect::Db2), 551)
         )
 }
 
@@ -181,7 +181,7 @@ mod tests {
         let record = Record { state: State(*state), native_error: native, message };
         let error = Error::Diagnostics { record, function: "SQLFetch" };
         let connection = ConnectionString::parse("Driver=x;UID=me;PWD={hunter;2}").expect("right");
-        fault("read rows", &error, stage, Some(OdbcDialect::Oracle), &connection)
+        fault("read rows", &error, stage, Some(SqlDialect::Oracle), &connection)
     }
 
     #[test]

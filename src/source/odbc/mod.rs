@@ -37,7 +37,7 @@ use self::slices::Ruler;
 use self::sql::Base;
 use self::stream::RowStream;
 use self::types::{Choices, Described, Mapping};
-use crate::config::{OdbcConsistency, OdbcDialect, OdbcSource};
+use crate::config::{OdbcConsistency, OdbcSource, SqlDialect};
 use crate::fault::{Fault, FaultKind};
 use crate::schema::{Column, TableSchema};
 use crate::shutdown::spawn_blocking;
@@ -132,7 +132,7 @@ impl Source for Odbc {
     async fn export_as_text(&self, query: &Query) -> Result<TextExport, Fault> {
         let query = query.clone();
         self.with_session(move |session| {
-            if session.dialect != OdbcDialect::Teradata {
+            if session.dialect != SqlDialect::Teradata {
                 return Err(Fault::new(FaultKind::Request, "describe the query for a bulk utility")
                     .because("only Teradata is read by one among the databases behind ODBC")
                     .remedy("Set `method` to `native`, or leave it out."));
@@ -202,9 +202,9 @@ fn plan(session: &Session, query: &Query, wanted: NonZeroUsize) -> Result<Plan, 
 }
 
 /// What is selected from, once it is known to only read.
-fn base(query: &Query, dialect: OdbcDialect) -> Result<Base, Fault> {
+fn base(query: &Query, dialect: SqlDialect) -> Result<Base, Fault> {
     Ok(match &query.read {
-        Read::Query(text) => Base::Query(read_only::check(text, dialect.into())?),
+        Read::Query(text) => Base::Query(read_only::check(text, dialect)?),
         Read::Table(text) => Base::Table(sql::table(text, dialect)?),
     })
 }

@@ -11,7 +11,7 @@ use super::cancel::Stopper;
 use super::error::{INSTALL, Stage, fault};
 use super::sql::Base;
 use super::types::Described;
-use crate::config::{OdbcDialect, OdbcSource};
+use crate::config::{OdbcSource, SqlDialect};
 use crate::fault::{Fault, FaultKind};
 
 /// An open connection. Dropping it rolls back and disconnects.
@@ -19,7 +19,7 @@ pub(super) struct Session {
     /// `None` only while it is dropped.
     connection: Option<Connection<'static>>,
     pub(super) config: Arc<OdbcSource>,
-    pub(super) dialect: OdbcDialect,
+    pub(super) dialect: SqlDialect,
     pub(super) stopper: Stopper,
 }
 
@@ -108,8 +108,8 @@ impl Session {
     /// Runs the cheapest statement.
     pub(super) fn ask(&self) -> Result<(), Fault> {
         let sql = match self.dialect {
-            OdbcDialect::Oracle => "SELECT 1 FROM dual",
-            OdbcDialect::Db2 => "SELECT 1 FROM sysibm.sysdummy1",
+            SqlDialect::Oracle => "SELECT 1 FROM dual",
+            SqlDialect::Db2 => "SELECT 1 FROM sysibm.sysdummy1",
             _ => "SELECT 1",
         };
         self.run(sql, "run a query of one row")
@@ -145,7 +145,7 @@ impl Session {
 
     /// A statement as it is sent.
     pub(super) fn finished(&self, sql: &str) -> String {
-        match self.config.reads_uncommitted_rows && self.dialect == OdbcDialect::Teradata {
+        match self.config.reads_uncommitted_rows && self.dialect == SqlDialect::Teradata {
             true => format!("LOCKING ROW FOR ACCESS {sql}"),
             false => sql.to_owned(),
         }
@@ -237,21 +237,21 @@ fn find_driver(environment: &odbc_api::Environment, config: &OdbcSource) -> Resu
 }
 
 /// Whose SQL a database speaks, by the name that its driver gives it.
-fn dialect_of(name: &str) -> OdbcDialect {
+fn dialect_of(name: &str) -> SqlDialect {
     let name = name.to_ascii_lowercase();
     let known = [
-        ("postgresql", OdbcDialect::PostgreSql),
-        ("mysql", OdbcDialect::MySql),
-        ("mariadb", OdbcDialect::MySql),
-        ("sqlite", OdbcDialect::Sqlite),
-        ("sql server", OdbcDialect::SqlServer),
-        ("oracle", OdbcDialect::Oracle),
-        ("db2", OdbcDialect::Db2),
-        ("teradata", OdbcDialect::Teradata),
-        ("redshift", OdbcDialect::Redshift),
+        ("postgresql", SqlDialect::PostgreSql),
+        ("mysql", SqlDialect::MySql),
+        ("mariadb", SqlDialect::MySql),
+        ("sqlite", SqlDialect::Sqlite),
+        ("sql server", SqlDialect::SqlServer),
+        ("oracle", SqlDialect::Oracle),
+        ("db2", SqlDialect::Db2),
+        ("teradata", SqlDialect::Teradata),
+        ("redshift", SqlDialect::Redshift),
     ];
     let found = known.iter().find(|(word, _)| name.contains(word));
-    found.map_or(OdbcDialect::Ansi, |(_, dialect)| *dialect)
+    found.map_or(SqlDialect::Ansi, |(_, dialect)| *dialect)
 }
 
 /// Modes of MySQL that change where literals and names end, or bring such modes with them.
@@ -269,17 +269,17 @@ const READING_MODES: &[&str] = &[
 
 /// What a session begins with: texts have to mean to the server what the check of them has read,
 /// times have one zone, numbers a point; and what reads is shown where there is a place for it.
-fn settings(config: &OdbcSource, dialect: OdbcDialect) -> Vec<Setting> {
+fn settings(config: &OdbcSource, dialect: SqlDialect) -> Vec<Setting> {
     let needed = |sql: &str| Setting { sql: sql.to_owned(), is_needed: true };
     let wished = |sql: String| Setting { sql, is_needed: false };
     let name = config.application_name.replace('\'', "''");
     match dialect {
-        OdbcDialect::PostgreSql => vec![
+        SqlDialect::PostgreSql => vec![
             needed("SET standard_conforming_strings = on"),
             needed("SET TIME ZONE 'UTC'"),
             wished(format!("SET application_name = '{}'", name.replace('\\', "\\\\"))),
         ],
-        OdbcDialect::MySql => {
+        SqlDialect::MySql => {
             let mode =
                 READING_MODES.iter().fold("CONCAT(',', @@SESSION.sql_mode, ',')".to_owned(), |mode, word| {
                     format!("REPLACE({mode}, ',{word},', ',')")
@@ -289,20 +289,20 @@ fn settings(config: &OdbcSource, dialect: OdbcDialect) -> Vec<Setting> {
                 needed("SET SESSION time_zone = '+00:00'"),
             ]
         }
-        OdbcDialect::Sqlite => vec![needed("PRAGMA query_only = ON")],
-        OdbcDialect::SqlServer => vec![needed("SET QUOTED_IDENTIFIER ON")],
-        OdbcDialect::Oracle => vec![
+        SqlDialect::Sqlite => vec![needed("PRAGMA query_only = ON")],
+        SqlDialect::SqlServer => vec![needed("SET QUOTED_IDENTIFIER ON")],
+        SqlDialect::Oracle => vec![
             needed(
                 "ALTER SESSION SET TIME_ZONE = 'UTC' NLS_NUMERIC_CHARACTERS = '. ' \
                  NLS_TIMESTAMP_TZ_FORMAT = 'YYYY-MM-DD HH24:MI:SS.FF TZH:TZM'",
             ),
             wished(format!("BEGIN DBMS_APPLICATION_INFO.SET_MODULE('{name}', 'extract'); END;")),
         ],
-        OdbcDialect::Redshift => vec![
+        SqlDialect::Redshift => vec![
             needed("SET timezone TO 'UTC'"),
             wished(format!("SET query_group TO '{}'", name.replace('\\', ""))),
         ],
-        OdbcDialect::Teradata => {
+        SqlDialect::Teradata => {
             let band = config.query_band.clone().unwrap_or_default();
             let has_name = band.to_ascii_lowercase().contains("applicationname=");
             let own =
@@ -311,16 +311,16 @@ fn settings(config: &OdbcSource, dialect: OdbcDialect) -> Vec<Setting> {
             let sql = format!("SET QUERY_BAND = '{band}' FOR SESSION");
             vec![Setting { sql, is_needed: config.query_band.is_some() }]
         }
-        OdbcDialect::Db2 | OdbcDialect::Ansi => Vec::new(),
+        SqlDialect::Db2 | SqlDialect::Ansi => Vec::new(),
     }
 }
 
 /// What begins a transaction that can only read, where the server has one.
-fn begin_reading(dialect: OdbcDialect) -> Option<&'static str> {
+fn begin_reading(dialect: SqlDialect) -> Option<&'static str> {
     match dialect {
-        OdbcDialect::PostgreSql => Some("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"),
-        OdbcDialect::MySql => Some("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"),
-        OdbcDialect::Oracle => Some("SET TRANSACTION READ ONLY"),
+        SqlDialect::PostgreSql => Some("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"),
+        SqlDialect::MySql => Some("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"),
+        SqlDialect::Oracle => Some("SET TRANSACTION READ ONLY"),
         _ => None,
     }
 }
@@ -330,7 +330,7 @@ mod tests {
     use super::*;
     use crate::config::ConnectionString;
 
-    fn statements(dialect: OdbcDialect, query_band: Option<&str>) -> Vec<String> {
+    fn statements(dialect: SqlDialect, query_band: Option<&str>) -> Vec<String> {
         let mut config = OdbcSource::new(ConnectionString::new(), Some(dialect));
         config.application_name = "it's me".into();
         config.query_band = query_band.map(str::to_owned);
@@ -340,11 +340,11 @@ mod tests {
     #[test]
     fn a_query_band_names_what_reads_unless_it_does_so_itself() {
         assert_eq!(
-            statements(OdbcDialect::Teradata, Some("Group=n'ight;")),
+            statements(SqlDialect::Teradata, Some("Group=n'ight;")),
             ["SET QUERY_BAND = 'Group=n''ight;ApplicationName=it''s me;' FOR SESSION"]
         );
         assert_eq!(
-            statements(OdbcDialect::Teradata, Some("APPLICATIONNAME=x;")),
+            statements(SqlDialect::Teradata, Some("APPLICATIONNAME=x;")),
             ["SET QUERY_BAND = 'APPLICATIONNAME=x;' FOR SESSION"]
         );
     }
@@ -352,9 +352,9 @@ mod tests {
     #[test]
     fn names_stay_inside_of_their_literals() {
         for (dialect, expected) in [
-            (OdbcDialect::PostgreSql, "SET application_name = 'it''s me'"),
-            (OdbcDialect::Redshift, "SET query_group TO 'it''s me'"),
-            (OdbcDialect::Oracle, "BEGIN DBMS_APPLICATION_INFO.SET_MODULE('it''s me', 'extract'); END;"),
+            (SqlDialect::PostgreSql, "SET application_name = 'it''s me'"),
+            (SqlDialect::Redshift, "SET query_group TO 'it''s me'"),
+            (SqlDialect::Oracle, "BEGIN DBMS_APPLICATION_INFO.SET_MODULE('it''s me', 'extract'); END;"),
         ] {
             assert!(statements(dialect, None).contains(&expected.to_owned()), "{dialect:?}");
         }
@@ -363,13 +363,13 @@ mod tests {
     #[test]
     fn databases_are_known_by_the_names_that_drivers_give_them() {
         for (name, expected) in [
-            ("PostgreSQL", OdbcDialect::PostgreSql),
-            ("MariaDB", OdbcDialect::MySql),
-            ("Microsoft SQL Server", OdbcDialect::SqlServer),
-            ("DB2/LINUXX8664", OdbcDialect::Db2),
-            ("Oracle", OdbcDialect::Oracle),
-            ("SQLite", OdbcDialect::Sqlite),
-            ("Informix", OdbcDialect::Ansi),
+            ("PostgreSQL", SqlDialect::PostgreSql),
+            ("MariaDB", SqlDialect::MySql),
+            ("Microsoft SQL Server", SqlDialect::SqlServer),
+            ("DB2/LINUXX8664", SqlDialect::Db2),
+            ("Oracle", SqlDialect::Oracle),
+            ("SQLite", SqlDialect::Sqlite),
+            ("Informix", SqlDialect::Ansi),
         ] {
             assert_eq!(dialect_of(name), expected, "{name}");
         }

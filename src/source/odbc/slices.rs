@@ -11,7 +11,7 @@ use jiff::{Span, SpanRelativeTo};
 use odbc_api::DataType;
 
 use super::types::Described;
-use crate::config::OdbcDialect;
+use crate::config::SqlDialect;
 use crate::fault::{Fault, FaultKind};
 use crate::source::ranges::{boundaries, ranges};
 
@@ -65,7 +65,7 @@ impl Ruler {
     }
 
     /// `units` as a literal.
-    fn literal(self, units: i128, digits: usize, dialect: OdbcDialect) -> Option<String> {
+    fn literal(self, units: i128, digits: usize, dialect: SqlDialect) -> Option<String> {
         let (word, text) = match self {
             Self::Number => {
                 let sign = if units < 0 { "-" } else { "" };
@@ -85,11 +85,11 @@ impl Ruler {
         };
         Some(match dialect {
             // Three digits are what every type of a date and time of SQL Server takes.
-            OdbcDialect::SqlServer => match self {
+            SqlDialect::SqlServer => match self {
                 Self::Microseconds => format!("CAST('{}' AS datetime2)", text.replacen(' ', "T", 1)),
                 Self::Number | Self::Days => format!("CAST('{text}' AS date)"),
             },
-            OdbcDialect::Sqlite => format!("'{text}'"),
+            SqlDialect::Sqlite => format!("'{text}'"),
             _ => format!("{word} '{text}'"),
         })
     }
@@ -102,7 +102,7 @@ impl Ruler {
         least: &str,
         greatest: &str,
         wanted: NonZeroUsize,
-        dialect: OdbcDialect,
+        dialect: SqlDialect,
     ) -> Vec<Option<String>> {
         let Some(((least, digits), (greatest, others))) = self.read(least).zip(self.read(greatest)) else {
             return vec![None];
@@ -149,15 +149,15 @@ mod tests {
     #[test]
     fn conditions_meet_and_have_the_nulls_in_the_first_one() {
         assert_eq!(
-            Ruler::Number.conditions("s.\"A\"", "1", "30", wanted(3), OdbcDialect::Oracle),
+            Ruler::Number.conditions("s.\"A\"", "1", "30", wanted(3), SqlDialect::Oracle),
             [
                 Some("s.\"A\" < 11 OR s.\"A\" IS NULL".to_owned()),
                 Some("s.\"A\" >= 11 AND s.\"A\" < 21".to_owned()),
                 Some("s.\"A\" >= 21".to_owned()),
             ]
         );
-        assert_eq!(Ruler::Number.conditions("a", "5", "5", wanted(3), OdbcDialect::Db2), [None]);
-        assert_eq!(Ruler::Number.conditions("a", "x", "5", wanted(3), OdbcDialect::Db2), [None]);
+        assert_eq!(Ruler::Number.conditions("a", "5", "5", wanted(3), SqlDialect::Db2), [None]);
+        assert_eq!(Ruler::Number.conditions("a", "x", "5", wanted(3), SqlDialect::Db2), [None]);
     }
 
     #[test]
@@ -166,29 +166,29 @@ mod tests {
             ruler.conditions("a", least, greatest, wanted(2), dialect)[1].clone().expect("a condition")
         };
         for (ruler, least, greatest, dialect, expected) in [
-            (Ruler::Number, "-1.5", "20", OdbcDialect::Oracle, "a >= 9.3"),
-            (Ruler::Number, "-0.05", "0.05", OdbcDialect::Oracle, "a >= 0.00"),
-            (Ruler::Days, "2024-02-28", "2024-03-01", OdbcDialect::Teradata, "a >= DATE '2024-02-29'"),
+            (Ruler::Number, "-1.5", "20", SqlDialect::Oracle, "a >= 9.3"),
+            (Ruler::Number, "-0.05", "0.05", SqlDialect::Oracle, "a >= 0.00"),
+            (Ruler::Days, "2024-02-28", "2024-03-01", SqlDialect::Teradata, "a >= DATE '2024-02-29'"),
             (
                 Ruler::Days,
                 "2024-02-28",
                 "2024-03-01",
-                OdbcDialect::SqlServer,
+                SqlDialect::SqlServer,
                 "a >= CAST('2024-02-29' AS date)",
             ),
-            (Ruler::Days, "2024-02-28", "2024-03-01", OdbcDialect::Sqlite, "a >= '2024-02-29'"),
+            (Ruler::Days, "2024-02-28", "2024-03-01", SqlDialect::Sqlite, "a >= '2024-02-29'"),
             (
                 Ruler::Microseconds,
                 "1969-12-31 23:59:59",
                 "1970-01-01 00:00:01.5",
-                OdbcDialect::Db2,
+                SqlDialect::Db2,
                 "a >= TIMESTAMP '1970-01-01 00:00:00.250000'",
             ),
             (
                 Ruler::Microseconds,
                 "1969-12-31 23:59:59",
                 "1970-01-01 00:00:01.5",
-                OdbcDialect::SqlServer,
+                SqlDialect::SqlServer,
                 "a >= CAST('1970-01-01T00:00:00.250000' AS datetime2)",
             ),
         ] {
@@ -215,7 +215,7 @@ mod tests {
         #[test]
         fn no_text_makes_the_rulers_panic(least in "\\PC{0,20}", greatest in "[-0-9.: ]{0,30}") {
             for ruler in [Ruler::Number, Ruler::Days, Ruler::Microseconds] {
-                let _any = ruler.conditions("a", &least, &greatest, wanted(4), OdbcDialect::Ansi);
+                let _any = ruler.conditions("a", &least, &greatest, wanted(4), SqlDialect::Ansi);
             }
         }
     }

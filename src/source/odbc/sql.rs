@@ -1,7 +1,7 @@
 //! The SQL that is sent for an extraction: pure text, from parts that are quoted here.
 
 use super::types::Described;
-use crate::config::OdbcDialect;
+use crate::config::SqlDialect;
 use crate::fault::{Fault, FaultKind};
 use crate::source::read_only::{ReadOnlyQuery, parse_table_name, quote_identifier};
 
@@ -9,18 +9,18 @@ use crate::source::read_only::{ReadOnlyQuery, parse_table_name, quote_identifier
 const QUERY_NAME: &str = "query_of_the_task";
 
 /// `name` as an identifier of this dialect.
-pub(super) fn identifier(name: &str, dialect: OdbcDialect) -> String {
+pub(super) fn identifier(name: &str, dialect: SqlDialect) -> String {
     match dialect {
-        OdbcDialect::MySql => format!("`{}`", name.replace('`', "``")),
-        OdbcDialect::SqlServer => format!("[{}]", name.replace(']', "]]")),
+        SqlDialect::MySql => format!("`{}`", name.replace('`', "``")),
+        SqlDialect::SqlServer => format!("[{}]", name.replace(']', "]]")),
         _ => quote_identifier(name),
     }
 }
 
 /// A table of a task as SQL. Words stay words, so that the server folds them as it does.
-pub(super) fn table(text: &str, dialect: OdbcDialect) -> Result<String, Fault> {
-    let name = parse_table_name(text, dialect.into())?;
-    if dialect != OdbcDialect::MySql {
+pub(super) fn table(text: &str, dialect: SqlDialect) -> Result<String, Fault> {
+    let name = parse_table_name(text, dialect)?;
+    if dialect != SqlDialect::MySql {
         return Ok(text.trim().to_owned());
     }
     let quoted = identifier(&name.name, dialect);
@@ -49,7 +49,7 @@ impl Base {
     }
 
     /// `expressions` of the rows for which `condition` holds. The base is called `s`.
-    pub(super) fn select(&self, expressions: &str, condition: Option<&str>, dialect: OdbcDialect) -> String {
+    pub(super) fn select(&self, expressions: &str, condition: Option<&str>, dialect: SqlDialect) -> String {
         let condition = condition.map_or_else(String::new, |condition| format!(" WHERE {condition}"));
         let query = match self {
             Self::Table(name) => return format!("SELECT {expressions} FROM {name} s{condition}"),
@@ -57,7 +57,7 @@ impl Base {
         };
         let (with, body) = query.parts();
         // Behind OFFSET an ORDER BY is allowed between parentheses; it changes no row.
-        let offset = match dialect == OdbcDialect::SqlServer && query.needs_offset() {
+        let offset = match dialect == SqlDialect::SqlServer && query.needs_offset() {
             true => " OFFSET 0 ROWS",
             false => "",
         };
@@ -75,7 +75,7 @@ impl Base {
 pub(super) fn chosen(
     all: &[Described],
     wanted: Option<&[String]>,
-    dialect: OdbcDialect,
+    dialect: SqlDialect,
 ) -> Result<Option<String>, Fault> {
     let Some(wanted) = wanted else { return Ok(None) };
     let mut names = Vec::new();
@@ -87,7 +87,7 @@ pub(super) fn chosen(
 }
 
 /// A column of the base.
-pub(super) fn column(described: &Described, dialect: OdbcDialect) -> String {
+pub(super) fn column(described: &Described, dialect: SqlDialect) -> String {
     format!("s.{}", identifier(&described.name, dialect))
 }
 
@@ -123,8 +123,8 @@ mod tests {
     use super::*;
     use crate::source::read_only::check;
 
-    fn base(sql: &str, dialect: OdbcDialect) -> Base {
-        Base::Query(check(sql, dialect.into()).expect(sql))
+    fn base(sql: &str, dialect: SqlDialect) -> Base {
+        Base::Query(check(sql, dialect).expect(sql))
     }
 
     fn described(names: &[&str]) -> Vec<Described> {
@@ -139,37 +139,37 @@ mod tests {
 
     #[test]
     fn names_are_quoted_as_the_server_reads_them() {
-        assert_eq!(identifier("a\"b", OdbcDialect::Oracle), "\"a\"\"b\"");
-        assert_eq!(identifier("a`b", OdbcDialect::MySql), "`a``b`");
-        assert_eq!(identifier("a]b", OdbcDialect::SqlServer), "[a]]b]");
+        assert_eq!(identifier("a\"b", SqlDialect::Oracle), "\"a\"\"b\"");
+        assert_eq!(identifier("a`b", SqlDialect::MySql), "`a``b`");
+        assert_eq!(identifier("a]b", SqlDialect::SqlServer), "[a]]b]");
     }
 
     #[test]
     fn words_of_table_names_are_left_to_the_server() {
-        assert_eq!(table(" hr.Orders ", OdbcDialect::Oracle).expect("a name"), "hr.Orders");
-        assert_eq!(table("\"Order Items\"", OdbcDialect::Db2).expect("a name"), "\"Order Items\"");
-        assert_eq!(table("shop.orders", OdbcDialect::MySql).expect("a name"), "`shop`.`orders`");
+        assert_eq!(table(" hr.Orders ", SqlDialect::Oracle).expect("a name"), "hr.Orders");
+        assert_eq!(table("\"Order Items\"", SqlDialect::Db2).expect("a name"), "\"Order Items\"");
+        assert_eq!(table("shop.orders", SqlDialect::MySql).expect("a name"), "`shop`.`orders`");
         for text in ["a; DROP TABLE b", "a b", "a.b.c.d", "(SELECT 1)"] {
-            table(text, OdbcDialect::Teradata).expect_err(text);
+            table(text, SqlDialect::Teradata).expect_err(text);
         }
     }
 
     #[test]
     fn a_query_between_parentheses_keeps_its_with() {
-        let teradata = OdbcDialect::Teradata;
+        let teradata = SqlDialect::Teradata;
         assert_eq!(
             base("SELECT a FROM t", teradata).select("s.\"a\"", Some("s.\"a\" > 1"), teradata),
             "SELECT s.\"a\" FROM (SELECT a FROM t\n) s WHERE s.\"a\" > 1"
         );
         assert_eq!(
-            base("WITH x AS (SELECT 1 AS a FROM dual) SELECT a FROM x", OdbcDialect::Oracle).select(
+            base("WITH x AS (SELECT 1 AS a FROM dual) SELECT a FROM x", SqlDialect::Oracle).select(
                 "s.*",
                 None,
-                OdbcDialect::Oracle
+                SqlDialect::Oracle
             ),
             "WITH x AS (SELECT 1 AS a FROM dual), query_of_the_task AS ( SELECT a FROM x\n) SELECT s.* FROM query_of_the_task s"
         );
-        let sqlserver = OdbcDialect::SqlServer;
+        let sqlserver = SqlDialect::SqlServer;
         assert_eq!(
             base("SELECT a FROM t ORDER BY a", sqlserver).select("s.[a]", None, sqlserver),
             "SELECT s.[a] FROM (SELECT a FROM t ORDER BY a OFFSET 0 ROWS\n) s"

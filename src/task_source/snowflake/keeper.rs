@@ -37,7 +37,12 @@ pub(super) async fn keep(inner: Arc<Inner>) {
             () = inner.shutdown.aborting(), if is_draining && !is_aborting => {}
         }
         if Instant::now() >= refresh_from {
-            failures = if refresh(&inner).await { 0 } else { failures + 1 };
+            let is_complete = tokio::select! {
+                is_complete = refresh(&inner) => is_complete,
+                // Leases live for minutes, and this agent does not any more.
+                () = inner.shutdown.aborting(), if !is_aborting => false,
+            };
+            failures = if is_complete { 0 } else { failures + 1 };
             let pause = if failures == 0 { Duration::ZERO } else { REFRESH.wait(failures) };
             refresh_from = Instant::now() + pause;
         }

@@ -40,6 +40,9 @@ use crate::snowflake::Client;
 use crate::task::{Extension, Finished, Lease, LeaseId, Outcome, Task, TaskId};
 use crate::telemetry::Metrics;
 
+/// How long a stop waits for the answer to a pull, whose tasks are then given back. Without the answer their
+/// leases run out, which takes minutes; whoever stops a container has ten seconds.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
 /// Between two questions right before a commit that got no answer.
 const CONFIRM: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(10) };
 
@@ -132,22 +135,40 @@ impl Inner {
         }
     }
 
+    /// Resolves when the agent has been draining for so long.
+    async fn draining_for(&self, patience: Duration) {
+        self.shutdown.draining().await;
+        tokio::time::sleep(patience).await;
+    }
+
     /// Pulls tasks into the spare ones.
     async fn pull(&self, limit: NonZeroUsize) -> Result<(), Fault> {
-        tokio::select! {
-            opened = self.procedures.log_in() => opened?,
-            // Nothing is leased before there is a session: a stop need not wait for one.
+        let ready = async {
+            self.procedures.log_in().await?;
+            self.procedures.abilities().await
+        };
+        let abilities = tokio::select! {
+            abilities = ready => abilities?,
+            // Nothing is leased yet: a stop need not wait.
             () = self.shutdown.draining() => return Ok(()),
-        }
-        let abilities = self.procedures.abilities().await?;
+        };
         let agent = self.agent(abilities);
         let asked_at = Moment::now();
-        let pulled = self.procedures.pull(&agent, limit.get()).await.map_err(|(fault, is_unknown)| {
-            if is_unknown && !abilities.extends {
-                self.forget_agent(&agent);
+        let pulled = tokio::select! {
+            pulled = self.procedures.pull(&agent, limit.get()) => pulled.map_err(|(fault, is_unknown)| {
+                if is_unknown && !abilities.extends {
+                    self.forget_agent(&agent);
+                }
+                fault
+            })?,
+            () = self.draining_for(LAST_ANSWER) => {
+                tracing::warn!(
+                    queue = self.procedures.place(),
+                    "the agent stops before Snowflake has said which tasks it leased; leases of them run out"
+                );
+                return Ok(());
             }
-            fault
-        })?;
+        };
         if pulled.is_empty() {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use reqwest::Method;
 use reqwest::header::HeaderMap;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Agent, LOOK, PATIENCE, eventually};
 
@@ -108,6 +108,17 @@ impl Agent {
         let answer = self.post("/tasks", Some(&task)).await;
         assert_eq!(answer.status, 202, "{answer:?}");
         answer.json()["id_task"].as_str().expect("an id").to_owned()
+    }
+
+    /// Submits the task `endless`, which reads from the SQLite source `sales` for as long as anybody looks.
+    pub(crate) async fn submit_endless(&self) {
+        let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
+        self.submit(json!({
+            "id": "endless",
+            "source_config": {"database": "sales", "query": endless},
+            "destination_config": {"type": "local", "path": "endless"},
+        }))
+        .await;
     }
 
     /// A task.

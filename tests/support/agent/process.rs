@@ -15,6 +15,19 @@ pub(crate) struct Finished {
     pub(crate) stderr: String,
 }
 
+impl Finished {
+    /// Proves the exit code, and that each of the words was printed. Returns all that was printed.
+    #[track_caller]
+    pub(crate) fn assert_ends(&self, code: i32, words: &[&str]) -> String {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        let all = format!("{}{}", self.stdout, self.stderr);
+        for word in words {
+            assert!(all.contains(word), "{word}: {self:?}");
+        }
+        all
+    }
+}
+
 impl From<Output> for Finished {
     fn from(output: Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

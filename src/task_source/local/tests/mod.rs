@@ -17,10 +17,7 @@ use super::{LocalQueue, Submitted, TaskRecord};
 use crate::config::QueueSettings;
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
-use crate::task::{
-    DestinationKind, DestinationSpec, FileFormat, FileReceipt, Finished, Lease, Outcome, Read, Receipt,
-    Report, SourceSpec, Task, TaskId, TaskSpec, Traceparent,
-};
+use crate::task::{FileReceipt, Finished, Lease, Outcome, Read, Receipt, Report, Task, TaskId, TaskSpec};
 use crate::task_source::TaskSource;
 
 /// Longer than anything here takes; only a defect reaches it.
@@ -80,36 +77,12 @@ fn id(text: &str) -> TaskId {
 }
 
 fn task(name: &str) -> Task {
-    let source = SourceSpec {
-        connection: "sales".into(),
-        read: Read::Query("SELECT 'it''s \u{1F980} \\ \"quoted\"\n\u{1}' AS text".into()),
-        columns: Some(vec!["text".into()]),
-        slices: None,
-        slice_column: None,
-        batch_size: None,
-        method: None,
-    };
-    let destination = DestinationSpec {
-        kind: DestinationKind::Local,
-        connection: None,
-        path: "orders".into(),
-        format: FileFormat::Parquet,
-        compression: None,
-        max_file_size: Some(u64::MAX),
-        load: None,
-    };
-    let timeout = Some(Duration::from_millis(1_500));
-    Task {
-        id: id(name),
-        spec: TaskSpec {
-            source,
-            destination,
-            max_attempts: 3,
-            timeout,
-            priority: 0,
-            trace: Traceparent::default(),
-        },
-    }
+    let mut spec = TaskSpec::sample();
+    spec.source.read = Read::Query("SELECT 'it''s \u{1F980} \\ \"quoted\"\n\u{1}' AS text".into());
+    spec.source.columns = Some(vec!["text".into()]);
+    spec.destination.max_file_size = Some(u64::MAX);
+    (spec.max_attempts, spec.timeout) = (3, Some(Duration::from_millis(1_500)));
+    Task { id: id(name), spec }
 }
 
 fn with_priority(name: &str, priority: i32) -> Task {

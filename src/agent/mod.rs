@@ -4,51 +4,37 @@
 //! Config -> Catalog (sources, destinations) -> Runner -> Pool <- LocalQueue <- API
 //! ```
 
+mod connections;
+mod registry;
+
 use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use self::registry::{destination, methods, odbc_source, source};
+
 use crate::api::{self, Access, ApiState, ConnectionLimits, Doors, Tls};
-use crate::bounds::TaskBounds;
-use crate::bulk::{self, BulkSource};
-use crate::catalog::{Catalog, ODBC, SourceInfo};
-use crate::config::{Config, OdbcSource, SourceConnection, TargetConnection, TransferSettings};
+use crate::config::{Config, TargetConnection, TransferSettings};
 use crate::destination::Destination;
-use crate::destination::azure_blob::AzureBlobDestination;
-use crate::destination::gcs::GcsDestination;
-use crate::destination::local::LocalDestination;
-use crate::destination::s3::S3Destination;
-use crate::destination::snowflake_stage::SnowflakeStageDestination;
-use crate::fault::{Fault, FaultKind};
+use crate::fault::Fault;
 use crate::guards::Guards;
 use crate::history::{History, mirror};
 use crate::idle::idle;
 use crate::observer::Observer;
 use crate::reload::Reload;
-use crate::renewal::{RenewableDestination, RenewableSource};
 use crate::shutdown::Shutdown;
 use crate::snowflake::Clients;
-use crate::source::Source;
-use crate::source::mysql::Mysql;
-#[cfg(feature = "odbc")]
-use crate::source::odbc::Odbc;
-use crate::source::postgres::Postgres;
-use crate::source::read_only::SqlDialect;
-use crate::source::sqlite::SqliteDatabase;
-use crate::source::sqlserver::SqlServer;
+use crate::task_source::TaskSource;
 use crate::task_source::local::LocalQueue;
-use crate::task_source::remote_api::RemoteApi;
-use crate::task_source::snowflake::{SnowflakeQueue, write_history};
-use crate::task_source::{ReadTask, TaskSource};
+use crate::task_source::snowflake::write_history;
 use crate::telemetry::{LogControl, Metrics, OtlpSender, push_metrics};
 use crate::transfer::plan;
 use crate::worker::{Pool, PoolSettings, Runner};
@@ -94,7 +80,7 @@ impl Agent {
         let shutdown = Shutdown::new();
         let tls = config.server.tls.as_ref().map(Tls::load).transpose().map_err(explained)?.map(Arc::new);
         let snowflake = Arc::new(Clients::new(&shutdown).of_agent(agent_name(&config)));
-        let catalog = Arc::new(catalog(&config, &snowflake, &shutdown).await?);
+        let catalog = Arc::new(connections::catalog(&config, &snowflake, &shutdown).await?);
         let memory_planned =
             check_memory(&config, catalog.destinations().map(|(_, _, destination)| destination))?;
         let memory_limit = config.application.memory_limit.map(NonZeroU64::get);
@@ -142,7 +128,8 @@ impl Agent {
             guards: guards.clone(),
         };
         let mut task_sources: Vec<Arc<dyn TaskSource>> = vec![Arc::new(queue.clone())];
-        task_sources.extend(remote_task_sources(&config, &catalog, &snowflake, &metrics, &shutdown)?);
+        task_sources
+            .extend(registry::remote_task_sources(&config, &catalog, &snowflake, &metrics, &shutdown)?);
         let pool = Pool::start(settings, task_sources.clone(), &runner, &shutdown);
 
         let doors = Doors::from(Access::new(&config.server));
@@ -341,237 +328,6 @@ fn agent_name(config: &Config) -> String {
     let queue = config.task_sources.snowflake.as_ref().and_then(|queue| queue.agent_id.clone());
     let configured = queue.or_else(|| config.task_sources.api.as_ref().and_then(|api| api.agent_id.clone()));
     configured.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
-}
-
-/// Every configured connection, by name.
-async fn catalog(config: &Config, snowflake: &Arc<Clients>, shutdown: &Shutdown) -> anyhow::Result<Catalog> {
-    let mut catalog = Catalog::new();
-    catalog.set_bounds(config.bounds.clone());
-    for (name, connection) in &config.sources {
-        let source = source(connection.clone(), shutdown).map_err(explained);
-        let source = source.with_context(|| format!("connections.source.{name}"))?;
-        let source = renewable_source(config, name, connection, source, shutdown);
-        for (method, way) in methods(connection, &source, config, shutdown) {
-            let way =
-                way.map(|way| renewable_method(config, name, &method, connection, (&source, way), shutdown));
-            catalog.add_method(name, method, way.map_err(|fault| explained(fault).to_string()));
-        }
-        if let Some(method) = config.source_methods.get(name) {
-            catalog.choose_method(name, method);
-        }
-        catalog.add_source(name, info(connection), source);
-    }
-    for (name, connection) in &config.targets {
-        let destination = destination(connection, snowflake, shutdown).await.map_err(explained);
-        let destination = destination.with_context(|| format!("connections.target.{name}"))?;
-        let renewable = renewable_destination(config, name, connection, destination, (snowflake, shutdown));
-        catalog.add_destination(name, connection.kind(), renewable.map_err(explained)?);
-    }
-    for connection in &config.unavailable {
-        catalog.add_unavailable(&connection.section, &connection.reason);
-    }
-    Ok(catalog)
-}
-
-/// A source that gets new secrets when a login is refused.
-fn renewable_source(
-    config: &Config,
-    name: &str,
-    connection: &SourceConnection,
-    adapter: Arc<dyn Source>,
-    shutdown: &Shutdown,
-) -> Arc<dyn Source> {
-    let (renewal, wanted) = (config.renewal.clone(), name.to_owned());
-    let shutdown = shutdown.clone();
-    let read = move || renewal.source(&wanted);
-    let build = move |connection| -> BoxFuture<'static, Result<Arc<dyn Source>, Fault>> {
-        let built = source(connection, &shutdown);
-        Box::pin(std::future::ready(built))
-    };
-    Arc::new(RenewableSource::new(format!("source {name}"), connection.clone(), adapter, read, build))
-}
-
-/// The same for another way to read it: programs log in by themselves.
-fn renewable_method(
-    config: &Config,
-    name: &str,
-    method: &str,
-    connection: &SourceConnection,
-    (native, adapter): (&Arc<dyn Source>, Arc<dyn Source>),
-    shutdown: &Shutdown,
-) -> Arc<dyn Source> {
-    let label = format!("source {name} by {method}");
-    let (renewal, wanted, method) = (config.renewal.clone(), name.to_owned(), method.to_owned());
-    let read = move || renewal.source(&wanted);
-    let (native, config, shutdown) = (Arc::clone(native), config.clone(), shutdown.clone());
-    let build = move |connection: SourceConnection| -> BoxFuture<'static, Result<Arc<dyn Source>, Fault>> {
-        let mut ways = methods(&connection, &native, &config, &shutdown).into_iter();
-        let way = ways.find(|(name, _)| *name == method);
-        let way =
-            way.map_or_else(|| Err(Fault::new(FaultKind::Bug, "find the method again")), |(_, way)| way);
-        let native = Arc::clone(&native);
-        Box::pin(async move {
-            // The agent itself looks at the query first.
-            native.renew(Instant::now()).await;
-            way
-        })
-    };
-    Arc::new(RenewableSource::new(label, connection.clone(), adapter, read, build))
-}
-
-/// A destination that gets new secrets when a login is refused.
-fn renewable_destination(
-    config: &Config,
-    name: &str,
-    connection: &TargetConnection,
-    adapter: Arc<dyn Destination>,
-    (snowflake, shutdown): (&Arc<Clients>, &Shutdown),
-) -> Result<Arc<dyn Destination>, Fault> {
-    let (renewal, wanted) = (config.renewal.clone(), name.to_owned());
-    let read = move || renewal.target(&wanted);
-    if let TargetConnection::Snowflake(target) = connection {
-        // Its session is shared with others, the queue for example, and is renewed for all of them.
-        let client = snowflake.client(&target.connection)?;
-        client.renew_from(Arc::new(move || {
-            Ok(match read()? {
-                Some(TargetConnection::Snowflake(target)) => Some(target.connection),
-                Some(_) | None => None,
-            })
-        }));
-        return Ok(adapter);
-    }
-    let (snowflake, shutdown) = (Arc::clone(snowflake), shutdown.clone());
-    let build =
-        move |connection: TargetConnection| -> BoxFuture<'static, Result<Arc<dyn Destination>, Fault>> {
-            let (snowflake, shutdown) = (Arc::clone(&snowflake), shutdown.clone());
-            Box::pin(async move { destination(&connection, &snowflake, &shutdown).await })
-        };
-    let label = format!("target {name}");
-    Ok(Arc::new(RenewableDestination::new(label, connection.clone(), adapter, read, build)))
-}
-
-/// The adapter of a source connection: the registry of sources.
-pub fn source(connection: SourceConnection, shutdown: &Shutdown) -> Result<Arc<dyn Source>, Fault> {
-    Ok(match connection {
-        SourceConnection::Postgres(config) => Arc::new(Postgres::new(config, shutdown.clone())?),
-        SourceConnection::Mysql(config) => Arc::new(Mysql::new(config, shutdown.clone())?),
-        SourceConnection::Sqlite(config) => Arc::new(SqliteDatabase::new(&config)),
-        SourceConnection::SqlServer(config) => Arc::new(SqlServer::new(config, shutdown.clone())?),
-        SourceConnection::Odbc(config) => odbc(config)?,
-    })
-}
-
-/// The other ways to read a source connection, by name, or why one is not there.
-type Ways = Vec<(String, Result<Arc<dyn Source>, Fault>)>;
-
-/// The other ways to read a source connection: by each bulk utility, and through ODBC.
-pub fn methods(
-    connection: &SourceConnection,
-    native: &Arc<dyn Source>,
-    config: &Config,
-    shutdown: &Shutdown,
-) -> Ways {
-    let mut methods: Ways = vec![(ODBC.to_owned(), odbc_source(connection))];
-    for utility in bulk::utilities(&config.bulk_utilities) {
-        let name = utility.name().to_owned();
-        let way = utility.supports(connection).map(|()| {
-            let (native, connection) = (Arc::clone(native), connection.clone());
-            Arc::new(BulkSource::new(native, utility, connection, shutdown.clone())) as Arc<dyn Source>
-        });
-        methods.push((name, way));
-    }
-    methods
-}
-
-/// The same database through ODBC: for the kinds of ODBC what [`source`] is, for the others by their
-/// `odbc_connection_string`. A task that asks for the method `odbc` is read by it.
-pub fn odbc_source(connection: &SourceConnection) -> Result<Arc<dyn Source>, Fault> {
-    let config = connection.odbc().ok_or_else(|| {
-        Fault::new(FaultKind::Request, "read through ODBC: the connection has no connection string for it")
-            .remedy("Set odbc_connection_string for the connection.")
-    })?;
-    odbc(config)
-}
-
-#[cfg(feature = "odbc")]
-#[expect(clippy::unnecessary_wraps, reason = "a build without ODBC has nothing but the fault")]
-fn odbc(config: OdbcSource) -> Result<Arc<dyn Source>, Fault> {
-    Ok(Arc::new(Odbc::new(config)))
-}
-
-#[cfg(not(feature = "odbc"))]
-fn odbc(_config: OdbcSource) -> Result<Arc<dyn Source>, Fault> {
-    Err(Fault::new(FaultKind::Request, "read through ODBC: this build has no ODBC")
-        .remedy("Build the agent with --features odbc (needs unixODBC)."))
-}
-
-/// What tasks can ask of a source connection before it is connected to.
-fn info(connection: &SourceConnection) -> SourceInfo {
-    match connection {
-        SourceConnection::Postgres(config) => {
-            SourceInfo { database: Some(config.database.clone()), dialect: Some(SqlDialect::PostgreSql) }
-        }
-        SourceConnection::Mysql(config) => {
-            SourceInfo { database: config.database.clone(), dialect: Some(SqlDialect::MySql) }
-        }
-        SourceConnection::Sqlite(_) => SourceInfo { database: None, dialect: Some(SqlDialect::Sqlite) },
-        SourceConnection::Odbc(config) => {
-            SourceInfo { database: None, dialect: config.dialect.map(SqlDialect::from) }
-        }
-        SourceConnection::SqlServer(config) => {
-            SourceInfo { database: Some(config.database.clone()), dialect: Some(SqlDialect::SqlServer) }
-        }
-    }
-}
-
-/// The adapter of a target connection: the registry of destinations.
-pub async fn destination(
-    connection: &TargetConnection,
-    snowflake: &Clients,
-    shutdown: &Shutdown,
-) -> Result<Arc<dyn Destination>, Fault> {
-    Ok(match connection {
-        TargetConnection::Local(config) => Arc::new(LocalDestination::new(config)),
-        TargetConnection::S3(config) => Arc::new(S3Destination::new(config, shutdown).await?),
-        TargetConnection::Gcs(config) => Arc::new(GcsDestination::new(config, shutdown)?),
-        TargetConnection::AzureBlob(config) => Arc::new(AzureBlobDestination::new(config, shutdown)?),
-        TargetConnection::Snowflake(config) => {
-            let client = snowflake.client(&config.connection)?;
-            let control_table = config.load_control_table.clone();
-            Arc::new(SnowflakeStageDestination::new(client, shutdown)?.with_control_table(control_table))
-        }
-    })
-}
-
-/// The task sources that run beside the local queue: the registry of task sources.
-fn remote_task_sources(
-    config: &Config,
-    catalog: &Arc<Catalog>,
-    snowflake: &Clients,
-    metrics: &Arc<Metrics>,
-    shutdown: &Shutdown,
-) -> anyhow::Result<Vec<Arc<dyn TaskSource>>> {
-    let read = |bounds: &TaskBounds| -> ReadTask {
-        let (catalog, format, bounds) = (Arc::clone(catalog), config.transfer.format, bounds.clone());
-        Arc::new(move |value| api::read_task(value, &catalog, format, &bounds))
-    };
-    let affinity = config.application.affinity.as_deref();
-    let mut sources: Vec<Arc<dyn TaskSource>> = Vec::new();
-    if let Some(settings) = &config.task_sources.api {
-        let renewal = config.renewal.clone();
-        let renewed = move || renewal.remote_api();
-        let source = RemoteApi::new(settings, affinity, read(&settings.bounds), renewed).map_err(explained);
-        sources.push(Arc::new(source.context("task_source.api")?));
-    }
-    if let Some(settings) = &config.task_sources.snowflake {
-        let client = snowflake.client(&settings.connection).map_err(|error| explained(error.into()));
-        let client = client.context("task_source.snowflake_stored_procedure")?;
-        let (renewal, name) = (config.renewal.clone(), settings.connection_name.clone());
-        client.renew_from(Arc::new(move || renewal.snowflake_queue(&name)));
-        let read = read(&settings.bounds);
-        sources.push(Arc::new(SnowflakeQueue::new(client, settings, affinity, read, metrics, shutdown)));
-    }
-    Ok(sources)
 }
 
 /// Compares the memory equation with the configured limit. Returns the bytes that the tasks plan
