@@ -12,6 +12,7 @@ pub mod local;
 mod multipart;
 pub mod part_name;
 mod part_writer;
+mod publication;
 pub mod s3;
 pub mod snowflake_stage;
 

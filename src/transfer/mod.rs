@@ -28,7 +28,7 @@ use crate::destination::{Destination, LoadRequest, StoredPart, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::{TaskSet, spawn_blocking};
 use crate::source::{Extraction, Query, Source};
-use crate::task::{MethodReceipt, Progress, Receipt, Task, TaskId};
+use crate::task::{FileReceipt, MethodReceipt, Progress, Receipt, Task, TaskId};
 
 /// Everything that one transfer needs; clones share it.
 #[derive(Clone)]
@@ -153,6 +153,12 @@ impl Transfer {
 
     /// Makes the parts visible, and loads them where the task asks for it. `begun` is when the attempt began.
     pub async fn commit(&self, written: Written, begun: Instant) -> Result<Receipt, Fault> {
+        let files = self.publish(written).await?;
+        self.load(files, begun).await
+    }
+
+    /// Makes the parts visible. After an error some of them may be.
+    pub async fn publish(&self, written: Written) -> Result<Vec<FileReceipt>, Fault> {
         let rows = written.rows;
         let files = self.upload.commit(written.parts).await.map_err(|fault| fault.while_doing("commit"))?;
         let committed: u64 = files.iter().map(|file| file.rows).sum();
@@ -160,13 +166,18 @@ impl Transfer {
             let action = format!("count rows: {rows} were read and {committed} committed");
             return Err(Fault::new(FaultKind::Bug, action));
         }
+        Ok(files)
+    }
+
+    /// Loads visible files where the task asks for it. `begun` is when the attempt began.
+    pub async fn load(&self, files: Vec<FileReceipt>, begun: Instant) -> Result<Receipt, Fault> {
         let load = self.upload.load(&files).await.map_err(|fault| fault.while_doing("load"))?;
         Ok(Receipt {
             load,
             method: self.method.clone(),
             bytes: files.iter().map(|file| file.bytes).sum(),
+            rows: files.iter().map(|file| file.rows).sum(),
             files,
-            rows,
             duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             slices: u32::try_from(self.extraction.slice_count()).unwrap_or(u32::MAX),
         })

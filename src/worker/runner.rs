@@ -129,7 +129,7 @@ impl Runner {
             }
             return;
         };
-        let outcome = if lease.attempt > 1 && is_end_without_files(&lease, &outcome) {
+        let outcome = if may_leave_files(&lease, &outcome, &guard.task) {
             self.retract(&lease, source).instrument(debug_span!("retract")).await.unwrap_or(outcome)
         } else {
             outcome
@@ -168,9 +168,9 @@ impl Runner {
         }
     }
 
-    /// Removes what an earlier attempt has made visible, when its agent died between its commit and its
-    /// outcome, or when its commit failed in the middle. The outcome, if there is another one: rows that were
-    /// loaded into a table stay there, so that such a task is completed.
+    /// Removes what this attempt has made visible, when its commit failed in the middle, or an earlier one,
+    /// when its agent died between its commit and its outcome. The outcome, if there is another one: rows that
+    /// were loaded into a table stay there, so that such a task is completed.
     async fn retract(&self, lease: &Lease, source: &dyn TaskSource) -> Option<Outcome> {
         let Lease { task: Task { id, spec }, attempt, .. } = lease;
         let retract = async {
@@ -194,7 +194,7 @@ impl Runner {
             tracing::warn!(
                 error = fault.chain(),
                 hint = fault.hint(),
-                "what earlier attempts may have left could not be looked for; files of this task may be visible"
+                "what attempts may have left could not be looked for; files of this task may be visible"
             );
             None
         })
@@ -277,7 +277,13 @@ impl Runner {
         };
         match written {
             Ok(Ok(written)) => {
-                let commit = transfer.commit(written, begun).instrument(debug_span!("commit"));
+                let commit = async {
+                    running.begin_commit();
+                    let files = transfer.publish(written).await?;
+                    running.end_commit();
+                    transfer.load(files, begun).await
+                };
+                let commit = commit.instrument(debug_span!("commit"));
                 holding(lease, source, running, &self.metrics, commit).await.map(Ended::Completed)
             }
             Ok(Err(cut)) => {
@@ -351,6 +357,12 @@ async fn holding(
         receipt = commit => receipt,
         never = keep => never,
     }
+}
+
+/// True when some files of a task may be visible and others not: this attempt failed in the middle of its
+/// commit, or one before it, and no other one follows that would replace them.
+fn may_leave_files(lease: &Lease, outcome: &Outcome, running: &RunningTask) -> bool {
+    running.is_committing() || (lease.attempt > 1 && is_end_without_files(lease, outcome))
 }
 
 /// True when nothing more is done for the task.

@@ -1,7 +1,7 @@
 //! The attempts that run now: for live progress, and to cancel one at once.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio_util::sync::CancellationToken;
@@ -16,12 +16,28 @@ pub struct RunningTask {
     /// Number of the attempt.
     pub attempt: u32,
     look: CancellationToken,
+    is_committing: Arc<AtomicBool>,
 }
 
 impl RunningTask {
     /// Resolves when somebody asked the attempt to look at its lease at once.
     pub async fn asked_to_look(&self) {
         self.look.cancelled().await;
+    }
+
+    /// Notes that files become visible, until [`Self::end_commit`].
+    pub(super) fn begin_commit(&self) {
+        self.is_committing.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that all of them are.
+    pub(super) fn end_commit(&self) {
+        self.is_committing.store(false, Ordering::Relaxed);
+    }
+
+    /// True when some of the files may be visible, and not all.
+    pub(super) fn is_committing(&self) -> bool {
+        self.is_committing.load(Ordering::Relaxed)
     }
 }
 
@@ -63,7 +79,12 @@ impl Running {
     /// Enters an attempt until the guard is dropped. `source` is the name of the task source.
     #[must_use]
     pub fn enter(self: &Arc<Self>, source: &'static str, id: &TaskId, attempt: u32) -> RunningGuard {
-        let task = RunningTask { progress: Arc::default(), attempt, look: CancellationToken::new() };
+        let task = RunningTask {
+            progress: Arc::default(),
+            attempt,
+            look: CancellationToken::new(),
+            is_committing: Arc::default(),
+        };
         let key = (source, id.clone());
         self.entered.fetch_add(1, Ordering::Relaxed);
         self.lock().tasks.insert(key.clone(), task.clone());

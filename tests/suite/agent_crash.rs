@@ -14,7 +14,7 @@ use crate::support::agent::{Agent, Place, eventually};
 use crate::support::folder::Folder;
 use crate::support::foreign_reader;
 use crate::support::gate::{Gate, gated_query};
-use crate::support::postgres;
+use crate::support::postgres::{self, Database};
 use crate::support::proxy::{Operation, Proxy, Treatment, in_turn};
 use crate::support::s3::{Bucket, server_address};
 
@@ -124,8 +124,9 @@ async fn an_agent_killed_in_the_middle_of_an_extraction_leaves_one_set_of_object
 struct Committing {
     agent: Agent,
     bucket: Bucket,
-    _proxy: Proxy,
     id: String,
+    /// What the next life of the agent needs as well.
+    kept: (Database, Proxy),
 }
 
 impl Committing {
@@ -142,13 +143,13 @@ impl Committing {
             }))
             .await;
         eventually("a visible file", async || (!bucket.objects("").await.is_empty()).then_some(())).await;
-        Some(Self { agent, bucket, _proxy: proxy, id })
+        Some(Self { agent, bucket, id, kept: (database, proxy) })
     }
 }
 
 #[tokio::test]
 async fn an_agent_killed_between_commit_and_outcome_leaves_one_set_of_objects() {
-    let Some(Committing { mut agent, bucket, _proxy, id }) = Committing::reached().await else { return };
+    let Some(Committing { mut agent, bucket, id, kept: _kept }) = Committing::reached().await else { return };
     assert_eq!(agent.task(&id).await["status"], "running");
     agent.kill().await;
 
@@ -169,7 +170,7 @@ async fn an_agent_killed_between_commit_and_outcome_leaves_one_set_of_objects() 
 
 #[tokio::test]
 async fn a_task_that_is_cancelled_after_the_agent_died_in_its_commit_leaves_no_visible_file() {
-    let Some(Committing { mut agent, bucket, _proxy, id }) = Committing::reached().await else { return };
+    let Some(Committing { mut agent, bucket, id, kept: _kept }) = Committing::reached().await else { return };
     let asked = agent.delete(&format!("/tasks/{id}")).await;
     assert_eq!((asked.status, &asked.json()["cancel_requested"]), (202, &json!(true)), "{asked:?}");
     agent.kill().await;

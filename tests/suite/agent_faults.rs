@@ -10,7 +10,7 @@ use crate::support::agent::s3_section;
 use crate::support::agent::{Agent, Place, eventually};
 use crate::support::gate::{Gate, gated_query};
 use crate::support::postgres::{self, Options, Postgres};
-use crate::support::proxy::{Operation, Proxy, Treatment, always, first};
+use crate::support::proxy::{Operation, Proxy, Treatment, always, first, in_turn};
 use crate::support::s3::{Bucket, server_address};
 
 fn states(task: &Value) -> Vec<&str> {
@@ -129,6 +129,24 @@ async fn a_store_that_breaks_an_attempt_gets_every_row_once_from_the_next_one() 
     assert_eq!(states(&task), ["failed", "completed"]);
     assert_eq!(task["attempts"][0]["error"]["kind"], "transient");
     assert_one_set(&bucket, &task, 4_000).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_in_the_middle_leaves_no_visible_file_even_without_another_attempt() {
+    let Some(server) = postgres::server_if_installed().await else { return };
+    let database = server.create_database().await;
+    let bucket = Bucket::new().await;
+    // Some of the files become visible before the right to write is taken away.
+    let refused = Treatment::Refuse(403, "AccessDenied");
+    let treat = in_turn(Operation::Complete, &[Treatment::Forward, Treatment::Forward, refused]);
+    let proxy = Proxy::start(server_address(), treat).await;
+    let agent = Place::new().database(&database).bucket(&bucket, proxy.address).start().await;
+    agent.submit(many_files("halved")).await;
+    let task = agent.wait_until("halved", "failed").await;
+    assert_eq!(states(&task), ["failed"], "a missing right is no reason to try again");
+    assert!(proxy.count(Operation::Complete) >= 6);
+    assert_eq!(bucket.objects("").await.len(), 0, "{}", agent.log());
+    assert_eq!(bucket.unfinished_uploads().await, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -81,6 +81,7 @@ macro_rules! survives {
             a_store_that_keeps_failing_fails_the_attempt_and_the_abort_leaves_nothing,
             a_failed_part_is_told_by_a_later_write,
             a_commit_that_fails_leaves_no_unfinished_upload,
+            a_commit_that_fails_in_the_middle_can_be_taken_back,
             a_missing_right_to_list_does_not_fail_the_task,
             a_place_that_is_missing_is_named_with_a_remedy,
             a_store_that_cannot_be_reached_may_come_back,
@@ -226,6 +227,23 @@ pub(crate) async fn a_commit_that_fails_leaves_no_unfinished_upload<S: Store>() 
     let fault = upload.commit(vec![stored]).await.expect_err("nothing can be completed");
     assert_eq!(fault.kind(), FaultKind::Permission);
     assert!(fault.hint().is_some_and(|hint| hint.contains(S::RIGHT_TO_WRITE)), "{fault:?}");
+    assert_eq!(store.visible("p").await, BTreeMap::new());
+    assert_eq!(store.hidden().await, Vec::<String>::new());
+}
+
+pub(crate) async fn a_commit_that_fails_in_the_middle_can_be_taken_back<S: Store>() {
+    // The other requests for a file are sent at the same time; which one of them is refused is not said.
+    let treat = in_turn(Operation::Complete, &[Treatment::Forward, S::FORBIDDEN]);
+    let Some((store, _proxy, destination)) = through_proxy::<S>(treat).await else { return };
+    let own = target("a", "p");
+    let upload = destination.begin(&own).await.expect("begin");
+    let mut stored = Vec::new();
+    for number in [1, 2] {
+        stored.push(write(&*upload, &part(&own, number), &content(number, 1000), 1000).await);
+    }
+    upload.commit(stored).await.expect_err("one of them cannot be completed");
+    assert_eq!(store.visible("p").await.len(), 1, "a store has no commit of several files");
+    destination.retract(&own).await.expect("retract");
     assert_eq!(store.visible("p").await, BTreeMap::new());
     assert_eq!(store.hidden().await, Vec::<String>::new());
 }

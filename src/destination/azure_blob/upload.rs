@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::container::Container;
 use crate::destination::multipart::StoreFailure;
 use crate::destination::part_writer::{PartSink, PartedFile};
+use crate::destination::publication::publish_all;
 use crate::destination::{PartName, PartWriter, StoredPart, Upload, key};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
@@ -137,8 +138,7 @@ impl Attempt {
             self.commit_list(&first, first_bytes).await?;
             let others: Vec<_> =
                 ordered.map(|(_, bytes, file)| async move { self.commit_list(&file, bytes).await }).collect();
-            let others: Vec<Published> =
-                stream::iter(others).buffer_unordered(PARALLEL_REQUESTS).try_collect().await?;
+            let others = publish_all(others, PARALLEL_REQUESTS).await?;
             if !others.is_empty() {
                 self.check_still_first(&first, first_bytes, others).await?;
             }

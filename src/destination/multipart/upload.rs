@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 
 use super::cleanup::{self, PARALLEL_REQUESTS};
 use super::file::MultipartFile;
 use super::{MultipartStore, StoreFailure};
 use crate::destination::part_writer::PartedFile;
+use crate::destination::publication::publish_all;
 use crate::destination::{PartName, PartWriter, StoredPart, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::task::{FileReceipt, TaskId};
@@ -121,9 +122,8 @@ impl<S: MultipartStore> Attempt<S> {
             })
             .collect();
         let sizes = parts.iter().map(|part| part.bytes);
-        stream::iter(uploads.into_iter().zip(sizes).map(Ok))
-            .try_for_each_concurrent(PARALLEL_REQUESTS, |(upload, bytes)| self.complete(upload, bytes))
-            .await?;
+        let files = uploads.into_iter().zip(sizes).map(|(upload, bytes)| self.complete(upload, bytes));
+        publish_all(files.collect(), PARALLEL_REQUESTS).await?;
         cleanup::delete_leftovers(&*self.store, &self.task, &self.directory, &keys).await?;
         Ok(receipts)
     }
