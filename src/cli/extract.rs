@@ -9,14 +9,16 @@ use indicatif::{HumanBytes, HumanCount};
 use tokio_util::sync::CancellationToken;
 
 use super::CommonArguments;
-use super::output::say;
+use super::output::{self, say};
 use super::progress::Bar;
 use crate::agent::{self, explained};
 use crate::catalog::{AUTO, Catalog, SourceInfo};
 use crate::config::{
     Config, Environment, Overrides, SourceConnection, TargetConnection, source_from_url, target_from_url,
 };
+use crate::destination::{Destination, Target};
 use crate::fault::{Fault, FaultKind};
+use crate::nearest::nearest;
 use crate::shutdown::Shutdown;
 use crate::snowflake::Clients;
 use crate::source::Source;
@@ -94,13 +96,18 @@ pub(super) async fn run(arguments: ExtractArguments) -> ExitCode {
         Err(problem) => return super::cannot_start(&problem),
     };
     let task = task(&arguments, &target, &config);
+    let shutdown = Shutdown::new();
+    let way = match way(source, &task, &config, &shutdown) {
+        Ok(way) => way,
+        Err(fault) => return super::cannot_start(&explained(fault).to_string()),
+    };
     let json = arguments.json;
-    match extract(source, &target, &task, &config, json).await {
+    match extract(way, &target, &task, &config, &shutdown, json).await {
         Ok(Some(receipt)) => {
             print(&receipt, json);
             ExitCode::SUCCESS
         }
-        Ok(None) => super::failed("interrupted; nothing was written"),
+        Ok(None) => super::interrupted("nothing was written"),
         Err(fault) => super::failed(&explained(fault).to_string()),
     }
 }
@@ -127,11 +134,11 @@ fn find_target(text: &str, config: &Config) -> Result<TargetConnection, String> 
 }
 
 fn unknown<'a>(argument: &str, what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> String {
-    let known: Vec<String> = known.map(|name| format!("`{name}`")).collect();
-    let known = if known.is_empty() {
-        "none is configured".to_owned()
-    } else {
-        format!("known: {}", known.join(", "))
+    let known: Vec<&str> = known.map(String::as_str).collect();
+    let known = match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "none is configured".to_owned(),
+        None => format!("known: `{}`", known.join("`, `")),
     };
     format!("{argument}: `{name}` is neither a URL nor a {what} connection; {known}")
 }
@@ -172,23 +179,16 @@ fn task(arguments: &ExtractArguments, target: &TargetConnection, config: &Config
 
 /// One attempt, with a progress bar. `None` when a person interrupted it.
 async fn extract(
-    source: SourceConnection,
+    (source, method): (Arc<dyn Source>, MethodReceipt),
     target: &TargetConnection,
     task: &Task,
     config: &Config,
+    shutdown: &Shutdown,
     quiet: bool,
 ) -> Result<Option<Receipt>, Fault> {
-    if (task.spec.destination.format, task.spec.destination.compression)
-        == (FileFormat::Csv, Some(Compression::Snappy))
-    {
-        return Err(Fault::new(FaultKind::Request, "compress CSV with snappy: it cannot be")
-            .remedy("Choose zstd, gzip or none."));
-    }
     let begun = Instant::now();
-    let shutdown = Shutdown::new();
-    let (source, method) = read_by(source, task, config, &shutdown)?;
-    let snowflake = Clients::new(&shutdown);
-    let destination = agent::destination(target, &snowflake, &shutdown).await?;
+    let snowflake = Clients::new(shutdown);
+    let destination = agent::destination(target, &snowflake, shutdown).await?;
     let progress = Arc::new(Progress::default());
     let stop = CancellationToken::new();
     let bar = (!quiet).then(|| Bar::new(None));
@@ -200,7 +200,13 @@ async fn extract(
         };
         let written = transfer.write(&stop).await;
         match written {
-            Ok(Some(written)) => transfer.commit(written, begun).await.map(Some),
+            Ok(Some(written)) => match transfer.commit(written, begun).await {
+                Ok(receipt) => Ok(Some(receipt)),
+                Err(fault) => {
+                    take_back(&*destination, task).await;
+                    Err(fault)
+                }
+            },
             other => {
                 transfer.upload.abort().await;
                 other.map(|_stopped| None)
@@ -229,13 +235,28 @@ async fn extract(
     result
 }
 
-/// The source behind the method of the task, and who chose it.
-fn read_by(
+/// Removes what a commit has made visible that failed in its middle.
+async fn take_back(destination: &dyn Destination, task: &Task) {
+    let path = task.spec.destination.path.clone();
+    let target = Target { task: task.id.clone(), attempt: 1, path, load: None };
+    if let Err(fault) = destination.retract(&target).await {
+        output::note(format_args!("warning: files of task_{} may be visible: {}", task.id, fault.chain()));
+    }
+}
+
+/// The source behind the method of the task, and who chose it. An error is one of the command line.
+fn way(
     connection: SourceConnection,
     task: &Task,
     config: &Config,
     shutdown: &Shutdown,
 ) -> Result<(Arc<dyn Source>, MethodReceipt), Fault> {
+    if (task.spec.destination.format, task.spec.destination.compression)
+        == (FileFormat::Csv, Some(Compression::Snappy))
+    {
+        return Err(Fault::new(FaultKind::Request, "compress CSV with snappy: it cannot be")
+            .remedy("Choose zstd, gzip or none."));
+    }
     let spec = &task.spec.source;
     let mut catalog = Catalog::new();
     let native = agent::source(connection.clone(), shutdown)?;

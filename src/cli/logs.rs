@@ -18,8 +18,6 @@ const PAGE: usize = 500;
 const LOOK: Duration = Duration::from_secs(1);
 /// How long an agent may be away: a restart with its drain, and a little more.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// What a shell shows of a program that Ctrl-C has ended.
-const INTERRUPTED: u8 = 130;
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct LogsArguments {
@@ -53,7 +51,7 @@ pub(super) async fn run(arguments: LogsArguments) -> ExitCode {
             }
             Err(error) => fail(&error),
         },
-        _ = tokio::signal::ctrl_c() => ExitCode::from(INTERRUPTED),
+        _ = tokio::signal::ctrl_c() => ExitCode::from(super::INTERRUPTED),
     }
 }
 

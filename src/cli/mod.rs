@@ -27,6 +27,8 @@ use crate::telemetry::LogFormat;
 
 /// The exit code of a start that failed.
 const CANNOT_START: u8 = 2;
+/// What a shell shows of a program that Ctrl-C has ended.
+const INTERRUPTED: u8 = 130;
 
 /// Moves data out of databases into object stores, as Parquet.
 #[derive(Debug, Parser)]
@@ -108,6 +110,12 @@ pub fn main() -> ExitCode {
 fn cannot_start(problem: &str) -> ExitCode {
     output::note(format_args!("error: {problem}"));
     ExitCode::from(CANNOT_START)
+}
+
+/// The end of a command that Ctrl-C has ended.
+fn interrupted(state: &str) -> ExitCode {
+    output::note(format_args!("interrupted: {state}"));
+    ExitCode::from(INTERRUPTED)
 }
 
 fn failed(problem: &str) -> ExitCode {

@@ -9,6 +9,9 @@ use super::output::plain;
 
 /// Between two columns.
 const GAP: usize = 2;
+/// Texts longer than this make no room for themselves in the other rows where there is no terminal: one long
+/// query among many would fill a file with blanks.
+const LONGEST_ALIGNED: usize = 60;
 
 /// One column.
 #[derive(Clone, Copy, Debug)]
@@ -79,23 +82,25 @@ pub(super) fn render(columns: &[Column], rows: &[Vec<Cell>], width: Option<usize
         cells.chain([columns[index].title.chars().count()]).max().unwrap_or(0)
     };
     let mut shown: Vec<(usize, usize)> = (0..columns.len()).map(|index| (index, natural(index))).collect();
-    if let Some(width) = width {
-        fit(columns, &mut shown, width);
+    match width {
+        Some(width) => fit(columns, &mut shown, width),
+        None => shown.iter_mut().for_each(|(_, width)| *width = LONGEST_ALIGNED.min(*width)),
     }
     let mut text = String::new();
     let titles = columns.iter().map(|column| Cell::styled(column.title, Style::new().bold())).collect();
     for row in std::iter::once(&titles).chain(rows) {
-        render_row(columns, row, &shown, &mut text);
+        render_row(columns, row, &shown, width.is_some(), &mut text);
     }
     text
 }
 
-fn render_row(columns: &[Column], row: &[Cell], shown: &[(usize, usize)], text: &mut String) {
+fn render_row(columns: &[Column], row: &[Cell], shown: &[(usize, usize)], is_cut: bool, text: &mut String) {
     let mut line = String::new();
     let mut written = 0;
     for (place, (index, width)) in shown.iter().enumerate() {
-        let cell = cut(&row[*index].text, *width);
-        let padding = width - measure_text_width(&cell);
+        let whole = &row[*index].text;
+        let cell = if is_cut { cut(whole, *width) } else { whole.clone() };
+        let padding = width.saturating_sub(measure_text_width(&cell));
         let is_last = place + 1 == shown.len();
         if columns[*index].is_number {
             line.push_str(&" ".repeat(padding));
@@ -162,21 +167,37 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     kept
 }
 
-/// A text in lines of this width at most, broken between words.
+/// A text in lines of this width at most, broken between words, and within a word that is longer.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
-    for word in text.split(' ') {
-        if !line.is_empty() && measure_text_width(&line) + 1 + measure_text_width(word) > width {
+    for word in text.split(' ').flat_map(|word| pieces(word, width)) {
+        if !line.is_empty() && measure_text_width(&line) + 1 + measure_text_width(&word) > width {
             lines.push(std::mem::take(&mut line));
         }
         if !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(word);
+        line.push_str(&word);
     }
     lines.push(line);
     lines
+}
+
+/// A word in pieces of this width at most.
+fn pieces(word: &str, width: usize) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    let mut taken = 0;
+    for letter in word.chars() {
+        let letter_width = measure_text_width(letter.encode_utf8(&mut [0; 4]));
+        if taken + letter_width > width && taken > 0 {
+            pieces.push(String::new());
+            taken = 0;
+        }
+        taken += letter_width;
+        pieces.last_mut().expect("there is one from the beginning").push(letter);
+    }
+    pieces
 }
 
 #[cfg(test)]
@@ -248,5 +269,26 @@ mod tests {
     fn long_sentences_are_broken_between_words() {
         assert_eq!(wrap("open a connection to `sales`", 12), ["open a", "connection", "to `sales`"]);
         assert_eq!(wrap("", 12), [""]);
+    }
+
+    #[test]
+    fn a_word_that_is_longer_than_a_line_is_broken_too() {
+        assert_eq!(
+            wrap("at s3://lake/orders/1.parquet now", 10),
+            ["at", "s3://lake/", "orders/1.p", "arquet now"]
+        );
+        assert_eq!(wrap("日本語", 4), ["日本", "語"]);
+        assert_eq!(wrap("日", 1), ["日"]);
+    }
+
+    #[test]
+    fn one_long_text_does_not_pad_the_other_rows_of_a_file() {
+        let long = "x".repeat(500);
+        let rows: Vec<Vec<Cell>> =
+            [long.as_str(), "y"].map(|text| vec![Cell::from(text), Cell::from("z")]).into();
+        let text = render(&[Column::text("A"), Column::text("B")], &rows, None);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[1], format!("{long}  z"), "nothing is cut");
+        assert_eq!(lines[2].len(), LONGEST_ALIGNED + GAP + 1);
     }
 }

@@ -149,6 +149,9 @@ pub struct Report {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// True when files of the task may be visible that it has not completed: they could not be removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub files_left: bool,
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
@@ -166,6 +169,7 @@ impl Report {
             message.truncate(message.floor_char_boundary(Self::MAX_MESSAGE));
             message.push('…');
         }
-        Self { kind: fault.kind(), message, hint: fault.hint().map(str::to_owned), at: Timestamp::now() }
+        let hint = fault.hint().map(str::to_owned);
+        Self { kind: fault.kind(), message, hint, files_left: false, at: Timestamp::now() }
     }
 }

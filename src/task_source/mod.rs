@@ -74,6 +74,12 @@ pub trait TaskSource: Send + Sync {
         true
     }
 
+    /// True when [`Lease::attempt`] counts every attempt there was, also those of agents that died. Where it
+    /// does not, an attempt that ends the task looks for what one before it may have left.
+    fn counts_attempts(&self) -> bool {
+        true
+    }
+
     /// Ends the lease and records the outcome. Repeating it with the same outcome is safe. After
     /// an error the lease runs out and the task comes back, where leases do.
     async fn finish(&self, lease: &Lease, outcome: &Outcome) -> Result<Finished, Fault>;

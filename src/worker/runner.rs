@@ -12,7 +12,7 @@ use tracing::{Instrument, Span, debug_span};
 
 use super::ending::{Cut, Ended, decide, describe};
 use super::keeper::{self, StopReason};
-use super::running::{Running, RunningTask};
+use super::running::{Running, RunningTask, Visible};
 use crate::catalog::Catalog;
 use crate::config::TransferSettings;
 use crate::destination::Target;
@@ -20,7 +20,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::history::{History, RunOutcome};
 use crate::retry::Backoff;
 use crate::shutdown::Shutdown;
-use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Task, TaskId};
+use crate::task::{Finished, Lease, Outcome, Progress, Receipt, Report, Task, TaskId};
 use crate::task_source::TaskSource;
 use crate::telemetry::{AttemptLog, Metrics, continue_trace};
 use crate::transfer::Transfer;
@@ -129,8 +129,8 @@ impl Runner {
             }
             return;
         };
-        let outcome = if may_leave_files(&lease, &outcome, &guard.task) {
-            self.retract(&lease, source).instrument(debug_span!("retract")).await.unwrap_or(outcome)
+        let outcome = if may_leave_files(&lease, source.counts_attempts(), &outcome, &guard.task) {
+            self.retract(&lease, source, outcome).instrument(debug_span!("retract")).await
         } else {
             outcome
         };
@@ -169,9 +169,10 @@ impl Runner {
     }
 
     /// Removes what this attempt has made visible, when its commit failed in the middle, or an earlier one,
-    /// when its agent died between its commit and its outcome. The outcome, if there is another one: rows that
-    /// were loaded into a table stay there, so that such a task is completed.
-    async fn retract(&self, lease: &Lease, source: &dyn TaskSource) -> Option<Outcome> {
+    /// when its agent died between its commit and its outcome. Returns the outcome, which is another one when
+    /// rows were loaded into a table: they stay there, so that such a task is completed. Files that could not be
+    /// removed are in the report, and keep a task from being cancelled without anybody looking for them.
+    async fn retract(&self, lease: &Lease, source: &dyn TaskSource, outcome: Outcome) -> Outcome {
         let Lease { task: Task { id, spec }, attempt, .. } = lease;
         let retract = async {
             // Files of somebody else are not ours to remove.
@@ -188,16 +189,21 @@ impl Runner {
         };
         let retracted: Result<Option<Outcome>, Fault> = tokio::select! {
             retracted = retract => retracted,
-            () = self.shutdown.aborting() => Ok(None),
+            () = self.shutdown.aborting() => {
+                Err(Fault::new(FaultKind::Transient, "look for files of the task: the agent stops"))
+            }
         };
-        retracted.unwrap_or_else(|fault| {
-            tracing::warn!(
-                error = fault.chain(),
-                hint = fault.hint(),
-                "what attempts may have left could not be looked for; files of this task may be visible"
-            );
-            None
-        })
+        match retracted {
+            Ok(other) => other.unwrap_or(outcome),
+            Err(fault) => {
+                tracing::warn!(
+                    error = fault.chain(),
+                    hint = fault.hint(),
+                    "what attempts may have left could not be removed; files of this task may be visible"
+                );
+                with_files_left(outcome, fault)
+            }
+        }
     }
 
     fn remember(&self, source: &'static str, id: &TaskId, outcome: &Outcome) {
@@ -278,9 +284,9 @@ impl Runner {
         match written {
             Ok(Ok(written)) => {
                 let commit = async {
-                    running.begin_commit();
+                    running.set_visible(Visible::Some);
                     let files = transfer.publish(written).await?;
-                    running.end_commit();
+                    running.set_visible(Visible::All);
                     transfer.load(files, begun).await
                 };
                 let commit = commit.instrument(debug_span!("commit"));
@@ -359,10 +365,27 @@ async fn holding(
     }
 }
 
-/// True when some files of a task may be visible and others not: this attempt failed in the middle of its
-/// commit, or one before it, and no other one follows that would replace them.
-fn may_leave_files(lease: &Lease, outcome: &Outcome, running: &RunningTask) -> bool {
-    running.is_committing() || (lease.attempt > 1 && is_end_without_files(lease, outcome))
+/// True when files may be visible that are not whole, because this attempt failed in the middle of its commit;
+/// or any at all of a task that ends without them: of this attempt, whose load failed, or of one before it.
+fn may_leave_files(lease: &Lease, counts_attempts: bool, outcome: &Outcome, running: &RunningTask) -> bool {
+    let may_be_first = counts_attempts && lease.attempt <= 1 && running.is(Visible::Nothing);
+    running.is(Visible::Some) || (is_end_without_files(lease, outcome) && !may_be_first)
+}
+
+/// What an outcome is when files of the task may still be visible.
+fn with_files_left(outcome: Outcome, fault: Fault) -> Outcome {
+    match outcome {
+        Outcome::Retry { after, report } => {
+            Outcome::Retry { after, report: Report { files_left: true, ..report } }
+        }
+        Outcome::Failed(report) => Outcome::Failed(Report { files_left: true, ..report }),
+        // Who cancels a task believes that nothing of it is there.
+        Outcome::Cancelled => {
+            let report = Report::of(&fault.while_doing("cancel the task: remove the files of its attempts"));
+            Outcome::Failed(Report { files_left: true, ..report })
+        }
+        Outcome::Completed(_) | Outcome::Released => outcome,
+    }
 }
 
 /// True when nothing more is done for the task.

@@ -1,12 +1,23 @@
 //! The attempts that run now: for live progress, and to cancel one at once.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::task::{Progress, TaskId};
+
+/// Which files of an attempt others may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Visible {
+    /// None.
+    Nothing,
+    /// Some: the commit is under way, or has failed in its middle.
+    Some,
+    /// All of them.
+    All,
+}
 
 /// One running attempt.
 #[derive(Clone, Debug)]
@@ -16,7 +27,7 @@ pub struct RunningTask {
     /// Number of the attempt.
     pub attempt: u32,
     look: CancellationToken,
-    is_committing: Arc<AtomicBool>,
+    visible: Arc<AtomicU8>,
 }
 
 impl RunningTask {
@@ -25,19 +36,14 @@ impl RunningTask {
         self.look.cancelled().await;
     }
 
-    /// Notes that files become visible, until [`Self::end_commit`].
-    pub(super) fn begin_commit(&self) {
-        self.is_committing.store(true, Ordering::Relaxed);
+    /// Notes how far the files of the attempt are.
+    pub(super) fn set_visible(&self, visible: Visible) {
+        self.visible.store(visible as u8, Ordering::Relaxed);
     }
 
-    /// Notes that all of them are.
-    pub(super) fn end_commit(&self) {
-        self.is_committing.store(false, Ordering::Relaxed);
-    }
-
-    /// True when some of the files may be visible, and not all.
-    pub(super) fn is_committing(&self) -> bool {
-        self.is_committing.load(Ordering::Relaxed)
+    /// True when some or all of the files of the attempt are `visible`.
+    pub(super) fn is(&self, visible: Visible) -> bool {
+        self.visible.load(Ordering::Relaxed) == visible as u8
     }
 }
 
@@ -83,7 +89,7 @@ impl Running {
             progress: Arc::default(),
             attempt,
             look: CancellationToken::new(),
-            is_committing: Arc::default(),
+            visible: Arc::default(),
         };
         let key = (source, id.clone());
         self.entered.fetch_add(1, Ordering::Relaxed);

@@ -164,6 +164,22 @@ async fn extract_says_what_is_wrong_and_how_to_go_on() {
         (vec!["--source", "sales", "--to", &to, "--table", "t"], "`sales`"),
         (vec!["--source", "oracle://host/x", "--to", &to, "--table", "t"], "oracle"),
         (vec!["--source", &source, "--to", "ftp://host/x", "--table", "t"], "ftp"),
+        (vec!["--source", &source, "--to", &to, "--table", "t", "--method", "natve"], "natve"),
+        (
+            vec![
+                "--source",
+                &source,
+                "--to",
+                &to,
+                "--table",
+                "t",
+                "--format",
+                "csv",
+                "--compression",
+                "snappy",
+            ],
+            "snappy",
+        ),
     ] {
         let finished = place.run(&[&["extract"], arguments.as_slice()].concat()).await;
         assert_eq!(finished.code, Some(2), "{arguments:?}: {finished:?}");

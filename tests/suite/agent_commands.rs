@@ -210,6 +210,38 @@ async fn a_slip_is_answered_with_what_was_meant() {
 }
 
 #[tokio::test]
+async fn one_wrong_id_does_not_hide_the_tasks_that_are_there() {
+    let agent = shop_agent().await;
+    write(&agent, "task.json", &task("good", "SELECT 1 AS one").to_string());
+    assert_ends(&ask(&agent, &["submit", "task.json"]).await, 0, &[]);
+    assert_ends(
+        &ask(&agent, &["tasks", "watch", "missing", "good"]).await,
+        1,
+        &["task missing", "completed"],
+    );
+    for arguments in [["tasks", "show", "missing", "good"], ["tasks", "show", "good", "missing"]] {
+        assert_ends(&ask(&agent, &arguments).await, 4, &["task       good", "task missing"]);
+    }
+    let shown = ask(&agent, &["tasks", "show", "good", "missing", "--json"]).await;
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(shown[0]["id"], "good", "several were asked for: an array");
+    assert_ends(&ask(&agent, &["tasks", "list", "-n", "0"]).await, 2, &["'0'"]);
+}
+
+#[tokio::test]
+async fn a_cancelled_task_is_printed_as_the_agent_sends_it() {
+    let agent = shop_agent().await;
+    agent.ask_with_key(KEY, "/stop").await;
+    write(&agent, "task.json", &task("waits", "SELECT 1 AS one").to_string());
+    assert_ends(&ask(&agent, &["submit", "task.json"]).await, 0, &[]);
+    let cancelled = ask(&agent, &["tasks", "cancel", "waits", "--json"]).await;
+    let shown = ask(&agent, &["tasks", "show", "waits", "--json"]).await;
+    let [cancelled, shown] =
+        [cancelled, shown].map(|printed| serde_json::from_str::<Value>(&printed.stdout).unwrap());
+    assert_eq!(cancelled, shown);
+}
+
+#[tokio::test]
 async fn exit_codes_tell_an_agent_that_is_away_from_one_that_refuses() {
     let agent = shop_agent().await;
     let url = agent.url("");

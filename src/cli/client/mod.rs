@@ -72,14 +72,14 @@ impl Client {
         self.task_json(id).await.and_then(|task| self.read(task))
     }
 
-    /// Cancels a task.
-    pub(super) async fn cancel(&self, id: &str) -> Result<TaskView, ClientError> {
+    /// Cancels a task. Returns it as the agent wrote it.
+    pub(super) async fn cancel(&self, id: &str) -> Result<Value, ClientError> {
         let asked = self.answer(self.request(Method::DELETE, &["tasks", id], &[]), "cancel at").await;
         self.with_suggestion(id, asked).await
     }
 
-    /// Puts a failed or cancelled task back.
-    pub(super) async fn retry(&self, id: &str) -> Result<TaskView, ClientError> {
+    /// Puts a failed or cancelled task back. Returns it as the agent wrote it.
+    pub(super) async fn retry(&self, id: &str) -> Result<Value, ClientError> {
         let asked = self.answer(self.request(Method::POST, &["tasks", id, "retry"], &[]), "retry at").await;
         self.with_suggestion(id, asked).await
     }

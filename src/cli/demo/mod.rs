@@ -52,12 +52,14 @@ pub(super) async fn run(arguments: DemoArguments) -> ExitCode {
         init_logging(LogFormat::Text, true);
     }
     match demonstrate(&arguments).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => super::interrupted("the sample stays where it is"),
         Err(error) => super::failed(&format!("{error:#}")),
     }
 }
 
-async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<()> {
+/// False when a person interrupted it.
+async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<bool> {
     let directory = match &arguments.directory {
         Some(directory) => directory.clone(),
         None => std::env::temp_dir().join(format!("data-exchange-agent-demo-{}", uuid::Uuid::new_v4())),
@@ -83,12 +85,12 @@ async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<()> {
     let client = Client::local(agent.address())?;
     let shutdown = agent.shutdown().clone();
     let outcome = tokio::select! {
-        outcome = transfer(&client, arguments.rows) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        outcome = transfer(&client, arguments.rows) => outcome.map(Some),
+        _ = tokio::signal::ctrl_c() => Ok(None),
     };
     shutdown.begin_drain();
     agent.until_stopped().await;
-    let (receipts, elapsed) = outcome?;
+    let Some((receipts, elapsed)) = outcome? else { return Ok(false) };
 
     let files: Vec<PathBuf> =
         receipts.iter().flat_map(|receipt| &receipt.files).map(path_of).collect::<Result<_, _>>()?;
@@ -100,7 +102,7 @@ async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<()> {
     }
     say!("\nread back  {} rows; every count and sum equals the database", HumanCount(found.rows));
     say!("files      stay in {}", output.display());
-    Ok(())
+    Ok(true)
 }
 
 /// Posts the tasks and watches them to their end.

@@ -1,5 +1,6 @@
 //! `tasks list`.
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -22,15 +23,15 @@ pub(super) struct ListArguments {
     #[arg(long, value_name = "STATUS", value_parser = clap::builder::PossibleValuesParser::new(TaskState::ALL.map(TaskState::as_str)))]
     status: Option<String>,
     /// Tasks at most
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 20, conflicts_with = "all")]
-    limit: usize,
+    #[arg(short = 'n', long, value_name = "N", default_value = "20", conflicts_with = "all")]
+    limit: NonZeroUsize,
     /// All tasks that the agent remembers
     #[arg(long)]
     all: bool,
 }
 
 pub(super) async fn run(client: &Client, arguments: &ListArguments, json: bool) -> ExitCode {
-    let limit = if arguments.all { usize::MAX } else { arguments.limit };
+    let limit = if arguments.all { usize::MAX } else { arguments.limit.get() };
     let (tasks, has_more) = match collect(client, arguments.status.as_deref(), limit).await {
         Ok(found) => found,
         Err(error) => return fail(&error),
@@ -86,7 +87,8 @@ pub(super) async fn collect(
 }
 
 const COLUMNS: [Column; 8] = [
-    Column::text("ID"),
+    // Wide enough for the ids that the agent makes.
+    Column::text("ID").cut_to(36),
     Column::text("STATUS"),
     Column::number("AGE").dispensable(1),
     Column::number("TRIES").dispensable(6),

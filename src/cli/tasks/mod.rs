@@ -8,7 +8,6 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use futures::future::join_all;
-use serde_json::json;
 
 use super::client::{AgentArguments, Client, ClientError, TaskView};
 use super::output;
@@ -69,13 +68,19 @@ pub(super) fn fail(error: &ClientError) -> ExitCode {
     error.exit_code()
 }
 
+/// Prints why a request about one of several tasks was not served.
+fn fail_task(id: &TaskId, error: &ClientError) -> ExitCode {
+    output::note(format_args!("error: task {id}: {error}"));
+    error.exit_code()
+}
+
 #[derive(Clone, Copy)]
 enum Change {
     Cancel,
     Retry,
 }
 
-/// Asks for the same change of several tasks. The exit code is that of the first that was refused.
+/// Asks for the same change of several tasks. The exit code is that of the last that was refused.
 async fn change(client: &Client, ids: &[TaskId], json: bool, change: Change) -> ExitCode {
     let answers = join_all(ids.iter().map(async |id| match change {
         Change::Cancel => client.cancel(id.as_str()).await,
@@ -83,22 +88,18 @@ async fn change(client: &Client, ids: &[TaskId], json: bool, change: Change) -> 
     }))
     .await;
     let mut code = ExitCode::SUCCESS;
-    let mut has_failed = false;
     for (id, answer) in ids.iter().zip(answers) {
-        match answer {
-            Ok(task) if json => {
-                let asked =
-                    json!({"id": task.id, "status": task.status, "cancel_requested": task.cancel_requested});
-                output::line(asked);
+        let shown = answer.and_then(|task| {
+            if json {
+                output::line(&task);
+                return Ok(());
             }
-            Ok(task) => output::line(format_args!("{id}  {}", outcome(&task, change))),
-            Err(error) => {
-                output::note(format_args!("error: task {id}: {error}"));
-                if !has_failed {
-                    code = error.exit_code();
-                    has_failed = true;
-                }
-            }
+            let task: TaskView = client.read(task)?;
+            output::line(format_args!("{id}  {}", outcome(&task, change)));
+            Ok(())
+        });
+        if let Err(error) = shown {
+            code = fail_task(id, &error);
         }
     }
     code

@@ -17,20 +17,23 @@ const LABEL: usize = 10;
 
 pub(super) async fn run(client: &Client, ids: &[TaskId], json: bool) -> ExitCode {
     let mut shown = Vec::new();
+    let mut code = ExitCode::SUCCESS;
     for id in ids {
         match client.task_json(id.as_str()).await {
             Ok(task) => shown.push(task),
-            Err(error) => return fail(&error),
+            // The others are there all the same.
+            Err(error) => code = super::fail_task(id, &error),
         }
     }
     if json {
         // One task is an object and several are an array, as in what `submit` takes.
         let text = match shown.as_slice() {
-            [one] => serde_json::to_string_pretty(one),
+            [] => return code,
+            [one] if ids.len() == 1 => serde_json::to_string_pretty(one),
             many => serde_json::to_string_pretty(many),
         };
         output::line(text.expect("what was read as JSON can be written"));
-        return ExitCode::SUCCESS;
+        return code;
     }
     let width = terminal_width();
     for (index, task) in shown.into_iter().enumerate() {
@@ -43,7 +46,7 @@ pub(super) async fn run(client: &Client, ids: &[TaskId], json: bool) -> ExitCode
         }
         output::write(&text(&task, width));
     }
-    ExitCode::SUCCESS
+    code
 }
 
 fn text(task: &TaskView, width: Option<usize>) -> String {

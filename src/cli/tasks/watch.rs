@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{fail, list};
 use crate::cli::client::{Client, ClientError, TaskView};
 use crate::cli::output::{self, count, plain, status_style};
+use crate::cli::table::cut;
 use crate::task::TaskId;
 use crate::task_source::local::TaskState;
 
@@ -23,10 +24,10 @@ const AT_ONCE: usize = 16;
 const BARS: usize = 10;
 /// How long an agent may be away: a restart with its drain, and a little more.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Characters that a longer id makes no room for in the lines of other tasks.
+const WIDEST_ID: usize = 36;
 /// Characters of the longest status.
 const STATUS_WIDTH: usize = 9;
-/// What a shell shows of a program that Ctrl-C has ended.
-const INTERRUPTED: u8 = 130;
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct WatchArguments {
@@ -66,14 +67,15 @@ pub(in crate::cli) async fn to_the_end(client: &Client, ids: Vec<String>, json: 
         },
         _ = tokio::signal::ctrl_c() => {
             output::note("no longer watched; the tasks go on");
-            ExitCode::from(INTERRUPTED)
+            ExitCode::from(crate::cli::INTERRUPTED)
         }
     }
 }
 
 async fn follow(client: &Client, ids: Vec<String>, json: bool) -> Result<bool, ClientError> {
-    let id_width = ids.iter().map(String::len).max().unwrap_or_default();
+    let id_width = ids.iter().map(String::len).max().unwrap_or_default().min(WIDEST_ID);
     let mut screen = Screen::new(json, id_width);
+    let is_one_of_several = ids.len() > 1;
     let mut open: Vec<Followed> = ids.into_iter().map(Followed::new).collect();
     let mut all_completed = true;
     let mut away_since: Option<Instant> = None;
@@ -108,6 +110,11 @@ async fn follow(client: &Client, ids: Vec<String>, json: bool) -> Result<bool, C
                     is_away = true;
                     screen.wait_for_agent(&error);
                     open.push(task);
+                }
+                // The others are followed all the same.
+                Err(error) if is_one_of_several => {
+                    screen.note(&format!("error: task {}: {error}", task.id));
+                    all_completed = false;
                 }
                 Err(error) => return Err(error),
             }
@@ -196,10 +203,13 @@ impl Screen {
             return;
         }
         self.has_complained = true;
-        let words = format!("waiting for the agent: {error}");
+        self.note(&format!("waiting for the agent: {error}"));
+    }
+
+    fn note(&self, words: &str) {
         match &self.bars {
-            Some(bars) => bars.suspend(|| output::note(&words)),
-            None => output::note(&words),
+            Some(bars) => bars.suspend(|| output::note(words)),
+            None => output::note(words),
         }
     }
 }
@@ -215,7 +225,7 @@ fn spinner() -> ProgressBar {
 /// What a task does at this moment.
 fn live(task: &TaskView, id_width: usize) -> String {
     let status = if task.cancel_requested { "stopping" } else { &task.status };
-    let mut text = format!("{:id_width$}  {status:STATUS_WIDTH$}", plain(&task.id));
+    let mut text = format!("{:id_width$}  {status:STATUS_WIDTH$}", cut(&plain(&task.id), id_width));
     if let (Some(rows), Some(bytes), Some(parts)) = (task.rows(), task.bytes(), task.parts()) {
         text += &format!(
             "  {} rows  {}/s  {}  {}",

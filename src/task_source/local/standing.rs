@@ -36,8 +36,14 @@ pub(super) struct Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Completed,
-    Retry { after: Duration },
-    Failed,
+    /// With the time to wait, and whether files may be visible that have to go before the task can end.
+    Retry {
+        after: Duration,
+        files_left: bool,
+    },
+    Failed {
+        files_left: bool,
+    },
     Cancelled,
     Released,
 }
@@ -46,8 +52,8 @@ impl Ending {
     pub(super) fn of(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Completed(_) => Self::Completed,
-            Outcome::Retry { after, .. } => Self::Retry { after: *after },
-            Outcome::Failed(_) => Self::Failed,
+            Outcome::Retry { after, report } => Self::Retry { after: *after, files_left: report.files_left },
+            Outcome::Failed(report) => Self::Failed { files_left: report.files_left },
             Outcome::Cancelled => Self::Cancelled,
             Outcome::Released => Self::Released,
         }
@@ -58,7 +64,7 @@ impl Ending {
         match self {
             Self::Completed => "completed",
             Self::Retry { .. } => "retry",
-            Self::Failed => "failed",
+            Self::Failed { .. } => "failed",
             Self::Cancelled => "cancelled",
             Self::Released => "released",
         }
@@ -69,7 +75,7 @@ impl Ending {
     pub(super) fn attempt_state(self) -> AttemptState {
         match self {
             Self::Completed => AttemptState::Completed,
-            Self::Retry { .. } | Self::Failed => AttemptState::Failed,
+            Self::Retry { .. } | Self::Failed { .. } => AttemptState::Failed,
             Self::Cancelled => AttemptState::Cancelled,
             Self::Released => AttemptState::Released,
         }
@@ -88,16 +94,18 @@ impl Standing {
                 self.unclean = false;
                 TaskState::Completed
             }
-            Ending::Failed => {
+            Ending::Failed { files_left } => {
                 self.failures += 1;
+                self.unclean |= files_left;
                 TaskState::Failed
             }
             Ending::Cancelled => {
                 self.unclean = false;
                 TaskState::Cancelled
             }
-            Ending::Retry { after } => {
+            Ending::Retry { after, files_left } => {
                 self.failures += 1;
+                self.unclean |= files_left;
                 if cancelled {
                     self.cancelled()
                 } else if self.failures >= self.max_attempts {
@@ -139,6 +147,7 @@ impl Standing {
                  a lack of memory; then retry the task."
                     .to_owned(),
             ),
+            files_left: true,
             at: Timestamp::now(),
         })
     }
@@ -184,7 +193,8 @@ mod tests {
     use super::*;
 
     const NOW: i64 = 1_000;
-    const LATER: Ending = Ending::Retry { after: Duration::from_secs(1) };
+    const LATER: Ending = Ending::Retry { after: Duration::from_secs(1), files_left: false };
+    const FAILED: Ending = Ending::Failed { files_left: false };
 
     fn standing(state: TaskState) -> Standing {
         Standing {
@@ -206,8 +216,8 @@ mod tests {
         let table = [
             (Ending::Completed, 0, false, Completed, 0, None),
             (Ending::Completed, 0, true, Completed, 0, None),
-            (Ending::Failed, 0, false, Failed, 1, None),
-            (Ending::Failed, 0, true, Failed, 1, None),
+            (FAILED, 0, false, Failed, 1, None),
+            (FAILED, 0, true, Failed, 1, None),
             (Ending::Cancelled, 0, false, Cancelled, 0, None),
             (Ending::Cancelled, 2, true, Cancelled, 2, None),
             (LATER, 0, false, Queued, 1, Some(2_000)),
@@ -276,6 +286,19 @@ mod tests {
         let mut completed = unclean(TaskState::Running);
         completed.finish(Ending::Completed, NOW);
         assert!(!completed.unclean);
+    }
+
+    #[test]
+    fn files_that_an_attempt_could_not_remove_are_looked_for_by_the_next_one() {
+        let mut waits = standing(TaskState::Running);
+        waits.finish(Ending::Retry { after: Duration::from_secs(1), files_left: true }, NOW);
+        assert!(waits.cancel());
+        assert_eq!((waits.state, waits.cancel_requested), (TaskState::Queued, true), "an attempt cancels it");
+
+        let mut failed = standing(TaskState::Running);
+        failed.finish(Ending::Failed { files_left: true }, NOW);
+        assert!(failed.retry() && failed.cancel());
+        assert_eq!((failed.state, failed.cancel_requested), (TaskState::Queued, true));
     }
 
     #[test]

@@ -289,6 +289,11 @@ impl TaskSource for RemoteApi {
         Ok(state.waiting.is_empty())
     }
 
+    fn counts_attempts(&self) -> bool {
+        // The API does not, and this agent begins anew when it starts.
+        false
+    }
+
     fn refused_tasks(&self) -> usize {
         self.state().refused
     }

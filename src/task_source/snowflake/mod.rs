@@ -356,6 +356,11 @@ impl TaskSource for SnowflakeQueue {
         }
     }
 
+    fn counts_attempts(&self) -> bool {
+        // The procedures of version 1.2.0 do not.
+        self.0.procedures.known_abilities().is_some_and(|abilities| abilities.extends)
+    }
+
     fn refused_tasks(&self) -> usize {
         self.0.holdings().refused
     }

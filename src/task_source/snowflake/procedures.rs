@@ -105,6 +105,11 @@ impl Procedures {
         self.abilities.get_or_try_init(|| self.find_abilities()).await.copied()
     }
 
+    /// The same without asking.
+    pub(super) fn known_abilities(&self) -> Option<Abilities> {
+        self.abilities.get().copied()
+    }
+
     async fn find_abilities(&self) -> Result<Abilities, Fault> {
         let sql = format!(
             "SELECT PROCEDURE_NAME AS NAME FROM {}.INFORMATION_SCHEMA.PROCEDURES WHERE PROCEDURE_SCHEMA = ?",

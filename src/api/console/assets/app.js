@@ -1,7 +1,7 @@
 // The frame of the console: who is signed in, which page is shown.
 
 import { call, get, listeners } from "./api.js";
-import { announce, h, setText, fill } from "./dom.js";
+import { announce, h, setText, fill, toast } from "./dom.js";
 import { showAgent } from "./agent.js";
 import { showRuns } from "./runs.js";
 import { showSignIn } from "./sign_in.js";
@@ -50,12 +50,17 @@ function navigate() {
     return;
   }
   const { path, query } = address();
-  const found = views.find((view) => view.pattern.test(path) && (!view.scope || can(view.scope)));
+  const known = views.find((view) => view.pattern.test(path));
+  const found = known && (!known.scope || can(known.scope)) ? known : null;
   for (const link of navigation.querySelectorAll("a")) {
     if (link.dataset.view === found?.name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  if (!found) {
+  if (known && !found) {
+    setTitle("No access");
+    fill(main, h("h1", { tabindex: "-1" }, "This key cannot open this page"),
+      h("p", {}, "It needs the scope ", h("code", {}, known.scope), ". ", h("a", { href: "#/tasks" }, "Go to the tasks")));
+  } else if (!found) {
     setTitle("Not found");
     fill(main, h("h1", { tabindex: "-1" }, "There is no such page"),
       h("p", {}, h("a", { href: "#/tasks" }, "Go to the tasks")));
@@ -104,7 +109,15 @@ async function begin() {
 }
 
 document.getElementById("sign-out").addEventListener("click", async () => {
-  await call("DELETE", "/console/session").catch(() => {});
+  try {
+    await call("DELETE", "/console/session");
+  } catch (error) {
+    // Without a valid session there is nothing to end.
+    if (error.status !== 401) {
+      toast(`You are still signed in: ${error.message}`);
+      return;
+    }
+  }
   session = { sign_in: true, key: null, scopes: [] };
   showDoor();
   announce("You are signed out.");

@@ -26,6 +26,18 @@ export const byteRate = (value) => `${bytes(value)}/s`;
 /** 1 -> "1 row". */
 export const rows = (value) => `${count(value)} ${value === 1 ? "row" : "rows"}`;
 
+/** Names of columns in one line: commas between them, double quotes around those that need them. */
+export const writeNames = (names) => names.map((name) => (/[",]|^\s|\s$|^$/.test(name) ? `"${name.replaceAll('"', '""')}"` : name)).join(", ");
+/** The same back. */
+export function readNames(text) {
+  const names = [];
+  for (const [, quoted, plain] of text.matchAll(/\s*(?:"((?:[^"]|"")*)"|([^,]*))\s*(?:,|$)/g)) {
+    const name = quoted === undefined ? plain.trim() : quoted.replaceAll('""', '"');
+    if (name !== "") names.push(name);
+  }
+  return names;
+}
+
 /** Milliseconds -> "1 h 2 min", "3 min 4 s", "5.3 s", "12 ms". */
 export function duration(milliseconds) {
   if (milliseconds < 1000) return `${Math.max(0, Math.round(milliseconds))} ms`;

@@ -2,6 +2,7 @@
 
 import { call, get, taskPath } from "./api.js";
 import { fill, h, setText, toast } from "./dom.js";
+import { readNames, writeNames } from "./format.js";
 import { previewOf } from "./preview.js";
 
 /** The field of the form for a place in the body of the request. */
@@ -9,7 +10,7 @@ const FIELD_OF = {
   "/id": "id", "/max_attempts": "max_attempts", "/timeout": "timeout", "/priority": "priority",
   "/source_config/database": "database", "/source_config/query": "query", "/source_config/table": "table",
   "/source_config/columns": "columns", "/source_config/slices": "slices",
-  "/source_config/slice_column": "slice_column", "/source_config/batch_size": "batch_size",
+  "/source_config/slice_column": "slice_column", "/source_config/method": "method", "/source_config/batch_size": "batch_size",
   "/destination_config/type": "target", "/destination_config/connection": "target",
   "/destination_config/path": "path", "/destination_config/stage": "stage",
   "/destination_config/format": "format", "/destination_config/compression": "compression",
@@ -24,8 +25,14 @@ export function showSubmit(main, context) {
   const place = h("div", {});
   fill(main, h("h1", { tabindex: "-1" }, "New task"), place);
   const from = context.query.get("from");
-  Promise.all([get("/connections", context.signal), from ? get(taskPath(from), context.signal) : null]).then(
-    ([connections, model]) => fill(place, formOf(context, connections, model?.request)),
+  // A task that is no longer there is no reason to show no form.
+  const model = from ? get(taskPath(from), context.signal).catch((missing) => ({ missing })) : null;
+  Promise.all([get("/connections", context.signal), model]).then(
+    ([connections, copied]) => fill(place,
+      copied?.missing && h("p", { class: "notice notice-warning" }, `The task ${from} cannot be taken as a pattern: ${copied.missing.message}`),
+      ["source", "target"].filter((end) => connections[`${end}s`].length === 0).map((end) =>
+        h("p", { class: "notice notice-bad" }, `This agent has no ${end} connection that this key may use: add [connections.${end}.NAME] to its configuration.`)),
+      formOf(context, connections, copied?.request)),
     (error) => context.signal.aborted || fill(place, h("p", { class: "notice notice-bad" }, `The form needs the names of the connections: ${error.message}`)));
 }
 
@@ -81,7 +88,7 @@ function formOf({ signal, go }, connections, model) {
         h("div", { class: "grid" },
           field("load_table", "Table", input({ value: load.table }), "Empty: the files stay on the stage."),
           field("load_mode", "Mode", select([["append", "append to its rows"], ["replace", "replace its rows"], ["merge", "merge by keys"]], load.mode ?? "append")),
-          field("load_keys", "Keys", input({ value: (load.keys ?? []).join(", ") }), "For merge: columns that name a row, separated by commas.")),
+          field("load_keys", "Keys", input({ value: writeNames(load.keys ?? []) }), "For merge: columns that name a row, separated by commas.")),
         check("load_create", "Make the table when it is missing", load.create ?? true),
         check("load_evolve", "Add missing columns, widen narrow ones", load.evolve ?? true),
         check("load_purge", "Remove the files from the stage afterwards", load.purge ?? false))),
@@ -89,7 +96,8 @@ function formOf({ signal, go }, connections, model) {
       h("div", { class: "grid" },
         field("slices", "Slices", input({ value: source.slices, inputmode: "numeric" }), "Parallel connections, 1 to 64."),
         field("slice_column", "Slice column", input({ value: source.slice_column }), "Its ranges divide a query into slices."),
-        field("columns", "Columns", input({ value: (source.columns ?? []).join(", ") }), "Only these, in this order, separated by commas."),
+        field("columns", "Columns", input({ value: writeNames(source.columns ?? []) }), "Only these, in this order, separated by commas; in double quotes where a name has one."),
+        field("method", "Read with", input({ value: source.method, placeholder: "auto" }), "native, odbc, or a bulk utility such as bcp; empty: as the connection says."),
         field("batch_size", "Rows of a batch", input({ value: source.batch_size, inputmode: "numeric" })),
         field("max_file_size", "Size of a file", input({ value: target.max_file_size, placeholder: "256MiB" }), "About; then the next one begins."),
         field("max_attempts", "Attempts at most", input({ value: model?.max_attempts, inputmode: "numeric", placeholder: "3" })),
@@ -101,7 +109,7 @@ function formOf({ signal, go }, connections, model) {
 
   const controls = form.elements;
   const value = (name) => controls[name].value.trim();
-  const list = (name) => value(name).split(",").map((text) => text.trim()).filter(Boolean);
+  const list = (name) => readNames(value(name));
   const kind = () => connections.targets.find((one) => one.name === controls.target.value)?.type;
   // A text that is no number goes as it is, so that the agent says what is allowed.
   const number = (text) => (text !== "" && Number.isFinite(Number(text)) ? Number(text) : text || undefined);
@@ -110,7 +118,8 @@ function formOf({ signal, go }, connections, model) {
     database: controls.database.value,
     ...(controls.read.value === "table" ? { table: value("table") } : { query: controls.query.value }),
     columns: list("columns").length > 0 ? list("columns") : undefined,
-    slices: number(value("slices")), slice_column: value("slice_column") || undefined, batch_size: number(value("batch_size")),
+    slices: number(value("slices")), slice_column: value("slice_column") || undefined,
+    method: value("method") || undefined, batch_size: number(value("batch_size")),
   });
   const body = () => {
     const isStage = kind() === "snowflake_stage";

@@ -59,6 +59,11 @@ export function showTask(main, context) {
     follow();
   }
 
+  const clock = setInterval(() => {
+    for (const element of trouble.querySelectorAll(".until")) setText(element, ago(element.dataset.at));
+  }, 1000);
+  signal.addEventListener("abort", () => clearInterval(clock));
+
   let last = null;
   let spokenAt = 0;
   // The answer to a request to cancel can come after the event that says that the task is cancelled.
@@ -155,7 +160,7 @@ function troubleOf(task) {
     h("p", { class: "fault" }, error.message),
     advice && h("p", { class: "remedy" }, h("strong", {}, "What to do: "), advice),
     h("p", { class: "muted" }, `${faultKinds[error.kind] ?? error.kind} · ${time(error.at)}`,
-      task.next_attempt_at && ` · next attempt ${ago(task.next_attempt_at)}`));
+      task.next_attempt_at && [" · next attempt ", h("span", { class: "until", data: { at: task.next_attempt_at } }, ago(task.next_attempt_at))]));
 }
 
 /** Live figures, and a chart of what was seen of them since the page was opened. */
@@ -174,7 +179,7 @@ function progressCard(signal) {
       const seconds = Math.max(progress.elapsed_ms / 1000, 0.001);
       fillWhenChanged(figures, progress, () => pairs([
         ["Rows read", count(progress.rows)], ["Average rate", rowRate(progress.rows_per_second)],
-        ["Rows encoded", count(progress.rows_encoded)], ["Written", bytes(progress.bytes)],
+        ["Rows in finished files", count(progress.rows_encoded)], ["Written", bytes(progress.bytes)],
         ["Average write rate", byteRate(progress.bytes / seconds)], ["Files begun", count(progress.parts)],
         ["Running for", duration(progress.elapsed_ms)]], "pairs big"));
       // Another attempt begins at nothing.
@@ -206,7 +211,8 @@ function receiptOf(receipt) {
     h("h2", { id: "receipt" }, "Result"),
     pairs([
       ["Rows", count(receipt.rows)], ["Size", bytes(receipt.bytes)], ["Time", duration(receipt.duration_ms)],
-      ["Rate", rowRate(receipt.rows / seconds)], ["Files", count(receipt.files.length)], ["Slices", count(receipt.slices)]], "pairs big"),
+      ["Rate", rowRate(receipt.rows / seconds)], ["Files", count(receipt.files.length)], ["Slices", count(receipt.slices)],
+      receipt.method && ["Read with", [receipt.method.name, h("span", { class: "sub" }, receipt.method.reason)]]], "pairs big"),
     load && [h("h3", {}, "Loaded into a table"), pairs([
       ["Table", h("code", { class: "wrap" }, load.table)], ["Mode", load.mode], ["Loaded", rows(load.rows_loaded)],
       ["Inserted", rows(load.rows_inserted)], ["Updated", rows(load.rows_updated)], ["Deleted", rows(load.rows_deleted)],
