@@ -47,6 +47,8 @@ function navigate() {
   leaving = new AbortController();
   if (!can("read")) {
     showDoor();
+    // What follows a sign-in takes the place of a page that was read.
+    isFirst = false;
     return;
   }
   const { path, query } = address();
