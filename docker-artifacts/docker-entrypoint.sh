@@ -13,9 +13,14 @@ program=${AGENT_PROGRAM:-data-exchange-agent}
 
 problems=()
 
-# Options alone are those of `run`. Help needs no configuration.
+# Options alone are those of `run`. Help needs no configuration, and a mounted file is used in place of
+# the one that is made here.
+configuration=(--config "$runtime/configuration.toml")
 for argument in "$@"; do
-    case $argument in -h | --help | -V | --version) exec "$program" "$@" ;; esac
+    case $argument in
+        -h | --help | -V | --version) exec "$program" "$@" ;;
+        -c | -c* | --config | --config=*) configuration=() ;;
+    esac
 done
 command=run
 if (($# > 0)) && [[ $1 != -* ]]; then command=$1 && shift; fi
@@ -118,7 +123,7 @@ fi
 
 if [[ -z ${AGENT_API_KEY:-} ]]; then
     AGENT_API_KEY=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
-    if [[ $command == run ]]; then
+    if [[ $command == run && ${#configuration[@]} -gt 0 ]]; then
         printf 'docker-entrypoint.sh: AGENT_API_KEY is not set; callers of this container use the key %s\n' \
             "$AGENT_API_KEY" >&2
     fi
@@ -142,11 +147,6 @@ fi
 
 # The agent reads them from the files; its environment is visible to more programs than those.
 unset AGENT_API_KEY DATA_SOURCE_PASSWORD SNOWFLAKE_PASSWORD
-configuration=(--config "$runtime/configuration.toml")
-for argument in "$@"; do
-    # A mounted file is used in place of the one that was made here.
-    case $argument in -c | -c* | --config | --config=*) configuration=() ;; esac
-done
 case $command in
     run | check | test | doctor | extract) exec "$program" "$command" "${configuration[@]}" "$@" ;;
     config) exec "$program" config "$@" "${configuration[@]}" ;;

@@ -114,6 +114,8 @@ fn defaults_arguments_and_keys_are_those_of_the_documentation() {
     ] {
         let output = entrypoint(folder.path(), &[("AGENT_AFFINITY", "blue")], &arguments);
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), expected);
+        // A key that was made is no key of an agent that reads another file.
+        assert_eq!(output.stderr.is_empty(), arguments.contains(&"--config"), "{output:?}");
     }
 }
 
@@ -131,7 +133,7 @@ fn other_commands_get_the_configuration_that_they_take() {
         (vec!["config", "print", "--redacted"], format!("config print --redacted {made}")),
         (vec!["tasks", "list"], "tasks list".to_owned()),
         (vec!["extract", "--help"], "extract --help".to_owned()),
-        (vec!["--version"], "--version".to_owned()),
+        (vec!["--debug", "--version"], "--debug --version".to_owned()),
     ] {
         let output = entrypoint(folder.path(), &[], &arguments);
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), expected, "{output:?}");
