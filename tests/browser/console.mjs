@@ -75,11 +75,14 @@ const scenarios = {
     await field(page, "Source connection").selectOption("sales");
     await field(page, "Query").fill("DELETE FROM orders");
     await page.getByRole("button", { name: "Submit task" }).click();
-    const summary = page.getByRole("group", { name: /wrong/ });
+    const summary = page.locator("#problems").filter({ hasText: "wrong" });
     await summary.waitFor();
     assert.equal(await page.evaluate(() => document.activeElement.className), "notice notice-bad");
     assert.equal(await field(page, "Query").getAttribute("aria-invalid"), "true");
     assert.notEqual(await text(page, "#query-error"), "");
+    // Said once, by the focus; and at the field before its help.
+    assert.equal(await summary.getAttribute("role"), null);
+    assert.equal(await field(page, "Query").getAttribute("aria-describedby"), "query-error query-help");
 
     // A field that is hidden in a closed part is shown when it is wrong.
     await page.getByText("More: slices").click();
@@ -166,6 +169,7 @@ const scenarios = {
     await page.getByRole("heading", { name: "Tasks", level: 1 }).waitFor();
     // The field that had the focus is gone; a screen reader goes on with the page.
     await hasFocus(page, "h1 Tasks");
+    await says(page.locator("#announcer"), /^You are signed in\.$/);
     await page.getByText("Key watcher").waitFor();
     await page.getByRole("link", { name: "one", exact: true }).waitFor();
     assert.equal(await page.getByRole("link", { name: "New task" }).count(), 0);
@@ -232,7 +236,7 @@ const scenarios = {
     await says(page.locator("#load_keys-error"), /\S/);
     assert.equal(await field(page, "Keys").getAttribute("aria-invalid"), "true");
     await assertAccessible(page, "a load without keys");
-    await page.getByRole("group", { name: /wrong/ }).getByRole("link", { name: /^Keys: / }).click();
+    await page.locator("#problems").getByRole("link", { name: /^Keys: / }).click();
     await hasFocus(page, "input Keys");
     await field(page, "Keys").fill("id");
     await page.getByRole("button", { name: "Submit task" }).click();

@@ -92,7 +92,11 @@ function showDoor() {
     return;
   }
   setTitle("Sign in");
-  showSignIn(main, begin);
+  showSignIn(main, async () => {
+    await begin();
+    // The field that had the focus is gone, and not every screen reader then says what has it.
+    announce("You are signed in.");
+  });
 }
 
 /** Learns who is signed in, and shows what that person can see. */

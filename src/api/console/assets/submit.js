@@ -51,11 +51,9 @@ function formOf({ signal, go }, connections, model) {
   const source = model?.source_config ?? {};
   const target = model?.destination_config ?? {};
   const load = target.load ?? {};
-  // It gets the focus, which makes a screen reader say it: an alert would be heard twice.
-  const summary = h("div", {
-    class: "notice notice-bad", tabindex: "-1", role: "group",
-    "aria-labelledby": "problem", "aria-describedby": "problems", hidden: true,
-  });
+  // It gets the focus, and then a screen reader says what is in it: an alert would be heard twice, a group
+  // with a name not as a whole.
+  const summary = h("div", { class: "notice notice-bad", id: "problems", tabindex: "-1", hidden: true });
   // No live region: a screen reader would read all cells of the table.
   const preview = h("div", {});
   const json = h("pre", { class: "code", tabindex: "0", "aria-label": "The request as JSON" });
@@ -174,9 +172,7 @@ function formOf({ signal, go }, connections, model) {
       return h("li", {}, h("a", { href: `#${id}`, onclick: (event) => { event.preventDefault(); control.focus(); } }, `${name}: ${detail}`));
     });
     summary.hidden = false;
-    fill(summary,
-      h("p", { id: "problem" }, h("strong", {}, problem.title ?? "The task was not accepted"), links.length > 0 ? "" : `: ${problem.message}`),
-      links.length > 0 && h("ul", { id: "problems" }, links));
+    fill(summary, h("p", {}, h("strong", {}, problem.title ?? "The task was not accepted"), links.length > 0 ? "" : `: ${problem.message}`), links.length > 0 && h("ul", {}, links));
     summary.focus();
   };
   const clearProblem = () => {
