@@ -13,6 +13,18 @@ program=${AGENT_PROGRAM:-data-exchange-agent}
 
 problems=()
 
+# Options alone are those of `run`. Help needs no configuration, and a mounted file is used in place of
+# the one that is made here.
+configuration=(--config "$runtime/configuration.toml")
+for argument in "$@"; do
+    case $argument in
+        -h | --help | -V | --version) exec "$program" "$@" ;;
+        -c | -c* | --config | --config=*) configuration=() ;;
+    esac
+done
+command=run
+if (($# > 0)) && [[ $1 != -* ]]; then command=$1 && shift; fi
+
 # An integer, or its default.
 integer() {
     local name=$1 value=${!1:-$2}
@@ -69,7 +81,7 @@ fill() {
 }
 
 export LC_ALL=C.UTF-8
-if [[ -z ${AGENT_AFFINITY:-} ]]; then
+if [[ -z ${AGENT_AFFINITY:-} && $command == run ]]; then
     problems+=("AGENT_AFFINITY is missing: it says which tasks of the queue this agent takes")
 fi
 integer WORKER_COUNT 1
@@ -87,6 +99,10 @@ else
     # shellcheck disable=SC2034
     DATA_SOURCE_KIND="" DATA_SOURCE_PORT=""
 fi
+
+# Stores that are not Amazon's seldom have a host name for each bucket, and no network of containers has.
+S3_PATH_STYLE=${S3_PATH_STYLE:-${S3_ENDPOINT_URL:+true}}
+[[ $S3_PATH_STYLE =~ ^(true|false)?$ ]] || problems+=("S3_PATH_STYLE is neither true nor false")
 
 # With a connection to Snowflake the tasks come from there, else from POST /tasks.
 snowflake=${SNOWFLAKE_CONNECTION_NAME:-}
@@ -107,8 +123,10 @@ fi
 
 if [[ -z ${AGENT_API_KEY:-} ]]; then
     AGENT_API_KEY=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
-    printf 'docker-entrypoint.sh: AGENT_API_KEY is not set; callers of this container use the key %s\n' \
-        "$AGENT_API_KEY" >&2
+    if [[ $command == run && ${#configuration[@]} -gt 0 ]]; then
+        printf 'docker-entrypoint.sh: AGENT_API_KEY is not set; callers of this container use the key %s\n' \
+            "$AGENT_API_KEY" >&2
+    fi
 fi
 
 mkdir -p "$runtime"
@@ -116,7 +134,7 @@ chmod 0700 "$runtime"
 fill "$artifacts/configuration.template.toml" "$runtime/configuration.toml" yes \
     TASK_SOURCE WORKER_COUNT AGENT_AFFINITY AGENT_HOST AGENT_PORT AGENT_API_KEY SNOWFLAKE_CONNECTION_NAME \
     DATA_SOURCE_NAME DATA_SOURCE_KIND DATA_SOURCE_USERNAME DATA_SOURCE_PASSWORD DATA_SOURCE_DATABASE \
-    DATA_SOURCE_HOST DATA_SOURCE_PORT S3_BUCKET S3_REGION S3_ENDPOINT_URL
+    DATA_SOURCE_HOST DATA_SOURCE_PORT S3_BUCKET S3_REGION S3_ENDPOINT_URL S3_PATH_STYLE
 
 # A mounted connection file wins over variables.
 if [[ -n ${SNOWFLAKE_ACCOUNT:-} && ${SNOWFLAKE_CONNECTION_NAME:-} != "@SPCS_CONNECTION" && -z ${SNOWFLAKE_HOME:-} ]]; then
@@ -129,13 +147,8 @@ fi
 
 # The agent reads them from the files; its environment is visible to more programs than those.
 unset AGENT_API_KEY DATA_SOURCE_PASSWORD SNOWFLAKE_PASSWORD
-configuration=(--config "$runtime/configuration.toml")
-for argument in "$@"; do
-    # A mounted file is used in place of the one that was made here.
-    case $argument in -c | -c* | --config | --config=*) configuration=() ;; esac
-done
-case ${1:-} in
-    "" | -*) exec "$program" run "${configuration[@]}" "$@" ;;
-    run) shift && exec "$program" run "${configuration[@]}" "$@" ;;
-    *) exec "$program" "$@" ;;
+case $command in
+    run | check | test | doctor | extract) exec "$program" "$command" "${configuration[@]}" "$@" ;;
+    config) exec "$program" config "$@" "${configuration[@]}" ;;
+    *) exec "$program" "$command" "$@" ;;
 esac

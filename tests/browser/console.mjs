@@ -37,6 +37,9 @@ const scenarios = {
     await says(page.locator(".preview thead"), /id\s+integer\s+Int32/);
     await says(page.locator(".preview tbody tr:first-child"), /^1\s/);
     await says(page.locator(".preview tbody tr:first-child"), /null/);
+    // A screen reader is told how much there is, and not all of it.
+    await says(page.locator("#announcer"), /^The first 20 rows, \d+ columns\./);
+    assert.equal(await page.locator("[aria-live] table, [role=status] table, [role=alert] table").count(), 0);
 
     await page.getByRole("button", { name: "Submit task" }).click();
     await page.waitForURL(/#\/tasks\/watched$/);
@@ -72,11 +75,14 @@ const scenarios = {
     await field(page, "Source connection").selectOption("sales");
     await field(page, "Query").fill("DELETE FROM orders");
     await page.getByRole("button", { name: "Submit task" }).click();
-    const summary = page.getByRole("alert").filter({ hasText: "wrong" });
+    const summary = page.locator("#problems").filter({ hasText: "wrong" });
     await summary.waitFor();
     assert.equal(await page.evaluate(() => document.activeElement.className), "notice notice-bad");
     assert.equal(await field(page, "Query").getAttribute("aria-invalid"), "true");
     assert.notEqual(await text(page, "#query-error"), "");
+    // Said once, by the focus; and at the field before its help.
+    assert.equal(await summary.getAttribute("role"), null);
+    assert.equal(await field(page, "Query").getAttribute("aria-describedby"), "query-error query-help");
 
     // A field that is hidden in a closed part is shown when it is wrong.
     await page.getByText("More: slices").click();
@@ -91,7 +97,8 @@ const scenarios = {
 
     await field(page, "Query").fill("SELECT * FROM nowhere");
     await page.getByRole("button", { name: "Preview columns and rows" }).click();
-    await page.getByText(/nowhere/).filter({ hasText: "does not exist" }).waitFor();
+    await page.locator("form p.notice-bad").filter({ hasText: /nowhere.* does not exist/ }).waitFor();
+    await says(page.locator("#announcer"), /no preview: .*nowhere/);
     await close(page);
   },
 
@@ -160,6 +167,9 @@ const scenarios = {
     await key.fill(process.env.READER_KEY);
     await page.keyboard.press("Enter");
     await page.getByRole("heading", { name: "Tasks", level: 1 }).waitFor();
+    // The field that had the focus is gone; a screen reader goes on with the page.
+    await hasFocus(page, "h1 Tasks");
+    await says(page.locator("#announcer"), /^You are signed in\.$/);
     await page.getByText("Key watcher").waitFor();
     await page.getByRole("link", { name: "one", exact: true }).waitFor();
     assert.equal(await page.getByRole("link", { name: "New task" }).count(), 0);
@@ -226,7 +236,7 @@ const scenarios = {
     await says(page.locator("#load_keys-error"), /\S/);
     assert.equal(await field(page, "Keys").getAttribute("aria-invalid"), "true");
     await assertAccessible(page, "a load without keys");
-    await page.getByRole("alert").getByRole("link", { name: /^Keys: / }).click();
+    await page.locator("#problems").getByRole("link", { name: /^Keys: / }).click();
     await hasFocus(page, "input Keys");
     await field(page, "Keys").fill("id");
     await page.getByRole("button", { name: "Submit task" }).click();

@@ -6,9 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use data_exchange_agent::config::{self, Config, Environment, KeyDigest, Overrides, SourceConnection};
+use data_exchange_agent::config::{
+    self, Config, Environment, KeyDigest, Overrides, SourceConnection, TargetConnection,
+};
+
+use serde_json::Value;
 
 use crate::support::folder::Folder;
+use crate::support::foreign_reader;
 use crate::support::server::{Server, free_address};
 
 const ARTIFACTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docker-artifacts");
@@ -106,23 +111,81 @@ fn defaults_arguments_and_keys_are_those_of_the_documentation() {
     for (arguments, expected) in [
         (vec!["run", "--once"], format!("run --config {} --once", file.display())),
         (vec!["--config", "/etc/agent.toml"], "run --config /etc/agent.toml".to_owned()),
-        (vec!["extract", "--help"], "extract --help".to_owned()),
     ] {
         let output = entrypoint(folder.path(), &[("AGENT_AFFINITY", "blue")], &arguments);
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), expected);
+        // A key that was made is no key of an agent that reads another file.
+        assert_eq!(output.stderr.is_empty(), arguments.contains(&"--config"), "{output:?}");
+    }
+}
+
+/// `check` proves what the variables made; what runs no agent needs no affinity, and makes no key known.
+#[test]
+fn other_commands_get_the_configuration_that_they_take() {
+    let folder = Folder::new();
+    let file = folder.path().join("configuration.toml");
+    let made = format!("--config {}", file.display());
+    for (arguments, expected) in [
+        (vec!["check", "--json"], format!("check {made} --json")),
+        (vec!["doctor"], format!("doctor {made}")),
+        (vec!["check", "-c", "/etc/agent.toml"], "check -c /etc/agent.toml".to_owned()),
+        (vec!["extract", "--source", "sales"], format!("extract {made} --source sales")),
+        (vec!["config", "print", "--redacted"], format!("config print --redacted {made}")),
+        (vec!["tasks", "list"], "tasks list".to_owned()),
+        (vec!["extract", "--help"], "extract --help".to_owned()),
+        (vec!["--debug", "--version"], "--debug --version".to_owned()),
+    ] {
+        let output = entrypoint(folder.path(), &[], &arguments);
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), expected, "{output:?}");
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+}
+
+/// The endpoint, and whether the bucket is in the path of its URLs.
+#[test]
+fn a_store_of_its_own_is_asked_by_path_and_amazon_by_host() {
+    for (endpoint, said, expected) in [
+        ("", "", false),
+        ("", "true", true),
+        ("http://store:9000", "", true),
+        ("https://store.example.com", "false", false),
+    ] {
+        let folder = Folder::new();
+        let variables = [
+            ("AGENT_AFFINITY", "blue"),
+            ("S3_BUCKET", "lake"),
+            ("S3_REGION", "eu-west-1"),
+            ("S3_ENDPOINT_URL", endpoint),
+            ("S3_PATH_STYLE", said),
+        ];
+        let output = entrypoint(folder.path(), &variables, &[]);
+        assert!(output.status.success(), "{endpoint} {said}: {output:?}");
+        let config = made(folder.path());
+        let TargetConnection::S3(target) = &config.targets["s3"] else { panic!("another kind") };
+        assert_eq!(target.path_style, expected, "{endpoint} {said}");
+        assert_eq!(target.endpoint_url.as_deref().unwrap_or_default(), endpoint);
     }
 }
 
 #[test]
 fn what_is_wrong_is_said_at_once_and_nothing_starts() {
     let folder = Folder::new();
-    let variables =
-        [("WORKER_COUNT", "many"), ("DATA_SOURCE_NAME", "a b"), ("SNOWFLAKE_CONNECTION_NAME", "x]\ny")];
+    let variables = [
+        ("WORKER_COUNT", "many"),
+        ("DATA_SOURCE_NAME", "a b"),
+        ("S3_PATH_STYLE", "yes"),
+        ("SNOWFLAKE_CONNECTION_NAME", "x]\ny"),
+    ];
     let output = entrypoint(folder.path(), &variables, &[]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-    for name in ["AGENT_AFFINITY is missing", "WORKER_COUNT", "DATA_SOURCE_NAME", "SNOWFLAKE_CONNECTION_NAME"]
-    {
+    for name in [
+        "AGENT_AFFINITY is missing",
+        "WORKER_COUNT",
+        "DATA_SOURCE_NAME",
+        "S3_PATH_STYLE",
+        "SNOWFLAKE_CONNECTION_NAME",
+    ] {
         assert!(stderr.contains(name), "{name}: {stderr}");
     }
     assert!(output.stdout.is_empty() && !folder.path().join("configuration.toml").exists());
@@ -184,4 +247,77 @@ fn the_agent_starts_and_the_health_check_finds_it() {
 pub(crate) fn health_check(port: &str) -> bool {
     let mut command = Command::new(format!("{ARTIFACTS}/healthcheck.sh"));
     command.env("AGENT_PORT", port).output().expect("bash is installed").status.success()
+}
+
+/// The try-out of docs/docker: its agent is configured for the database and the store beside it, and the
+/// task in its first lines is one of them.
+#[test]
+fn the_try_out_gives_its_agent_the_database_and_the_store_beside_it() {
+    let Some((text, compose)) = compose() else { return };
+    let services = &compose["services"];
+    let agent = variables_of(&services["agent"]);
+    let folder = Folder::new();
+    let given: Vec<(&str, &str)> = agent.iter().map(|(name, value)| (*name, *value)).collect();
+    let output = entrypoint(folder.path(), &given, &[]);
+    assert!(output.status.success(), "{output:?}");
+    let config = made(folder.path());
+
+    let postgres = variables_of(&services["postgres"]);
+    let SourceConnection::Postgres(source) = &config.sources["shop"] else { panic!("another kind") };
+    assert_eq!((source.host.as_str(), source.port), ("postgres", 5432));
+    assert_eq!(source.database, postgres["POSTGRES_DB"]);
+    assert_eq!(source.username, postgres["POSTGRES_USER"]);
+    let password = source.password.as_ref().map(config::Secret::expose);
+    assert_eq!(password, Some(postgres["POSTGRES_PASSWORD"]));
+    // The temporary server of the first start answers on the socket alone, and is no database yet.
+    let check = services["postgres"]["healthcheck"]["test"].as_array().expect("a list");
+    assert!(check.contains(&Value::from("-h")), "{check:?}");
+
+    let TargetConnection::S3(target) = &config.targets["s3"] else { panic!("another kind") };
+    let port = services["store"]["command"][1].as_str().expect("a port");
+    assert_eq!(target.endpoint_url, Some(format!("http://store:{port}")));
+    assert!(target.path_style, "no host is called lake.store");
+    let made_by = variables_of(&services["bucket"]);
+    assert_eq!(target.endpoint_url.as_deref(), Some(made_by["AWS_ENDPOINT_URL"]));
+    assert_eq!(target.region_name.as_deref(), Some(made_by["AWS_DEFAULT_REGION"]));
+    let program = services["bucket"]["entrypoint"][2].as_str().expect("a program");
+    assert!(program.contains(&format!("Bucket='{}'", target.bucket_name)), "{program}");
+
+    let comment: String = text.lines().map_while(|line| line.strip_prefix("#")).collect();
+    let (_, request) = comment.split_once("-d '").expect("the task");
+    let (request, _) = request.split_once('\'').expect("its end");
+    let request: Value = serde_json::from_str(request).expect("JSON");
+    assert_eq!(request["source_config"]["database"], agent["DATA_SOURCE_NAME"]);
+    assert_eq!(request["destination_config"]["type"], "s3");
+    let table = request["source_config"]["table"].as_str().expect("a table");
+    let sample = compose["configs"]["sample"]["content"].as_str().expect("SQL");
+    assert!(sample.contains(&format!("CREATE TABLE {table}")), "{sample}");
+    assert!(comment.contains(&format!("Bearer {}'", agent["AGENT_API_KEY"])), "{comment}");
+}
+
+/// The text of compose.yaml, and what it says.
+#[expect(clippy::disallowed_methods, reason = "tests start the programs that they compare with")]
+fn compose() -> Option<(String, Value)> {
+    if !foreign_reader::is_installed() {
+        return None;
+    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/docker/compose.yaml");
+    let output = Command::new(std::env::var_os("TEST_PYTHON").expect("asked for before"))
+        .args([
+            "-c",
+            "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)",
+            file,
+        ])
+        .output()
+        .expect("python starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some((
+        fs::read_to_string(file).expect("it is there"),
+        serde_json::from_slice(&output.stdout).expect("JSON"),
+    ))
+}
+
+fn variables_of(service: &Value) -> BTreeMap<&str, &str> {
+    let variables = service["environment"].as_object().expect("variables");
+    variables.iter().map(|(name, value)| (name.as_str(), value.as_str().expect("a text"))).collect()
 }

@@ -13,7 +13,8 @@ from pathlib import Path
 import kubernetes_validate
 import yaml
 
-VERSION = "1.31"
+# The oldest and the newest whose schemas are at hand.
+VERSIONS = ("1.25", "1.37")
 ENVIRONMENT = {"metadata.name": "snowflake-agents-5c7d9"}
 
 
@@ -44,7 +45,8 @@ def main(folder):
         documents = list(yaml.safe_load_all(file.read_text()))
         secrets, workloads = {}, []
         for document in documents:
-            kubernetes_validate.validate(document, VERSION, strict=True)
+            for version in VERSIONS:
+                kubernetes_validate.validate(document, version, strict=True)
             result["manifests"] += 1
             if document["kind"] == "Secret":
                 secrets[document["metadata"]["name"]] = document["stringData"]
@@ -65,7 +67,7 @@ def main(folder):
     # What was checked can fail.
     wrong = yaml.safe_load(file.read_text().split("\n---\n")[1].replace("containers:", "container:"))
     try:
-        kubernetes_validate.validate(wrong, VERSION, strict=True)
+        kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
     except kubernetes_validate.ValidationError as error:
         assert re.search(r"containers?", str(error)), error
     else:

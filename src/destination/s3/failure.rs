@@ -12,6 +12,8 @@ use crate::destination::multipart::StoreFailure;
 use crate::fault::{Fault, FaultKind};
 
 const REACH: &str = "Check that the endpoint of the store can be reached from here, and its certificate.";
+const NO_SUCH_HOST: &str = "Nobody here knows this host. Where the store has no host name for each bucket, set \
+    `path_style = true` of the connection; else correct `endpoint_url`.";
 const NO_CREDENTIALS: &str = "Set `access_key_id` and `secret_access_key`, or `profile_name`, or give the agent \
     credentials by environment, web identity or instance role.";
 
@@ -74,6 +76,10 @@ impl Failure {
                 cause.push_str(&text);
             }
             next = error.source();
+        }
+        // The words of the HTTP client, which has no type for it.
+        if remedy == REACH && cause.contains("dns error") {
+            remedy = NO_SUCH_HOST;
         }
         Self { kind, code: None, status: None, remedy: Some(remedy.into()), cause }
     }
@@ -188,6 +194,18 @@ mod tests {
             ("InvalidArgument", 400, Request),
         ] {
             assert_eq!(judge(code, status).0, expected, "{code} {status}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_nobody_knows_comes_with_the_key_that_most_stores_need() {
+        for (error, expected) in
+            [("dns error: Name or service not known", "path_style"), ("connection refused", "can be reached")]
+        {
+            let failure = Failure::without_answer(&std::io::Error::other(error));
+            let remedy = failure.remedy.unwrap_or_default();
+            assert!(remedy.contains(expected), "{error}: {remedy}");
+            assert_eq!(failure.kind, FaultKind::Transient);
         }
     }
 

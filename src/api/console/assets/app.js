@@ -47,6 +47,8 @@ function navigate() {
   leaving = new AbortController();
   if (!can("read")) {
     showDoor();
+    // What follows a sign-in takes the place of a page that was read.
+    isFirst = false;
     return;
   }
   const { path, query } = address();
@@ -95,7 +97,11 @@ function showDoor() {
     return;
   }
   setTitle("Sign in");
-  showSignIn(main, begin);
+  showSignIn(main, async () => {
+    await begin();
+    // The field that had the focus is gone, and not every screen reader then says what has it.
+    announce("You are signed in.");
+  });
 }
 
 /** Learns who is signed in, and shows what that person can see. */

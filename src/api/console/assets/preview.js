@@ -1,6 +1,14 @@
 // Columns and first rows of what a task will read.
 
 import { empty, h, row, table } from "./dom.js";
+import { count, rows as rowsText } from "./format.js";
+
+const columnsText = (number) => `${count(number)} ${number === 1 ? "column" : "columns"}`;
+
+/** What a screen reader is told in place of all cells. */
+export function wordsOf({ columns, rows, more }) {
+  return `${more ? "The first" : "All"} ${rowsText(rows.length)}, ${columnsText(columns.length)}.`;
+}
 
 export function previewOf({ columns, rows, more }) {
   const wide = table(more ? `The first ${rows.length} rows` : `All ${rows.length} rows`, columns.map((column) => ({ title: column.name })), { isCaptionHidden: false, className: "preview" });

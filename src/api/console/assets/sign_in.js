@@ -8,7 +8,7 @@ export function showSignIn(main, done) {
   const error = h("p", { class: "field-error", id: "key-error", role: "alert" });
   const key = h("input", {
     id: "key", type: "password", autocomplete: "current-password", required: true, maxlength: 1024,
-    spellcheck: "false", autocapitalize: "off", "aria-describedby": "key-help key-error",
+    spellcheck: "false", autocapitalize: "off", "aria-describedby": "key-error key-help",
   });
   const button = h("button", { class: "primary" }, "Sign in");
   const submit = async (event) => {
@@ -17,6 +17,7 @@ export function showSignIn(main, done) {
     key.removeAttribute("aria-invalid");
     if (key.value === "") {
       setText(error, "Enter an API key.");
+      key.setAttribute("aria-invalid", "true");
       key.focus();
       return;
     }

@@ -1,9 +1,9 @@
 // A form that makes a task, with a look at what it will read.
 
 import { call, get, taskPath } from "./api.js";
-import { fill, h, setText, toast } from "./dom.js";
+import { announce, fill, h, setText, toast } from "./dom.js";
 import { readNames, writeNames } from "./format.js";
-import { previewOf } from "./preview.js";
+import { previewOf, wordsOf } from "./preview.js";
 
 /** The field of the form for a place in the body of the request. */
 const FIELD_OF = {
@@ -38,7 +38,8 @@ export function showSubmit(main, context) {
 
 /** A labelled field with help and a place for what is wrong. */
 function field(id, label, control, help) {
-  const described = [help && `${id}-help`, `${id}-error`].filter(Boolean).join(" ");
+  // What is wrong is heard first.
+  const described = [`${id}-error`, help && `${id}-help`].filter(Boolean).join(" ");
   control.id = id;
   control.setAttribute("name", id);
   control.setAttribute("aria-describedby", described);
@@ -57,8 +58,11 @@ function formOf({ signal, go }, connections, model) {
   const source = model?.source_config ?? {};
   const target = model?.destination_config ?? {};
   const load = target.load ?? {};
-  const summary = h("div", { class: "notice notice-bad", tabindex: "-1", role: "alert", hidden: true });
-  const preview = h("div", { "aria-live": "polite" });
+  // It gets the focus, and then a screen reader says what is in it: an alert would be heard twice, a group
+  // with a name not as a whole.
+  const summary = h("div", { class: "notice notice-bad", id: "problems", tabindex: "-1", hidden: true });
+  // No live region: a screen reader would read all cells of the table.
+  const preview = h("div", {});
   const json = h("pre", { class: "code", tabindex: "0", "aria-label": "The request as JSON" });
   const chosenTarget = connections.targets.find((one) => one.name === (target.connection ?? target.type))?.name;
   const radio = (value, label) => h("div", { class: "check" },
@@ -192,14 +196,18 @@ function formOf({ signal, go }, connections, model) {
     clearProblem();
     button.disabled = true;
     fill(preview, h("p", { class: "muted" }, "Reading the first rows …"));
+    announce("Reading the first rows.");
     try {
       const { database, query, table, columns } = sourceConfig();
       const answer = await call("POST", "/preview", { signal, body: { source_config: without({ database, query, table, columns }), rows: 20 } });
       fill(preview, previewOf(answer));
+      announce(`${wordsOf(answer)} The table follows the button.`);
     } catch (problem) {
       if (signal.aborted) return;
-      fill(preview, problem.errors?.length > 0 ? [] : h("p", { class: "notice notice-bad" }, problem.message));
-      if (problem.errors?.length > 0) showProblem(problem);
+      const isOfFields = problem.errors?.length > 0;
+      fill(preview, isOfFields ? [] : h("p", { class: "notice notice-bad" }, problem.message));
+      if (isOfFields) showProblem(problem);
+      else announce(`There is no preview: ${problem.message}`);
     } finally {
       button.disabled = false;
     }
