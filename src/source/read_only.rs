@@ -9,8 +9,12 @@
 //! `COPY (<text>) TO STDOUT` and `SELECT * FROM (<text>) AS q` hold the whole text and nothing of
 //! it comes after the closing parenthesis.
 //!
-//! Functions with side effects are not recognised here: the read-only transaction, or the
-//! read-only open file, refuses them; in SQL Server functions have none. A PostgreSQL session must
+//! Functions with side effects are not recognised here. The read-only transaction, or the read-only
+//! open file, refuses those that change tables, but SQL Server has no such transaction, and none of them
+//! hinders a function that reads or writes a file, opens a connection or holds a lock: extended procedures
+//! and CLR in SQL Server, `pg_read_file` and `dblink` in PostgreSQL. What the user of the connection may not
+//! do is what a query cannot do. Only MySQL's `LOAD_FILE` is refused by its name, because the right that it
+//! needs, FILE, is one that users have for other reasons. A PostgreSQL session must
 //! have `standard_conforming_strings = on`, its default, and one of SQL Server
 //! `QUOTED_IDENTIFIER ON`, for the boundaries to be the server's.
 //!
@@ -19,6 +23,7 @@
 
 mod dialect;
 mod refusal;
+mod repeatable;
 mod scanner;
 mod table_name;
 #[cfg(test)]
@@ -33,7 +38,10 @@ use sqlparser::tokenizer::Token;
 pub use crate::config::SqlDialect;
 pub use table_name::{TableName, parse_table_name, quote_identifier};
 
+pub(in crate::source) use repeatable::slices;
+
 use refusal::{Place, Refusal};
+use repeatable::Unrepeatable;
 
 use crate::fault::{Fault, FaultKind};
 
@@ -49,6 +57,7 @@ pub struct ReadOnlyQuery {
     /// Where its body begins, behind the common table expressions; 0 when there are none. In bytes.
     body: usize,
     needs_offset: bool,
+    unrepeatable: Option<Unrepeatable>,
 }
 
 impl ReadOnlyQuery {
@@ -130,7 +139,8 @@ fn prove(sql: &str, dialect: SqlDialect) -> Result<ReadOnlyQuery, (Refusal, Opti
         }
         None => 0,
     };
-    Ok(ReadOnlyQuery { text, body, needs_offset: needs_offset(&query) })
+    let unrepeatable = repeatable::find(&query, dialect);
+    Ok(ReadOnlyQuery { text, body, needs_offset: needs_offset(&query), unrepeatable })
 }
 
 fn needs_offset(query: &Query) -> bool {

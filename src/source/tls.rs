@@ -1,5 +1,6 @@
 //! TLS to a database server: how much of its certificate is checked, and against what.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -60,6 +61,15 @@ pub(in crate::source) fn client(
                 .with_no_client_auth()
         }
     })
+}
+
+/// What a handshake that failed says. Only TLS itself can refuse a certificate, a name or a version; a
+/// connection that ended in the middle says nothing about them, and the next one may not end.
+pub(in crate::source) fn handshake_fault_kind(error: &io::Error) -> FaultKind {
+    match error.get_ref().is_some_and(|cause| cause.is::<Error>()) {
+        true => FaultKind::Credentials,
+        false => FaultKind::Transient,
+    }
 }
 
 fn authority(trust: Trust<'_>, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, Fault> {

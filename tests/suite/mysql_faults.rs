@@ -2,12 +2,16 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use data_exchange_agent::config::{MysqlSource, SslMode};
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::source::{BatchLimits, Query, Source};
 use futures::future::{Either, select};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::extraction::{count, limits, query, read, table, transfer};
 use crate::support::mysql::{self, Database, Server, Session, USER, open};
@@ -123,6 +127,106 @@ async fn a_dropped_stream_ends_its_statement() {
 
         drop(stream);
 
+        observer.until_gone().await;
+    }
+}
+
+#[tokio::test]
+async fn rows_arrive_while_the_query_still_runs() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        prepared(&database).await;
+        let mut gate = database.session().await;
+        let name = database.name();
+        gate.run(&format!("SELECT GET_LOCK('gate of {name}', 0)")).await;
+        // A thousand rows of 1 KB; the 900th waits until the gate is opened.
+        let sql = format!(
+            "SELECT REPEAT('x', 1000) AS filler, IF(n = 900, GET_LOCK('gate of {name}', 1000), 0) AS gate \
+             FROM (SELECT ROW_NUMBER() OVER () AS n FROM numbers) AS q"
+        );
+        let source = database.source();
+        let extraction = source.prepare(&query(sql), count(1)).await.expect("prepare");
+        let mut stream = extraction.open(0, few_rows()).await.expect("open");
+
+        let first = stream.next().await.expect("rows").expect("a batch").num_rows();
+
+        let mut observer = Observer::new(&database).await;
+        observer.until("STATE = 'User lock'", 1).await;
+        gate.run(&format!("SELECT RELEASE_LOCK('gate of {name}')")).await;
+        let mut rows = first;
+        while let Some(batch) = stream.next().await.expect("rows") {
+            rows += batch.num_rows();
+        }
+        assert_eq!((first, rows), (100, 1000));
+    }
+}
+
+/// Forwards connections to a server that can be exchanged.
+struct Switch {
+    port: u16,
+    target: Arc<AtomicU16>,
+    ended: Arc<AtomicUsize>,
+}
+
+impl Switch {
+    #[expect(clippy::disallowed_methods, reason = "the switch is no part of the agent, no stop waits for it")]
+    async fn start(target: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let (target, ended) = (Arc::new(AtomicU16::new(target)), Arc::new(AtomicUsize::new(0)));
+        let (now, count) = (Arc::clone(&target), Arc::clone(&ended));
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (target, count) = (now.load(Ordering::SeqCst), Arc::clone(&count));
+                tokio::spawn(async move {
+                    let mut server = TcpStream::connect(("127.0.0.1", target)).await.expect("it runs");
+                    let _either_may_go = copy_bidirectional(&mut client, &mut server).await;
+                    count.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self { port, target, ended }
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_somebody_else_that_has_the_same_number_is_not_ended() {
+    for flavor in mysql::flavors() {
+        let server = Server::private(flavor, false).await;
+        let other = Server::private(flavor, false).await;
+        let database = server.create_database().await;
+        let elsewhere = other.create_database().await;
+        prepared(&database).await;
+        elsewhere.run(&format!("CREATE DATABASE {}", database.name())).await;
+        let id = async |session: &mut Session| -> u64 {
+            let rows = session.run("SELECT CONNECTION_ID()").await;
+            rows[0][0].parse().expect("a number")
+        };
+        // Somebody's session there gets a number that is still to come here, and that is the one which the
+        // agent's session gets here.
+        let newest = id(&mut database.session().await).await;
+        let mut somebody = elsewhere.session().await;
+        while id(&mut somebody).await < newest + 3 {
+            somebody = elsewhere.session().await;
+        }
+        let number = id(&mut somebody).await;
+        while id(&mut database.session().await).await + 1 < number {}
+        let switch = Switch::start(database.configuration().port).await;
+        let source = open(MysqlSource { port: switch.port, ..database.configuration() });
+        let extraction = source.prepare(&query(LONG), count(1)).await.expect("prepare");
+        let mut stream = extraction.open(0, few_rows()).await.expect("open");
+        stream.next().await.expect("rows");
+        let mut observer = Observer::new(&database).await;
+        assert_eq!(observer.sessions("TRUE").await, [number.to_string()]);
+
+        switch.target.store(elsewhere.configuration().port, Ordering::SeqCst);
+        drop((stream, extraction));
+
+        // The agent's own connection, and the one by which it would end the session.
+        while switch.ended.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(id(&mut somebody).await, number, "it still lives");
         observer.until_gone().await;
     }
 }

@@ -6,7 +6,9 @@ use data_exchange_agent::config::{MysqlSource, Secret, SslMode};
 use data_exchange_agent::fault::{Fault, FaultKind};
 use data_exchange_agent::source::Source;
 
-use crate::support::mysql::{self, Flavor, PASSWORD_USER, Server, TLS_USER, open};
+use crate::support::certificates::Authority;
+use crate::support::mysql::{self, Flavor, PASSWORD_USER, READER, Server, TLS_USER, open};
+use crate::support::mysql_double::{MysqlDouble, Step, acceptor, greeting, packet};
 
 async fn check(configuration: &MysqlSource) -> Result<(), Fault> {
     open(configuration.clone()).check().await
@@ -105,6 +107,127 @@ async fn certificates_are_checked_as_the_mode_says() {
                 assert!(fault.hint().is_some());
             }
         }
+    }
+}
+
+/// The configuration of a connection to a double.
+fn to(double: &MysqlDouble) -> MysqlSource {
+    MysqlSource {
+        host: "localhost".into(),
+        port: double.port,
+        database: None,
+        username: "reader".into(),
+        password: Some(Secret::new("hunter2")),
+        ssl_mode: SslMode::Prefer,
+        ssl_ca: None,
+        server_public_key: None,
+        allow_public_key_retrieval: false,
+        application_name: "data-exchange-agent tests".into(),
+        statement_timeout: None,
+        connect_timeout: Duration::from_secs(60),
+        consistency: Default::default(),
+        zero_dates: Default::default(),
+        time: Default::default(),
+        tinyint1: Default::default(),
+        longest_row: MysqlSource::DEFAULT_LONGEST_ROW,
+        odbc_connection: None,
+    }
+}
+
+#[tokio::test]
+async fn a_readable_password_is_for_a_server_that_has_proven_its_name() {
+    let authority = Authority::new();
+    let certificate = authority.server("localhost");
+    for plugin in ["mysql_clear_password", "dialog"] {
+        let switch = [b"\xfe", plugin.as_bytes(), b"\0"].concat();
+        let asks = |acceptor| {
+            vec![
+                Step::Send(greeting()),
+                Step::Take,
+                Step::StartTls(acceptor),
+                Step::Take,
+                Step::Send(packet(3, &switch)),
+                Step::Take,
+                Step::Send(packet(5, &[0, 0, 0, 2, 0, 0, 0])),
+                Step::Take,
+                Step::Wait,
+            ]
+        };
+        for (mode, proven) in [
+            (SslMode::Prefer, false),
+            (SslMode::Require, false),
+            (SslMode::VerifyCa, true),
+            (SslMode::VerifyFull, true),
+        ] {
+            let double = MysqlDouble::start(asks(acceptor(&certificate))).await;
+            let ssl_ca = proven.then(|| authority.file());
+            let configuration = MysqlSource { ssl_mode: mode, ssl_ca, ..to(&double) };
+            // After the login the double answers nothing.
+            let configuration = MysqlSource { connect_timeout: Duration::from_secs(60), ..configuration };
+            let source = open(configuration);
+            let outcome = match proven {
+                // The double has the password, and says nothing to what is asked next.
+                true => {
+                    let checked = std::pin::pin!(source.check());
+                    let seen = std::pin::pin!(async {
+                        while double.taken().len() < 4 {
+                            tokio::task::yield_now().await;
+                        }
+                    });
+                    futures::future::select(checked, seen).await;
+                    Ok(())
+                }
+                false => source.check().await,
+            };
+            let is_told =
+                double.taken().iter().any(|packet| packet.windows(7).any(|text| text == b"hunter2"));
+            assert_eq!(is_told, proven, "{plugin} {mode:?}");
+            if let Err(fault) = outcome {
+                assert_eq!(fault.kind(), FaultKind::Credentials, "{}", fault.chain());
+                assert!(fault.hint().unwrap_or_default().contains("verify_identity"), "{:?}", fault.hint());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_cut_is_worth_another_try_and_one_that_is_refused_is_not() {
+    let until_tls = vec![Step::Send(greeting()), Step::Take];
+    let garbage = Step::Send(b"this is no handshake of TLS at all".to_vec());
+    let refused = vec![Step::Send(greeting()), Step::Take, garbage, Step::Wait];
+    for (steps, kind) in [(until_tls, FaultKind::Transient), (refused, FaultKind::Credentials)] {
+        let double = MysqlDouble::start(steps).await;
+        let fault =
+            check(&MysqlSource { ssl_mode: SslMode::Require, ..to(&double) }).await.expect_err("no TLS");
+        assert_eq!(fault.kind(), kind, "{}", fault.chain());
+        assert!(fault.chain().contains("start TLS") && fault.hint().is_some(), "{}", fault.chain());
+    }
+}
+
+#[tokio::test]
+async fn nobody_unknown_makes_the_agent_wait_for_a_long_packet() {
+    // A header that announces 16 MiB, of which nothing comes.
+    let double = MysqlDouble::start(vec![Step::Send(vec![0xfe, 0xff, 0xff, 0]), Step::Wait]).await;
+    let fault = check(&to(&double)).await.expect_err("it is no greeting");
+    assert_eq!(fault.kind(), FaultKind::Transient, "{}", fault.chain());
+    assert!(fault.chain().contains("longer than any"), "{}", fault.chain());
+}
+
+#[tokio::test]
+async fn a_server_in_offline_mode_is_worth_another_try() {
+    for flavor in mysql::flavors() {
+        if flavor != Flavor::MySql {
+            continue;
+        }
+        let server = Server::private(flavor, false).await;
+        let database = server.create_database().await;
+        let reader = MysqlSource { host: server.socket(), ..database.configuration_as(READER) };
+        check(&reader).await.expect("it is online");
+        database.run("SET GLOBAL offline_mode = ON").await;
+        let fault = check(&reader).await.expect_err("it is offline");
+        assert_eq!(fault.kind(), FaultKind::Transient, "{}", fault.chain());
+        assert!(fault.chain().contains("3032"), "{}", fault.chain());
+        assert!(fault.hint().unwrap_or_default().contains("offline_mode"), "{:?}", fault.hint());
     }
 }
 

@@ -3,14 +3,15 @@
 use std::pin::pin;
 
 use arrow::array::RecordBatch;
-use data_exchange_agent::config::{Consistency, MysqlSource};
+use data_exchange_agent::config::{Consistency, MysqlSource, TimeMapping};
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::source::mysql::Mysql;
 use data_exchange_agent::source::{Query, Source};
+use data_exchange_agent::task::Read;
 use futures::future::{Either, select, try_join_all};
 
 use crate::support::extraction::{column, count, query, read, read_slice, table, transfer};
-use crate::support::mysql::{self, Database, READER, open};
+use crate::support::mysql::{self, Database, Flavor, READER, open};
 
 /// Reads all slices at the same time.
 async fn slices(source: &Mysql, query: &Query, wanted: usize) -> Vec<RecordBatch> {
@@ -116,6 +117,89 @@ async fn a_query_is_divided_by_any_column_that_can_be_counted() {
         let slices = slices(&open(nulls), &divided, 3).await;
         assert_eq!(slices.len(), 3);
         assert!(sorted(&slices, "id") == (1..=5_002).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn years_are_divided_at_years() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        // The year 0000 is a number far below the first one that can be compared with.
+        database
+            .run(
+                "CREATE TABLE years (y year, id int NOT NULL, KEY (y, id)); INSERT INTO years VALUES (0, 1), (0, 2), \
+                 (2019, 3), (2020, 4), (2021, 5), (2022, 6), (2023, 7), (2024, 8), (1901, 9), (2155, 10), (NULL, 11)",
+            )
+            .await;
+        let by_year = |base: Query| Query { slice_column: Some("y".into()), ..base };
+        for base in [
+            table("years"),
+            query("SELECT y, id FROM years"),
+            query("SELECT y, id FROM years WHERE y > 2000"),
+        ] {
+            let expected: Vec<i64> = match &base.read {
+                Read::Query(text) if text.contains("2000") => (3..=8).chain([10]).collect(),
+                _ => (1..=11).collect(),
+            };
+            for wanted in [2, 3, 21] {
+                let slices = slices(&database.source(), &by_year(base.clone()), wanted).await;
+                assert!(slices.len() > 1, "{:?}: {wanted} are wanted", server.flavor);
+                assert_eq!(sorted(&slices, "id"), expected, "{:?}: {wanted} slices", server.flavor);
+            }
+        }
+        database.run("DELETE FROM years WHERE y > 0").await;
+        let slices = slices(&database.source(), &by_year(table("years")), 3).await;
+        assert_eq!(sorted(&slices, "id"), [1, 2, 11]);
+    }
+}
+
+#[tokio::test]
+async fn a_query_whose_runs_find_different_rows_is_read_in_one_slice() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        fill(&database, "n", "PRIMARY KEY (id)", 9_000).await;
+        for (sql, rows) in [
+            ("SELECT id FROM n ORDER BY RAND() LIMIT 100", Some(100)),
+            ("SELECT id FROM (SELECT id FROM n LIMIT 50) AS q", Some(50)),
+            ("SELECT id FROM n WHERE RAND() < 0.5", None),
+            ("SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS place FROM n", Some(9_000)),
+        ] {
+            let asked = Query { slice_column: Some("id".into()), ..query(sql) };
+            let found = slices(&database.source(), &asked, 4).await;
+            assert_eq!(found.len(), 1, "{sql}");
+            assert!(rows.is_none_or(|rows| found[0].num_rows() == rows), "{sql}: {}", found[0].num_rows());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_without_ranges_is_read_whole_and_once() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        let mut keys = vec![
+            ("by_text", "varchar(40)", "LPAD(id, 8, '0')"),
+            ("by_binary", "binary(16)", "LEFT(UNHEX(SHA2(id, 256)), 16)"),
+            ("by_uuid_text", "char(36)", "UUID()"),
+            ("by_time", "time", "SEC_TO_TIME(id)"),
+            ("by_float", "double", "id / 7e0"),
+            ("by_bits", "bit(20)", "id"),
+        ];
+        if server.flavor == Flavor::MariaDb {
+            keys.push(("by_uuid", "uuid", "UUID()"));
+        }
+        fill(&database, "origin", "PRIMARY KEY (id)", 9_000).await;
+        for (name, sql_type, value) in keys {
+            database
+                .run(&format!(
+                    "CREATE TABLE {name} (k {sql_type} NOT NULL PRIMARY KEY, id int NOT NULL); \
+                     INSERT INTO {name} SELECT {value}, id FROM origin; ANALYZE TABLE {name}"
+                ))
+                .await;
+            let long_times = MysqlSource { time: TimeMapping::Text, ..database.configuration() };
+            let slices = slices(&open(long_times), &table(name), 3).await;
+            assert_eq!(slices.len(), 1, "{name}");
+            assert!(sorted(&slices, "id") == (1..=9_000).collect::<Vec<_>>(), "{name}");
+        }
     }
 }
 

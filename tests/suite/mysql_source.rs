@@ -37,6 +37,8 @@ async fn queries_that_do_more_than_read_are_refused() {
             "SELECT ?",
             "SET @x = 1",
             "CALL p()",
+            "SELECT LOAD_FILE('/etc/hostname')",
+            "SELECT `load_file`('/etc/hostname')",
         ] {
             let fault = refused(&source, &query(sql), 1).await;
             assert_eq!(fault.kind(), FaultKind::Request, "{sql}: {}", fault.chain());

@@ -5,6 +5,7 @@
 use arrow::datatypes::{DataType, TimeUnit};
 use data_exchange_agent::config::{MysqlSource, TimeMapping, TinyintMapping, ZeroDates};
 use data_exchange_agent::fault::FaultKind;
+use data_exchange_agent::source::Query;
 
 use crate::support::extraction::{Parquet, column, query, read, table, transfer};
 use crate::support::mysql::{self, Database, Flavor, open};
@@ -306,6 +307,75 @@ async fn texts_of_every_character_set_and_bytes_of_none() {
             ("longblob", "x'fffe'", "\\xfffe"),
         ] {
             check(&database, sql_type, DataType::Binary, &[(value, expected)]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_character_that_unicode_does_not_have_is_an_error_and_no_question_mark() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        for (set, bytes) in
+            [("sjis", "8740"), ("gbk", "AAA1"), ("euckr", "C9A1"), ("hp8", "FF"), ("cp1257", "81")]
+        {
+            database
+                .run(&format!(
+                    "DROP TABLE IF EXISTS legacy; CREATE TABLE legacy (id int PRIMARY KEY, note text, \
+                     value varchar(20) CHARACTER SET {set}); INSERT INTO legacy VALUES (1, '?', 'what?'), \
+                     (2, 'what?', NULL), (3, NULL, '??'), (4, 'x', 'y')"
+                ))
+                .await;
+            // A question mark of the text itself is one, in that set and in any other.
+            let sql = "SELECT * FROM legacy ORDER BY id";
+            let found = read(&database.source(), &query(sql), 1).await;
+            let found = found.unwrap_or_else(|fault| panic!("{set}: {}", fault.chain()));
+            let texts = |texts: [Option<&str>; 4]| texts.map(|text| text.map(str::to_owned));
+            assert_eq!(column(&found, "value"), texts([Some("what?"), None, Some("??"), Some("y")]), "{set}");
+            assert_eq!(column(&found, "note"), texts([Some("?"), Some("what?"), None, Some("x")]), "{set}");
+
+            database.run(&format!("INSERT INTO legacy VALUES (5, 'x', x'61{bytes}3f62')")).await;
+            let by_id = Query { slice_column: Some("id".into()), ..table("legacy") };
+            let chosen = Query { columns: Some(vec!["value".into()]), ..table("legacy") };
+            for (asked, slices) in [(query(sql), 1), (by_id, 3), (chosen, 1)] {
+                let fault = read(&database.source(), &asked, slices).await.expect_err(set);
+                assert_eq!(fault.kind(), FaultKind::Data, "{set}: {}", fault.chain());
+                assert!(fault.chain().contains("`value`"), "{}", fault.chain());
+                assert!(fault.hint().unwrap_or_default().contains("AS BINARY"), "{:?}", fault.hint());
+            }
+            let raw = query("SELECT CAST(value AS BINARY) AS v FROM legacy WHERE id = 5");
+            let found = read(&database.source(), &raw, 1).await.expect("the remedy");
+            let expected = format!("\\x61{}3f62", bytes.to_lowercase());
+            assert_eq!(column(&found, "v"), [Some(expected)], "{set}");
+            // Rows that are not asked for do not matter.
+            let others = query("SELECT * FROM legacy WHERE id < 5");
+            assert_eq!(read(&database.source(), &others, 1).await.expect("no such row").num_rows(), 4);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_is_longer_than_the_connection_takes_is_refused() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        database
+            .run(
+                "CREATE TABLE documents (id int, body longblob); \
+                 INSERT INTO documents VALUES (1, REPEAT('x', 1000000)), (2, REPEAT('x', 40000000))",
+            )
+            .await;
+        for (longest, refused) in [(900_000, 1), (30_000_000, 2), (41_000_000, 3)] {
+            let longest_row = crate::support::extraction::count(longest);
+            let source = open(MysqlSource { longest_row, ..database.configuration() });
+            for id in 1..=2 {
+                let found =
+                    read(&source, &query(format!("SELECT * FROM documents WHERE id = {id}")), 1).await;
+                assert_eq!(found.is_err(), id >= refused, "{longest}, {id}");
+                if let Err(fault) = found {
+                    assert_eq!(fault.kind(), FaultKind::Data, "{}", fault.chain());
+                    assert!(fault.chain().contains(&longest.to_string()), "{}", fault.chain());
+                    assert!(fault.hint().unwrap_or_default().contains("longest_row"), "{:?}", fault.hint());
+                }
+            }
         }
     }
 }

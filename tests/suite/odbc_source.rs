@@ -186,6 +186,10 @@ async fn slices_are_ranges_when_they_may_be_independent_and_one_otherwise() {
     };
     let found = transfer(&open(independent.clone()), &asked, 3).await.expect("three slices");
     assert_eq!(found.rows.num_rows(), 2002);
+    let differing =
+        Query { read: query("SELECT id FROM parts ORDER BY random() LIMIT 50").read, ..asked.clone() };
+    let extraction = open(independent.clone()).prepare(&differing, count(3)).await.expect("prepare");
+    assert_eq!(extraction.slice_count(), 1, "each slice would draw its own rows");
     let fault = refused(&open(independent), &Query { slice_column: Some("x".into()), ..asked }, 2).await;
     assert!(fault.hint().is_some_and(|hint| hint.contains("slice_column")), "{fault:?}");
 }

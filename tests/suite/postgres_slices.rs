@@ -296,6 +296,23 @@ async fn ranges_of_every_type_hold_each_row_once() {
 }
 
 #[tokio::test]
+async fn a_query_whose_runs_find_different_rows_is_read_in_one_slice() {
+    let Some(server) = postgres::server_if_installed().await else { return };
+    let database = server.create_database().await;
+    database.execute("CREATE TABLE n AS SELECT generate_series(1, 5000) AS id").await;
+    for (sql, rows) in [
+        ("SELECT id FROM n ORDER BY random() LIMIT 100", 100),
+        ("SELECT id FROM n TABLESAMPLE SYSTEM (100)", 5000),
+        ("SELECT DISTINCT ON (id % 10) id FROM n", 10),
+    ] {
+        let asked = Query { slice_column: Some("id".into()), ..query(sql) };
+        let slices = slices(&source(&database), &asked, 4).await;
+        let (ids, sizes) = ids(&slices);
+        assert_eq!((sizes.len(), ids.len()), (1, rows), "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn an_index_finds_the_ranges_of_a_slice_column() {
     let Some(server) = postgres::server_if_installed().await else { return };
     let database = server.create_database().await;

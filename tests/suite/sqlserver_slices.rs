@@ -65,8 +65,12 @@ async fn a_query_is_divided_only_where_the_configuration_allows_it() {
 
     let configuration =
         SqlServerSource { consistency: SqlServerConsistency::Snapshot, ..server.configuration() };
-    let extraction = open(configuration).prepare(&query, count(4)).await.unwrap();
+    let extraction = open(configuration.clone()).prepare(&query, count(4)).await.unwrap();
     assert_eq!(extraction.slice_count(), 4);
+    // Each slice would have ten rows of its own.
+    let differing = by_id(Read::Query("SELECT TOP (10) id, name FROM t ORDER BY NEWID()".into()));
+    let extraction = open(configuration).prepare(&differing, count(4)).await.unwrap();
+    assert_eq!(extraction.slice_count(), 1);
 
     let configuration =
         SqlServerSource { consistency: SqlServerConsistency::Serial, ..server.configuration() };

@@ -17,6 +17,7 @@ pub(crate) mod foreign_reader;
 pub(crate) mod gate;
 pub(crate) mod gcs;
 pub(crate) mod mysql;
+pub(crate) mod mysql_double;
 #[cfg(feature = "odbc")]
 pub(crate) mod odbc;
 pub(crate) mod otlp;

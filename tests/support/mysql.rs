@@ -319,6 +319,7 @@ impl Database<'_> {
             zero_dates: ZeroDates::Error,
             time: TimeMapping::TimeOfDay,
             tinyint1: TinyintMapping::Integer,
+            longest_row: MysqlSource::DEFAULT_LONGEST_ROW,
             odbc_connection: None,
         }
     }

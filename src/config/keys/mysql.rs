@@ -47,6 +47,13 @@ pub(in crate::config) const MYSQL: &[Key] = &[
         "\"integer\"",
         "What `tinyint(1)` columns, also called `bool`, become.",
     ),
+    key(
+        "longest_row",
+        "size, 1 KiB to 1 GiB",
+        "\"64 MiB\"",
+        "A longer row fails the task. Rows are held in memory, up to three times while one of them is decoded, \
+         and a row larger than a batch comes on top of the memory that tasks plan with.",
+    ),
     ODBC_CONNECTION_STRING,
     OPTIONS,
 ];

@@ -1,5 +1,6 @@
 //! What a connection to MySQL or MariaDB is.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,8 +42,15 @@ pub struct MysqlSource {
     pub time: TimeMapping,
     /// What `tinyint(1)` becomes.
     pub tinyint1: TinyintMapping,
+    /// Bytes of the longest row that is taken.
+    pub longest_row: NonZeroUsize,
     /// For reading the same database through ODBC.
     pub odbc_connection: Option<ConnectionString>,
+}
+
+impl MysqlSource {
+    /// Bytes of the longest row when no configuration says.
+    pub const DEFAULT_LONGEST_ROW: NonZeroUsize = NonZeroUsize::new(64 << 20).expect("not zero");
 }
 
 /// How several slices get one picture of the data.

@@ -1,5 +1,6 @@
 //! `kind = "mysql"` and `kind = "mariadb"`.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use ::config::Value;
@@ -14,6 +15,8 @@ use super::prove_connection_string;
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const KIB: u64 = 1 << 10;
+const GIB: u64 = 1 << 30;
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const KNOWN: Known = Known { keys: keys::MYSQL, driver: keys::MYSQL_DRIVER, ignored: &[] };
@@ -58,6 +61,8 @@ pub(in super::super) fn prove_mysql(
     );
     let tinyint1 = section
         .choice("tinyint1", &[("integer", TinyintMapping::Integer), ("boolean", TinyintMapping::Boolean)]);
+    let longest_row = section.size("longest_row", KIB..=GIB);
+    let longest_row = longest_row.and_then(|size| NonZeroUsize::new(usize::try_from(size).ok()?));
     let mode = ssl_mode.unwrap_or_default();
     if ssl_ca.is_some() && matches!(mode, SslMode::Disable | SslMode::Prefer | SslMode::Require) {
         let path = section.path_of("ssl_ca");
@@ -84,6 +89,7 @@ pub(in super::super) fn prove_mysql(
         zero_dates: zero_dates.unwrap_or_default(),
         time: time.unwrap_or_default(),
         tinyint1: tinyint1.unwrap_or_default(),
+        longest_row: longest_row.unwrap_or(MysqlSource::DEFAULT_LONGEST_ROW),
     })
 }
 

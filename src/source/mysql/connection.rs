@@ -30,6 +30,14 @@ use crate::source::socket::{Socket, Stream};
 /// them with one call.
 const READ_BYTES: usize = 256 << 10;
 
+/// Longest message before somebody is logged in: greetings, keys and refusals are short, and whoever
+/// answers is not known yet.
+const LONGEST_BEFORE_LOGIN: usize = 64 << 10;
+/// Longest message beside the rows of a result: what the agent's own statements are answered with.
+const LONGEST_MESSAGE: usize = FULL_PACKET;
+/// Columns of the widest result; servers have at most 4,096.
+const MOST_COLUMNS: u64 = 1 << 16;
+
 /// Commands of the protocol.
 mod command {
     pub(super) const QUIT: u8 = 0x01;
@@ -64,7 +72,12 @@ pub(super) struct Connection {
     is_protected: bool,
     /// Number of the next packet.
     pub(super) sequence: u8,
+    /// Bytes of the longest message that is waited for.
+    longest_message: usize,
     state: State,
+    /// The name of a lock that this session holds, by which another one knows it. None yet, or the
+    /// server gives none.
+    mark: Option<String>,
     /// The agent's runtime, for what is left to do when this is dropped elsewhere.
     runtime: Handle,
 }
@@ -125,12 +138,15 @@ impl Address {
             extended_metadata: false,
             is_protected: self.is_unix_socket(),
             sequence: 0,
+            longest_message: LONGEST_BEFORE_LOGIN,
             // Nobody is logged in who could say goodbye.
             state: State::Closed,
+            mark: None,
             runtime: Handle::current(),
         };
         connection.start_session().await?;
         connection.state = State::Idle;
+        connection.longest_message = LONGEST_MESSAGE;
         Ok(connection)
     }
 
@@ -156,6 +172,13 @@ fn read_key(path: &Path) -> Result<Arc<[u8]>, Fault> {
             .remedy("Set `server_public_key` to a readable PEM file.")
     })?;
     Ok(key.into())
+}
+
+/// The session has ended together with its connection. After other errors, a time limit of TCP for example,
+/// the server may still work for it.
+fn was_ended_by_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof)
 }
 
 /// Notices a peer that vanished without closing: after a minute of silence it is asked three times.
@@ -188,7 +211,22 @@ impl Connection {
             self.stream.write_all(&bytes).await?;
             self.stream.flush().await
         };
-        sent.await.map_err(|error| io_fault("send to the server", error))
+        sent.await.map_err(|error| {
+            if was_ended_by_the_peer(&error) {
+                self.state = State::Closed;
+            }
+            io_fault("send to the server", error)
+        })
+    }
+
+    /// Marks the session, so that another one can tell it from those of others: see `farewell`.
+    pub(super) async fn take_mark(&mut self) {
+        let mark = format!("data-exchange-agent {}", uuid::Uuid::new_v4());
+        let sql = format!("SELECT GET_LOCK('{mark}', 0)");
+        // A cluster may forbid it, a service that only speaks the protocol may not know it.
+        if self.run(&sql, "mark the session").await.is_ok() {
+            self.mark = Some(mark);
+        }
     }
 
     /// Sends what makes the server run something.
@@ -223,7 +261,12 @@ impl Connection {
                 Err(io_fault("read from the server", io::ErrorKind::UnexpectedEof.into()))
             }
             Ok(count) => Ok(count),
-            Err(error) => Err(io_fault("read from the server", error)),
+            Err(error) => {
+                if was_ended_by_the_peer(&error) {
+                    self.state = State::Closed;
+                }
+                Err(io_fault("read from the server", error))
+            }
         }
     }
 
@@ -240,6 +283,10 @@ impl Connection {
                 return Err(malformed("read a packet that has its turn"));
             }
             self.sequence = self.sequence.wrapping_add(1);
+            if message.len() + length > self.longest_message {
+                self.state = State::Closed;
+                return Err(malformed("read a packet: it is longer than any that can come here"));
+            }
             while self.buffer.len() < HEADER_BYTES + length {
                 self.fill().await?;
             }
@@ -343,6 +390,9 @@ impl Connection {
         action: &'static str,
     ) -> Result<Vec<ColumnDescription>, Fault> {
         let mut columns = Vec::new();
+        if count > MOST_COLUMNS {
+            return Err(malformed(action));
+        }
         for _column in 0..count {
             let packet = self.answer(stage, action).await?;
             let column = packet::column(&packet, self.extended_metadata);

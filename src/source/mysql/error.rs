@@ -73,11 +73,23 @@ impl ServerError {
         }
     }
 
+    /// The number of the server's error behind a fault.
+    pub(super) fn number_of(fault: &Fault) -> Option<u16> {
+        let mut cause = std::error::Error::source(fault);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<Self>() {
+                return Some(error.number);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
     /// True when the server closes the connection after this error.
     pub(super) fn ends_connection(&self) -> bool {
         matches!(
             self.number,
-            1040 | 1045 | 1053 | 1129 | 1130 | 1152..=1161 | 1184 | 1203 | 1927 | 3169 | 4031
+            1040 | 1045 | 1053 | 1129 | 1130 | 1152..=1161 | 1184 | 1203 | 1927 | 3032 | 3169 | 4031
         )
     }
 
@@ -100,9 +112,12 @@ impl ServerError {
             1213 => "deadlock",
             1021 | 3 | 1114 => "no space left for temporary data",
             1037 | 1038 | 1041 => "out of memory",
+            1047 => "the server takes no queries now",
+            1135 => "the server cannot start a thread",
             1053 => "the server is shutting down",
             1317 => "the query was ended by KILL QUERY",
             1927 | 3169 => "the connection was ended by KILL",
+            3032 => "the server is in offline mode",
             1969 | 3024 => "the query took longer than its limit",
             1412 => "the table was changed after the snapshot",
             1792 => "it writes, in a read-only transaction",
@@ -121,7 +136,9 @@ impl ServerError {
                 FaultKind::Credentials
             }
             1044 | 1129 | 1142 | 1143 | 1227 | 1370 | 1410 => FaultKind::Permission,
-            // Disk, memory, network, locks, KILL, time limits, shutdown, changed tables.
+            // A function can raise it with any SQLSTATE.
+            1644 => FaultKind::Request,
+            // Disk, memory, threads, network, locks, KILL, time limits, shutdown, offline mode, changed tables.
             3
             | 1021
             | 1028
@@ -131,6 +148,7 @@ impl ServerError {
             | 1053
             | 1094
             | 1114
+            | 1135
             | 1152..=1161
             | 1184
             | 1205
@@ -142,9 +160,12 @@ impl ServerError {
             | 1927
             | 1969
             | 3024
+            | 3032
             | 3168
             | 3169
             | 4031 => FaultKind::Transient,
+            // The class of the connection: 1047, for example, of a node of a Galera cluster that is not ready.
+            _ if self.state.starts_with("08") => FaultKind::Transient,
             _ => FaultKind::Request,
         }
     }
@@ -161,6 +182,9 @@ impl ServerError {
             1820 | 1862 => "Set a new password for this user on the server.",
             3118 | 4151 => "Unlock the account on the server.",
             3159 => "The user must use TLS; set `ssl_mode = \"required\"` or stricter.",
+            1047 => "The node is not ready, perhaps not part of its cluster; look at wsrep_ready there.",
+            1135 => "The server is out of memory or of threads; look at its limits and its log.",
+            3032 => "Somebody works on the server; offline_mode = OFF lets users in again.",
             1046 => "Set `database` of the connection, or write it before the table's name.",
             1049 => "Check `database` of the connection.",
             1054 => "Check the column's name.",
@@ -235,6 +259,30 @@ mod tests {
             (65_000, FaultKind::Request),
         ] {
             assert_eq!(ServerError::read(&packet(number, ""), Stage::Run).kind(), kind, "{number}");
+        }
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_worth_another_try() {
+        let with_state = |number: u16, state: &str| {
+            let mut packet = packet(number, "");
+            packet[4..9].copy_from_slice(state.as_bytes());
+            ServerError::read(&packet, Stage::Run)
+        };
+        // A node that is not ready, offline mode, no thread; and whatever else is about the connection.
+        for (number, state, kind) in [
+            (1047, "08S01", FaultKind::Transient),
+            (3032, "HY000", FaultKind::Transient),
+            (1135, "HY000", FaultKind::Transient),
+            (1218, "08S01", FaultKind::Transient),
+            (1040, "08004", FaultKind::Throttled),
+            (1644, "08000", FaultKind::Request),
+        ] {
+            assert_eq!(with_state(number, state).kind(), kind, "{number} {state}");
+        }
+        for number in [1047, 1135, 3032] {
+            let fault = with_state(number, "08S01").into_fault("read rows");
+            assert!(fault.hint().is_some() && fault.chain().contains("server"), "{}", fault.chain());
         }
     }
 

@@ -78,7 +78,8 @@ pub(super) fn run<'a>(
         // Never reached first: it is looked at between blocks, which depend on the pieces.
         bytes: NonZeroUsize::MAX,
     };
-    let mut decoder = Decoder::new(&wires, Arc::clone(&schema), zero_dates, limits, 0);
+    let longest_row = NonZeroUsize::MAX;
+    let mut decoder = Decoder::new(&wires, Arc::clone(&schema), zero_dates, limits, 0, longest_row);
     let mut batches = Vec::new();
     let complete = decode_all(&mut decoder, pieces, &mut batches);
     let rows = concat_batches(&schema, &batches).expect("batches of one schema");

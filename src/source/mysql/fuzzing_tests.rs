@@ -2,17 +2,24 @@
 //! that are broken.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Decimal64Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Decimal64Type, Field, Float64Type, Int32Type, Int64Type, Schema, TimestampMicrosecondType,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::fuzzing::{self, Decoded, columns, run};
 use super::packet::{FULL_PACKET, put_string};
+use super::rows::{Decoder, Step};
 use super::types::{Width, Wire};
 use crate::config::ZeroDates;
+use crate::fault::FaultKind;
+use crate::source::BatchLimits;
 
 type Values = Vec<Option<Vec<u8>>>;
 
@@ -261,6 +268,65 @@ fn a_packet_that_is_missing_is_noticed() {
     stream.drain(8..16);
     let decoded = run(&columns()[23..24], ZeroDates::Error, std::iter::once(&stream[..]));
     assert!(!decoded.complete && packet > 0);
+}
+
+/// A decoder of so many small numbers a row.
+fn numbers(columns: usize, limits: BatchLimits, longest_row: usize) -> Decoder {
+    let wires = vec![(Wire::Int2, Width::Fixed(2)); columns];
+    let fields = (0..columns).map(|index| Field::new(format!("c{index}"), DataType::Int16, true));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let longest_row = NonZeroUsize::new(longest_row).expect("not zero");
+    Decoder::new(&wires, schema, ZeroDates::Error, limits, 0, longest_row)
+}
+
+fn no_limits() -> BatchLimits {
+    BatchLimits { rows: NonZeroUsize::MAX, bytes: NonZeroUsize::MAX }
+}
+
+#[test]
+fn rows_of_nulls_end_a_batch_when_its_bytes_are_full() {
+    // A bit for each value: a read of the buffer has far more values than a batch may.
+    let (columns, rows, bytes) = (1024, 1500, 1 << 20);
+    let stream = stream(&vec![Width::Fixed(2); columns], &vec![vec![None; columns]; rows]);
+    let limits = BatchLimits { bytes: NonZeroUsize::new(bytes).expect("not zero"), ..no_limits() };
+    let mut decoder = numbers(columns, limits, 1 << 20);
+    let row_bytes = columns * size_of::<i16>();
+    let (mut rest, mut found) = (&stream[..], 0);
+    while let Step::Batch(batch, consumed) = decoder.step(rest).expect("a right stream") {
+        assert!(batch.num_rows() * row_bytes <= bytes + row_bytes, "{} rows", batch.num_rows());
+        found += batch.num_rows();
+        rest = &rest[consumed..];
+    }
+    found += decoder.rest().expect("the last ones").map_or(0, |batch| batch.num_rows());
+    assert_eq!(found, rows);
+}
+
+#[test]
+fn a_row_that_breaks_the_protocol_is_worth_another_try() {
+    // A packet that ends in the middle of its row, and one that goes on behind it.
+    for payload in [&[0, 0, 7][..], &[0, 0, 7, 7, 7], &[0]] {
+        let mut decoder = numbers(1, no_limits(), 1 << 20);
+        let fault = decoder.step(&packets(&mut 0, payload)).expect_err("it is no row");
+        assert_eq!(fault.kind(), FaultKind::Transient, "{payload:?}: {}", fault.chain());
+    }
+}
+
+#[test]
+fn a_row_that_is_too_long_is_refused_before_it_has_arrived() {
+    for (header, longest) in [(&[100, 0, 0, 0, 0][..], 99), (&[0xff, 0xff, 0xff, 0, 0], FULL_PACKET - 1)] {
+        let mut decoder = numbers(1, no_limits(), longest);
+        let fault = decoder.step(header).expect_err("it announces more");
+        assert_eq!(fault.kind(), FaultKind::Data, "{}", fault.chain());
+        assert!(fault.hint().unwrap_or_default().contains("longest_row"), "{:?}", fault.hint());
+    }
+    // The second packet of a row.
+    let mut start = packets(&mut 0, &vec![0; FULL_PACKET]);
+    start.truncate(4 + FULL_PACKET);
+    start.extend_from_slice(&[10, 0, 0, 1]);
+    let fault = numbers(1, no_limits(), FULL_PACKET + 9).step(&start).expect_err("it announces more");
+    assert_eq!(fault.kind(), FaultKind::Data, "{}", fault.chain());
+    let step = numbers(1, no_limits(), FULL_PACKET + 10).step(&start).expect("just long enough");
+    assert!(matches!(step, Step::NeedBytes(0)), "{step:?}");
 }
 
 fn seeds() -> Vec<(String, Vec<u8>)> {

@@ -8,6 +8,7 @@
 //! Types are known before the first row, from a prepared statement. Rows are sent as the server
 //! finds them, and kept nowhere.
 
+mod characters;
 mod connection;
 mod decode;
 mod error;
@@ -31,6 +32,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 
+use self::characters::Doubt;
 use self::connection::{Address, Connection};
 use self::rows::Decoder;
 use self::slices::Table;
@@ -125,6 +127,7 @@ impl Source for Mysql {
         let chosen = sql::choose(&found.columns, query.columns.as_deref())?;
         let chosen = (chosen != found.columns).then_some(chosen);
         let slice_column = query.slice_column.as_deref();
+        let wanted = read_only::slices(&query.read, SqlDialect::MySql, wanted);
         let wanted = slices::worthwhile(table, slice_column, wanted);
         let wanted = snapshot::limit(&self.address.config, table, wanted);
         let mut conditions = vec![None];
@@ -148,14 +151,22 @@ impl Source for Mysql {
             _ => found.columns,
         };
         let (schema, wires) = self.map(&columns, found.table.as_ref())?;
-        let slices = connections.into_iter().zip(statements);
-        let slices = slices.map(|(connection, sql)| Mutex::new(Some(Slice { connection, sql })));
+        let of_wires = wires.iter().map(|(wire, _)| *wire);
+        let doubtful = characters::convertible(&mut connections[0], &statements[0], of_wires).await?;
+        let slices = connections.into_iter().zip(statements).zip(conditions);
+        let slices = slices.map(|((connection, sql), condition)| {
+            let doubt =
+                (!doubtful.is_empty()).then(|| Doubt::new(&doubtful, &columns, &found.base, condition));
+            Mutex::new(Some(Slice { connection, sql, doubt }))
+        });
+        let slices = slices.collect();
         Ok(Box::new(MysqlExtraction {
-            slices: slices.collect(),
+            slices,
             columns,
             schema,
             wires,
             zero_dates: self.address.config.zero_dates,
+            longest_row: self.address.config.longest_row,
         }))
     }
 
@@ -189,6 +200,7 @@ impl Source for Mysql {
 struct Slice {
     connection: Connection,
     sql: String,
+    doubt: Option<Doubt>,
 }
 
 struct MysqlExtraction {
@@ -197,6 +209,7 @@ struct MysqlExtraction {
     wires: Vec<(Wire, Width)>,
     slices: Vec<Mutex<Option<Slice>>>,
     zero_dates: ZeroDates,
+    longest_row: NonZeroUsize,
 }
 
 impl MysqlExtraction {
@@ -229,14 +242,17 @@ impl Extraction for MysqlExtraction {
 
     async fn open(&self, slice: usize, limits: BatchLimits) -> Result<Box<dyn BatchStream>, Fault> {
         let taken = self.slices[slice].lock().expect("nothing panics while it holds this lock").take();
-        let Some(Slice { mut connection, sql }) = taken else {
+        let Some(Slice { mut connection, sql, doubt }) = taken else {
             return Err(Fault::new(FaultKind::Bug, format!("open slice {slice} a second time")));
         };
         let statement = connection.prepare(&sql).await?;
         let columns = connection.execute(&statement).await?;
         self.check(&columns)?;
         let schema = self.schema.arrow();
-        let decoder = Decoder::new(&self.wires, schema, self.zero_dates, limits, connection.sequence);
-        Ok(Box::new(RowStream::new(connection, decoder)))
+        let sequence = connection.sequence;
+        let mut decoder =
+            Decoder::new(&self.wires, schema, self.zero_dates, limits, sequence, self.longest_row);
+        decoder.watch(doubt.iter().flat_map(Doubt::columns));
+        Ok(Box::new(RowStream::new(connection, decoder, doubt)))
     }
 }

@@ -4,10 +4,11 @@
 //! other. What has a fixed width lies there as it is; the rest begins with its length. A packet of
 //! 16 MiB less one byte is continued by the next one.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 
 use super::decode::{ColumnDecoder, Invalid, decoder};
 use super::packet::{FULL_PACKET, HEADER_BYTES, Malformed, Reader};
@@ -19,6 +20,9 @@ use crate::source::block::{Block, Field};
 
 /// Bits before the first column's in the bitmap of NULLs.
 const BITMAP_OFFSET: usize = 2;
+/// Bytes of the index of a block, beside one row: far more than the rows of one read have, unless they are
+/// all NULLs.
+const BLOCK_BYTES: usize = 512 << 10;
 
 /// Takes the row in `bytes[start..end]` into a block.
 #[inline]
@@ -84,7 +88,8 @@ struct Indexed {
     consumed: usize,
     /// The next packet is no row.
     other_packet: bool,
-    /// The index ended at, or with, a row of several packets; there may be whole rows behind.
+    /// The index ended at, or with, a row of several packets, or with as many rows as were wanted; there
+    /// may be whole rows behind.
     unfinished: bool,
 }
 
@@ -97,9 +102,18 @@ struct Indexer {
     sequence: u8,
     /// A row of several packets, put together; empty when the block lies in the buffer.
     joined: Vec<u8>,
+    /// Bytes of the longest row that is waited for.
+    longest_row: usize,
 }
 
 impl Indexer {
+    fn allow(&self, length: usize) -> Result<(), Invalid> {
+        match length > self.longest_row {
+            true => Err(Invalid::LongRow(self.longest_row)),
+            false => Ok(()),
+        }
+    }
+
     /// Indexes at most `most_rows` rows of whole packets at the beginning of `buffer`.
     fn index(&mut self, buffer: &[u8], most_rows: usize) -> Result<Indexed, Invalid> {
         self.block.clear();
@@ -108,6 +122,8 @@ impl Indexer {
         while self.block.rows() < most_rows {
             let Some((header, rest)) = buffer[position..].split_first_chunk::<HEADER_BYTES>() else { break };
             let length = u32::from_le_bytes([header[0], header[1], header[2], 0]) as usize;
+            // Before it has arrived: the buffer would grow until it has.
+            self.allow(length)?;
             if length == FULL_PACKET {
                 if self.block.rows() > 0 {
                     return Ok(Indexed { consumed: position, unfinished: true, ..Indexed::default() });
@@ -129,13 +145,15 @@ impl Indexer {
             push_row(&mut self.block, buffer, start, start + length, &self.widths)?;
             position = start + length;
         }
-        Ok(Indexed { consumed: position, ..Indexed::default() })
+        let unfinished = self.block.rows() >= most_rows;
+        Ok(Indexed { consumed: position, unfinished, ..Indexed::default() })
     }
 
     /// Puts a row of several packets together, once all of them have arrived.
     fn long_row(&mut self, buffer: &[u8]) -> Result<Indexed, Invalid> {
         let mut position = 0;
         let mut sequence = self.sequence;
+        let mut payload = 0;
         loop {
             let Some((header, rest)) = buffer[position..].split_first_chunk::<HEADER_BYTES>() else {
                 return Ok(Indexed::default());
@@ -145,6 +163,8 @@ impl Indexer {
             }
             sequence = sequence.wrapping_add(1);
             let length = u32::from_le_bytes([header[0], header[1], header[2], 0]) as usize;
+            payload += length;
+            self.allow(payload)?;
             if rest.len() < length {
                 return Ok(Indexed::default());
             }
@@ -177,6 +197,12 @@ pub(super) struct Decoder {
     schema: SchemaRef,
     limits: BatchLimits,
     rows: usize,
+    /// Bytes that each row takes at least, whatever is in it.
+    row_bytes: usize,
+    /// Columns in which a `?` is looked for.
+    watched: Vec<usize>,
+    /// Those of them in which one has come.
+    seen: Vec<usize>,
 }
 
 /// What a step of decoding found.
@@ -192,13 +218,15 @@ pub(super) enum Step {
 
 impl Decoder {
     /// A decoder for columns that arrive as `wires`, each as wide as `widths` say, and become
-    /// those of `schema`. `sequence` is the number of the first packet.
+    /// those of `schema`. `sequence` is the number of the first packet; a row has at most `longest_row`
+    /// bytes.
     pub(super) fn new(
         columns: &[(Wire, Width)],
         schema: SchemaRef,
         zero_dates: ZeroDates,
         limits: BatchLimits,
         sequence: u8,
+        longest_row: NonZeroUsize,
     ) -> Self {
         let widths: Vec<Width> = columns.iter().map(|(_, width)| *width).collect();
         let columns: Vec<_> = columns
@@ -207,8 +235,20 @@ impl Decoder {
             .map(|((wire, _), field)| decoder(*wire, field.data_type(), zero_dates))
             .collect();
         let block = Block::new(columns.len());
-        let indexer = Indexer { widths, block, sequence, joined: Vec::new() };
-        Self { indexer, columns, schema, limits, rows: 0 }
+        let longest_row = longest_row.get();
+        let indexer = Indexer { widths, block, sequence, joined: Vec::new(), longest_row };
+        let row_bytes = schema.fields().iter().map(|field| least_bytes(field.data_type())).sum();
+        Self { indexer, columns, schema, limits, rows: 0, row_bytes, watched: Vec::new(), seen: Vec::new() }
+    }
+
+    /// Looks for a `?` in these columns from now on.
+    pub(super) fn watch(&mut self, columns: impl Iterator<Item = usize>) {
+        self.watched = columns.collect();
+    }
+
+    /// The columns in which one has come.
+    pub(super) fn question_marks(&self) -> &[usize] {
+        &self.seen
     }
 
     /// Number of the packet after the rows that were taken.
@@ -221,11 +261,11 @@ impl Decoder {
         let mut consumed = 0;
         loop {
             let rest = &buffer[consumed..];
-            let wanted = self.limits.rows.get().saturating_sub(self.rows);
+            let wanted = self.limits.rows.get().saturating_sub(self.rows).min(self.most_rows());
             let found = self.indexer.index(rest, wanted).map_err(|invalid| self.broken(invalid, None))?;
             consumed += found.consumed;
             self.append(rest)?;
-            let bytes: usize = self.columns.iter().map(|column| column.byte_size()).sum();
+            let bytes = self.byte_size();
             if self.rows >= self.limits.rows.get() || (self.rows > 0 && bytes >= self.limits.bytes.get()) {
                 return Ok(Step::Batch(self.finish()?, consumed));
             }
@@ -238,6 +278,18 @@ impl Decoder {
         }
     }
 
+    fn byte_size(&self) -> usize {
+        self.columns.iter().map(|column| column.byte_size()).sum()
+    }
+
+    /// Rows that may be indexed before bytes are counted again. A NULL takes one bit of the buffer, but
+    /// a field of the block and a whole value of the column.
+    fn most_rows(&self) -> usize {
+        let left = self.limits.bytes.get().saturating_sub(self.byte_size());
+        let fields = self.columns.len().max(1) * size_of::<Field>();
+        1 + (left / self.row_bytes.max(1)).min(BLOCK_BYTES / fields)
+    }
+
     /// Takes the rows that were indexed in `buffer`.
     fn append(&mut self, buffer: &[u8]) -> Result<(), Fault> {
         let Indexer { block, joined, .. } = &self.indexer;
@@ -246,6 +298,12 @@ impl Decoder {
             let appended = column.append(block, bytes, index);
             appended.map_err(|invalid| broken(&self.schema, invalid, Some(index)))?;
         }
+        let has_come = |column: &usize| {
+            block
+                .column(bytes, *column)
+                .any(|value| matches!(value, Ok(Some(value)) if value.contains(&b'?')))
+        };
+        self.seen.extend(self.watched.extract_if(.., |column| has_come(column)));
         self.rows += block.rows();
         Ok(())
     }
@@ -279,6 +337,15 @@ impl From<Malformed> for Invalid {
     }
 }
 
+/// Bytes that a value of this type takes in its column, NULL or not.
+fn least_bytes(data_type: &DataType) -> usize {
+    // Texts and bytes have an offset; truths are counted as a byte each.
+    data_type.primitive_width().unwrap_or(match data_type {
+        DataType::Boolean => 1,
+        _ => size_of::<i32>(),
+    })
+}
+
 fn broken(schema: &SchemaRef, invalid: Invalid, column: Option<usize>) -> Fault {
     let name = column.map(|index| schema.field(index).name().as_str());
     let action = match name {
@@ -287,8 +354,9 @@ fn broken(schema: &SchemaRef, invalid: Invalid, column: Option<usize>) -> Fault 
     };
     let quoted = name.unwrap_or("column");
     let (kind, remedy) = match invalid {
-        Invalid::Malformed => (FaultKind::Bug, None),
-        Invalid::OutOfOrder => (FaultKind::Transient, None),
+        // Whoever breaks the protocol stands outside of this program: a proxy, a network, a server. A new
+        // connection may not meet it again.
+        Invalid::Malformed | Invalid::OutOfOrder => (FaultKind::Transient, None),
         Invalid::ZeroDate => (
             FaultKind::Data,
             Some(format!(
@@ -305,6 +373,10 @@ fn broken(schema: &SchemaRef, invalid: Invalid, column: Option<usize>) -> Fault 
         Invalid::NotUtf8 => (
             FaultKind::Data,
             Some(format!("Select CAST(`{quoted}` AS BINARY) in the query to get its bytes.")),
+        ),
+        Invalid::LongRow(_) => (
+            FaultKind::Data,
+            Some("Raise `longest_row` of the connection, or leave the long column out.".to_owned()),
         ),
         Invalid::TooLong => (FaultKind::Data, Some("Lower `batch_rows`.".to_owned())),
     };

@@ -92,8 +92,9 @@ pub(super) fn divisor(
         let action = format!("divide the result by `{name}`");
         let column = sql::find(columns, name, &action)?;
         let kind = Kind::of(column).ok_or_else(|| {
-            Fault::new(FaultKind::Request, format!("{action}: ranges of its type cannot be computed"))
-                .remedy("Choose a `slice_column` of an integer, decimal, date, datetime or timestamp type.")
+            Fault::new(FaultKind::Request, format!("{action}: ranges of its type cannot be computed")).remedy(
+                "Choose a `slice_column` of an integer, year, decimal, date, datetime or timestamp type.",
+            )
         })?;
         let divisor = Divisor { column: name.to_owned(), kind };
         return Ok((wanted.get() > 1).then_some(divisor));
@@ -138,12 +139,16 @@ enum Kind {
     Date,
     /// Seconds since then.
     Instant,
+    /// Years, 1901 to 2155. Compared with any other number, the server finds none or another one: 70
+    /// means 1970, and 1012 is no year at all.
+    Year,
 }
 
 impl Kind {
     fn of(column: &ColumnDescription) -> Option<Self> {
         Some(match column.type_code {
-            code::TINY | code::SHORT | code::INT24 | code::LONG | code::LONGLONG | code::YEAR => Self::Number,
+            code::TINY | code::SHORT | code::INT24 | code::LONG | code::LONGLONG => Self::Number,
+            code::YEAR => Self::Year,
             code::DECIMAL | code::NEWDECIMAL => Self::Number,
             code::DATE | code::NEWDATE => Self::Date,
             code::DATETIME | code::TIMESTAMP => Self::Instant,
@@ -154,14 +159,16 @@ impl Kind {
     /// The whole number of a value, as the server computes it.
     fn number(self, column: &str) -> String {
         match self {
-            Self::Number => format!("CAST(FLOOR({column}) AS CHAR)"),
+            Self::Number | Self::Year => format!("CAST(FLOOR({column}) AS CHAR)"),
             Self::Date | Self::Instant => format!("CAST({column} AS CHAR)"),
         }
     }
 
-    /// Leaves out what no calendar has: it would count as the year 0 and spoil the distances.
+    /// Leaves out what no calendar has: it would count as the year 0 and spoil the distances. The year
+    /// 0000 is in the first range, because every boundary is a year after the least one.
     fn usable(self, column: &str) -> String {
         match self {
+            Self::Year => format!("{column} > 0"),
             Self::Number => format!("{column} IS NOT NULL"),
             Self::Date | Self::Instant => format!("{column} >= '1000-01-01'"),
         }
@@ -169,7 +176,7 @@ impl Kind {
 
     fn read(self, text: &str) -> Option<i128> {
         match self {
-            Self::Number => text.parse().ok(),
+            Self::Number | Self::Year => text.parse().ok(),
             Self::Date => {
                 let date: jiff::civil::Date = text.parse().ok()?;
                 Some(i128::from(date.duration_since(epoch().date()).as_hours()) / 24)
@@ -185,7 +192,7 @@ impl Kind {
         let span =
             |seconds: Option<i128>| Some(jiff::SignedDuration::from_secs(i64::try_from(seconds?).ok()?));
         match self {
-            Self::Number => Some(number.to_string()),
+            Self::Number | Self::Year => Some(number.to_string()),
             Self::Date => {
                 let date = epoch().date().checked_add(span(number.checked_mul(86_400))?).ok()?;
                 Some(format!("DATE'{date}'"))

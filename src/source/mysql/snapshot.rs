@@ -33,6 +33,7 @@ impl Address {
             let fresh = "SET SESSION information_schema_stats_expiry = 0";
             let _older_than_8 = connection.run(fresh, "set up the session").await;
         }
+        connection.take_mark().await;
         Ok(connection)
     }
 

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Buf;
 use tokio::sync::mpsc;
 
+use super::characters::Doubt;
 use super::connection::Connection;
 use super::error::{Stage, io_fault, malformed};
 use super::packet::{MORE_RESULTS, end_status};
@@ -40,9 +41,9 @@ pub(super) struct RowStream {
 
 impl RowStream {
     /// Takes over a connection on which a result was started.
-    pub(super) fn new(connection: Connection, decoder: Decoder) -> Self {
+    pub(super) fn new(connection: Connection, decoder: Decoder, doubt: Option<Doubt>) -> Self {
         let (sender, reads) = mpsc::channel(1);
-        let reader = Reader { connection, decoder, sender };
+        let reader = Reader { connection, decoder, doubt, sender };
         // It ends by itself when this stream is dropped.
         drop(spawn_blocking(move || reader.run()));
         Self { reads, ended: false }
@@ -73,6 +74,8 @@ impl BatchStream for RowStream {
 struct Reader {
     connection: Connection,
     decoder: Decoder,
+    /// What is asked after the rows.
+    doubt: Option<Doubt>,
     sender: mpsc::Sender<Result<Read, Fault>>,
 }
 
@@ -113,14 +116,14 @@ impl Reader {
                 }
                 Step::OtherPacket(consumed) => {
                     self.connection.buffer.advance(consumed);
-                    return self.end().await.map(Some);
+                    return self.end().await;
                 }
             }
         }
     }
 
-    /// Takes the packet after the last row.
-    async fn end(mut self) -> Result<Read, Fault> {
+    /// Takes the packet after the last row. `None` when the stream was dropped.
+    async fn end(mut self) -> Result<Option<Read>, Fault> {
         let action = "read rows";
         self.connection.sequence = self.decoder.sequence();
         let packet = self.connection.packet().await?;
@@ -133,7 +136,14 @@ impl Reader {
         }
         self.connection.rows_ended();
         let rest = self.decoder.rest()?;
+        if let Some(doubt) = &self.doubt {
+            let seen = self.decoder.question_marks();
+            tokio::select! {
+                settled = doubt.settle(&mut self.connection, seen) => settled?,
+                () = self.sender.closed() => return Ok(None),
+            }
+        }
         self.connection.detach()?;
-        Ok(Read::End(rest, Box::new(self.connection)))
+        Ok(Some(Read::End(rest, Box::new(self.connection))))
     }
 }

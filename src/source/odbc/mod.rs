@@ -169,6 +169,7 @@ fn plan(session: &Session, query: &Query, wanted: NonZeroUsize) -> Result<Plan, 
     let base = base(query, dialect)?;
     let all = session.describe(&session.finished(&base.everything()), &base)?;
     let chosen = sql::chosen(&all, query.columns.as_deref(), dialect)?;
+    let wanted = read_only::slices(&query.read, dialect, wanted);
     let conditions = conditions(session, query, &base, &all, wanted)?;
     let statements: Vec<String> = conditions
         .iter()

@@ -216,6 +216,7 @@ impl Source for Postgres {
         let mut first = self.begin().await?;
         self.set_search_path(&mut first).await?;
         let described = self.describe(&mut first, query).await?;
+        let wanted = read_only::slices(&query.read, SqlDialect::PostgreSql, wanted);
         let ranges = slices::ranges(
             &mut first,
             &described.base,

@@ -53,6 +53,8 @@ pub(super) enum Refusal {
     Locks,
     #[error("the word {0} stands outside of literals and quoted names")]
     Word(&'static str),
+    #[error("it names {0}, which reads a file of the server")]
+    ReadsFile(&'static str),
     #[error("it ends with FOR XML, FOR JSON or FOR BROWSE, whose text comes in pieces, one a row")]
     ForClause,
     #[error("this syntax is not known here ({0})")]
@@ -92,6 +94,9 @@ impl Refusal {
             Self::Locks => "Remove the locking clause: a task only reads.",
             Self::Word(_) => {
                 "It begins a statement, locks for writing or reaches another server. Put a name in [brackets]; for anything else, create a view in the database and read it with `table`."
+            }
+            Self::ReadsFile(_) => {
+                "A task reads tables and views. For a column of this name, create a view in the database that calls it something else."
             }
             Self::ForClause => "Put it into a subquery: SELECT (SELECT ... FOR JSON PATH) AS document.",
             Self::Unknown(_) => {

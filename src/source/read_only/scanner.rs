@@ -222,7 +222,7 @@ impl Scanner<'_> {
     fn token(&mut self, character: char) -> Result<(), Refused> {
         match character {
             '\'' | '"' => self.quoted(character, self.rules.backslash_escapes),
-            '`' if self.rules.backtick_names => self.quoted('`', false),
+            '`' if self.rules.backtick_names => self.backtick_name(),
             '[' if self.rules.bracket_names != BracketNames::None => self.bracket_name(),
             _ if self.rules.parameter_marks.contains(character) => Err(here(Refusal::Parameter)),
             _ if self.rules.refused_signs.contains(character) => Err(here(Refusal::Character(character))),

@@ -3,6 +3,7 @@
 mod any_text;
 mod mysql;
 mod odbc;
+mod repeatable;
 mod transact_sql;
 
 use super::SqlDialect::{PostgreSql, Sqlite};

@@ -44,6 +44,7 @@ use crate::fault::Fault;
 use crate::fault::FaultKind;
 use crate::schema::TableSchema;
 use crate::shutdown::Shutdown;
+use crate::source::read_only::{self, SqlDialect};
 use crate::source::{BatchLimits, BatchStream, Extraction, Query, Source, TextExport, TextForms};
 
 /// Settings of every session: quotes are those of the standard, texts are not cut, rows are
@@ -168,6 +169,7 @@ impl Source for SqlServer {
             query.slice_column.as_deref(),
             description.table.as_ref().and_then(|table| table.key.as_deref()),
         )?;
+        let wanted = read_only::slices(&query.read, SqlDialect::SqlServer, wanted);
         let standing = describe::standing(&mut first).await?;
         let is_table = description.table.as_ref().is_some_and(|table| table.is_base);
         let (wanted, under_snapshot) = self.plan(standing, is_table, wanted)?;

@@ -5,8 +5,11 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{Address, Connection, State, command};
+use crate::source::mysql::error::ServerError;
 use crate::source::socket::Socket;
 
+/// `KILL` came too late, which is what was wanted.
+const NO_SUCH_SESSION: u16 = 1094;
 /// How long a goodbye may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -29,9 +32,11 @@ impl Drop for Connection {
         match self.state {
             State::Closed => {}
             State::Running => {
+                // Without a mark nothing of a task runs yet, or the server notices the end when it sends.
+                let Some(mark) = self.mark.take() else { return };
                 let (address, id) = (self.address.clone(), self.connection_id);
                 let _the_agents = self.runtime.enter();
-                self.address.shutdown.spawn(async move { address.kill(id).await });
+                self.address.shutdown.spawn(async move { address.kill(id, &mark).await });
             }
             State::Idle => {
                 if self.detach().is_err() {
@@ -43,6 +48,7 @@ impl Drop for Connection {
                     buffer: std::mem::take(&mut self.buffer),
                     address: self.address.clone(),
                     runtime: self.runtime.clone(),
+                    mark: None,
                     // What is left is done once, also when it is dropped itself.
                     state: State::Closed,
                     ..*self
@@ -59,24 +65,34 @@ impl Drop for Connection {
 }
 
 impl Address {
-    /// Ends session `id` and what it runs.
+    /// Ends session `id`, which holds the lock `mark`, and what it runs.
     ///
     /// `KILL QUERY` would be lost when it overtakes the statement, and does not wake a server that
     /// waits for a reader; the end of the whole session reaches both. It is not needed any more.
-    async fn kill(self, id: u32) {
+    ///
+    /// The number alone names a session of whichever server answers now: another one behind the same
+    /// name, or this one after a restart, has sessions of others under it. Only where the lock is held
+    /// by that number is it the one that is meant.
+    async fn kill(self, id: u32, mark: &str) {
+        let action = "end a statement";
         let end = async {
             let mut connection = self.connect().await?;
-            // That it has ended by itself meanwhile is what was wanted.
-            let killed = connection.run(&format!("KILL CONNECTION {id}"), "end a statement").await;
+            let holder = connection.query(&format!("SELECT IS_USED_LOCK('{mark}')"), action).await?;
+            let holder = holder.into_iter().flatten().flatten().next();
+            let killed = match holder {
+                Some(holder) if holder == id.to_string() => {
+                    connection.run(&format!("KILL CONNECTION {id}"), action).await
+                }
+                // It has ended by itself meanwhile, or it is on another server.
+                _ => Ok(()),
+            };
             connection.close().await;
             killed
         };
-        match end.await {
-            Ok(()) => {}
-            Err(fault) if fault.chain().contains("1094") => {}
-            Err(fault) => {
-                tracing::warn!(error = fault.chain(), "a statement could not be ended on the server");
-            }
+        if let Err(fault) = end.await
+            && ServerError::number_of(&fault) != Some(NO_SUCH_SESSION)
+        {
+            tracing::warn!(error = fault.chain(), "a statement could not be ended on the server");
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::source::mysql::error::{ServerError, Stage, malformed};
 use crate::source::mysql::packet::{CAPABILITY_MYSQL, Greeting, end_status, put_string};
 use crate::source::socket::{Socket, Stream};
+use crate::source::tls::handshake_fault_kind;
 
 /// `utf8mb4_general_ci`, which every server since 5.5 knows: texts arrive as UTF-8.
 const CHARACTER_SET: u8 = 45;
@@ -93,9 +94,14 @@ impl Connection {
         match tls.connect(name, plain).await {
             Ok(stream) => self.stream = Box::new(stream) as Box<dyn Stream>,
             Err(error) => {
-                return Err(Fault::new(FaultKind::Credentials, "start TLS").because(error).remedy(
-                    "Check that `host` is the name in the server's certificate and that `ssl_ca` has its authority.",
-                ));
+                let kind = handshake_fault_kind(&error);
+                let remedy = match kind {
+                    FaultKind::Credentials => {
+                        "Check that `host` is the name in the server's certificate and that `ssl_ca` has its authority."
+                    }
+                    _ => "Check that the server runs and that the network between it and the agent is up.",
+                };
+                return Err(Fault::new(kind, "start TLS").because(error).remedy(remedy));
             }
         }
         self.is_protected = true;
@@ -173,7 +179,9 @@ impl Connection {
     }
 
     /// What `caching_sha2_password` wants of a user that it has not seen since its start: the
-    /// password, protected by TLS or a Unix socket, or else by the server's RSA key.
+    /// password, protected by TLS or a Unix socket, or else by the server's RSA key. TLS is enough here
+    /// without a look at the certificate, as it is for the server's own programs: whoever does not want
+    /// that asks for a look with `ssl_mode`.
     async fn full_proof(&mut self, password: &[u8], challenge: &[u8]) -> Result<Vec<u8>, Fault> {
         if self.is_protected {
             return Ok(proof::with_zero(password));
@@ -205,16 +213,23 @@ impl Connection {
         })
     }
 
-    /// The password itself, for a plugin that wants it so.
+    /// The password itself, for a plugin that wants it so. TLS alone protects from listeners only: a
+    /// server whose certificate nobody has checked could be anybody, who asks for it in this way.
     fn readable(&self, password: &[u8]) -> Result<Vec<u8>, Fault> {
-        if self.is_protected {
+        let is_verified = match self.address.config.ssl_mode {
+            SslMode::VerifyCa | SslMode::VerifyFull => self.is_protected,
+            SslMode::Disable | SslMode::Prefer | SslMode::Require => self.address.is_unix_socket(),
+        };
+        if is_verified {
             return Ok(proof::with_zero(password));
         }
         Err(Fault::new(
             FaultKind::Credentials,
-            "log in: the server asks for the readable password on an unprotected connection",
+            "log in: the server asks for the readable password, and nothing has proven which server it is",
         )
-        .remedy("Use `ssl_mode = \"verify_identity\"`."))
+        .remedy(
+            "Use `ssl_mode = \"verify_identity\"`, with the server's authority in `ssl_ca` where the system does not trust it; or connect through a Unix socket.",
+        ))
     }
 }
 

@@ -40,6 +40,9 @@ pub(super) enum Invalid {
     /// Text that is not UTF-8.
     #[error("a text is not valid UTF-8")]
     NotUtf8,
+    /// A row of more bytes than the connection takes.
+    #[error("a row has more than {0} bytes")]
+    LongRow(usize),
     /// More than 2 GiB of text in one batch.
     #[error("the texts of one batch exceed 2 GiB")]
     TooLong,

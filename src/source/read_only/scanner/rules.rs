@@ -21,6 +21,9 @@ pub(in super::super) struct Rules {
     pub(super) refused_signs: &'static str,
     /// Words that are refused outside of literals and quoted names, in capitals.
     pub(super) refused_words: &'static [&'static str],
+    /// Functions that read files of the server, in capitals. Refused as words and as names in backticks,
+    /// which can be called as well.
+    pub(super) file_functions: &'static [&'static str],
     /// `TABLE name` is a query.
     pub(super) table_queries: bool,
     /// Line comments end at a line feed, and nothing else in them looks like a line's end: nobody
@@ -46,6 +49,7 @@ impl Rules {
         parameter_marks: "?:",
         refused_signs: "@#$[]{}`\\",
         refused_words: &[],
+        file_functions: &[],
         table_queries: false,
         plain_line_ends: true,
         cautious: true,
@@ -138,6 +142,7 @@ impl SqlDialect {
                 parameter_marks: "",
                 refused_signs: "",
                 refused_words: &[],
+                file_functions: &[],
                 table_queries: true,
                 plain_line_ends: false,
                 cautious: false,
@@ -155,6 +160,7 @@ impl SqlDialect {
                 parameter_marks: "?:@",
                 refused_signs: "",
                 refused_words: &[],
+                file_functions: &["LOAD_FILE"],
                 table_queries: true,
                 plain_line_ends: false,
                 cautious: false,
@@ -171,6 +177,7 @@ impl SqlDialect {
                 parameter_marks: "?:@#$",
                 refused_signs: "",
                 refused_words: &[],
+                file_functions: &[],
                 table_queries: true,
                 plain_line_ends: false,
                 cautious: false,
@@ -188,6 +195,7 @@ impl SqlDialect {
                 // Temporary objects, money literals and pseudo columns, labels, escapes of ODBC.
                 refused_signs: "#$:{}`\\",
                 refused_words: REFUSED_IN_TRANSACT_SQL,
+                file_functions: &[],
                 table_queries: false,
                 plain_line_ends: true,
                 cautious: false,

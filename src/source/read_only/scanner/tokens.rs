@@ -1,5 +1,7 @@
 //! Where literals, quoted names, numbers and words end.
 
+use std::ops::Range;
+
 use super::super::Refusal;
 use super::rules::BracketNames;
 use super::{MAX_SET_OPERATORS, Refused, Scanner, TABLE_QUERY, here, is_set_operator};
@@ -130,6 +132,21 @@ impl Scanner<'_> {
         self.digits();
     }
 
+    pub(super) fn backtick_name(&mut self) -> Result<(), Refused> {
+        let begin = self.position;
+        self.quoted('`', false)?;
+        self.reads_no_file(begin, begin + 1..self.position - 1)
+    }
+
+    /// Refuses the name at `name` when it is that of a function that reads files.
+    fn reads_no_file(&self, begin: usize, name: Range<usize>) -> Result<(), Refused> {
+        let name = &self.text[name];
+        match self.rules.file_functions.iter().find(|function| name.eq_ignore_ascii_case(function)) {
+            Some(function) => Err((Refusal::ReadsFile(function), Some(begin))),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn word(&mut self) -> Result<(), Refused> {
         let begin = self.position;
         while let Some(character) = self.peek().filter(|next| continues_word(*next)) {
@@ -144,6 +161,7 @@ impl Scanner<'_> {
         if let Some(word) = refused {
             return Err((Refusal::Word(word), Some(begin)));
         }
+        self.reads_no_file(begin, begin..self.position)?;
         if self.rules.table_queries && self.query_may_begin && word.eq_ignore_ascii_case("TABLE") {
             self.masked.truncate(self.masked.len() - word.len());
             self.masked.push_str(TABLE_QUERY);

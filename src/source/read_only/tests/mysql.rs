@@ -107,6 +107,20 @@ fn whatever_writes_locks_or_sets_is_refused() {
     }
 }
 
+#[test]
+fn files_of_the_server_are_not_read() {
+    for sql in [
+        "SELECT LOAD_FILE('/etc/hostname')",
+        "SELECT load_file ('/etc/hostname')",
+        "SELECT Load_File/* */('/etc/hostname')",
+        "SELECT `load_file`('/etc/hostname')",
+        "SELECT a FROM (SELECT LOAD_FILE(path) AS a FROM t) AS q",
+    ] {
+        assert!(refused(sql).contains("LOAD_FILE"), "{sql}");
+    }
+    accepted("SELECT 'LOAD_FILE(1)', load_files FROM t");
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_check_panic(text in any::<String>()) {
