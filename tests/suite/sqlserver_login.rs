@@ -161,11 +161,67 @@ async fn an_instance_is_found_by_its_name() {
     assert_eq!(found.expect("the port of the instance").as_deref(), Some("1"));
 }
 
+#[tokio::test]
+async fn a_handshake_that_is_cut_is_tried_again() {
+    let server = TdsServer::start(Script { encryption: Encryption::Cut, ..script() }).await;
+    for encryption in [SqlServerEncryption::Mandatory, SqlServerEncryption::Optional] {
+        let configuration = SqlServerSource { encryption, ..server.configuration() };
+        let fault = one(configuration).await.expect_err("the connection ends");
+        assert_eq!(fault.kind(), FaultKind::Transient, "{encryption:?}: {}", fault.chain());
+    }
+    // TLS before anything else.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let configuration = SqlServerSource {
+        encryption: SqlServerEncryption::Strict,
+        port: listener.local_addr().unwrap().port(),
+        ..server.configuration()
+    };
+    let cut = async { drop(listener.accept().await.unwrap()) };
+    let ((), result) = tokio::join!(cut, one(configuration));
+    let fault = result.expect_err("the connection ends");
+    assert_eq!(fault.kind(), FaultKind::Transient, "{}", fault.chain());
+}
+
+#[tokio::test]
+async fn a_login_that_nobody_answers_says_what_to_look_at() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let browser = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let server = TdsServer::start(script()).await;
+    let by_port = SqlServerSource {
+        port: listener.local_addr().unwrap().port(),
+        connect_timeout: std::time::Duration::from_millis(300),
+        ..server.configuration()
+    };
+    let by_name = SqlServerSource {
+        instance: Some("SALES".into()),
+        browser_port: browser.local_addr().unwrap().port(),
+        ..by_port.clone()
+    };
+    for (configuration, place, hint) in [
+        (by_port.clone(), format!("127.0.0.1:{}", by_port.port), "host, port and firewalls"),
+        (by_name, "127.0.0.1\\SALES".to_owned(), "SQL Server Browser"),
+    ] {
+        let fault = open(configuration).check().await.expect_err("nobody answers");
+        assert_eq!(fault.kind(), FaultKind::Transient);
+        assert!(fault.chain().contains(&place), "{}", fault.chain());
+        assert!(fault.chain().contains("no answer within 300ms"), "{}", fault.chain());
+        assert!(fault.hint().unwrap_or_default().contains(hint), "{:?}", fault.hint());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_the_login_that_never_ends_is_not_gathered() {
+    let server = TdsServer::start(Script { floods_login: true, ..script() }).await;
+    let fault = open(server.configuration()).check().await.expect_err("no login");
+    assert_eq!(fault.kind(), FaultKind::Transient);
+    assert!(fault.chain().contains("longer than any server sends"), "{}", fault.chain());
+}
+
 /// An authority that grants a token to the right secret, and counts how often.
 #[expect(clippy::disallowed_methods, reason = "the double is no part of the agent, no stop waits for it")]
-async fn authority(token: &'static str) -> (String, Arc<AtomicUsize>) {
+async fn authority(token: &'static str, lifetime: u64) -> (String, Arc<AtomicUsize>) {
     async fn grant(
-        State((token, count)): State<(&'static str, Arc<AtomicUsize>)>,
+        State((token, lifetime, count)): State<(&'static str, u64, Arc<AtomicUsize>)>,
         body: String,
     ) -> (StatusCode, String) {
         count.fetch_add(1, Ordering::SeqCst);
@@ -179,13 +235,16 @@ async fn authority(token: &'static str) -> (String, Arc<AtomicUsize>) {
                 r#"{"error": "invalid_client", "error_description": "x", "error_codes": [7000215]}"#;
             return (StatusCode::UNAUTHORIZED, refusal.to_owned());
         }
-        let granted = format!(r#"{{"token_type": "Bearer", "expires_in": 3599, "access_token": "{token}"}}"#);
+        let granted =
+            format!(r#"{{"token_type": "Bearer", "expires_in": {lifetime}, "access_token": "{token}"}}"#);
         (StatusCode::OK, granted)
     }
     let count = Arc::new(AtomicUsize::new(0));
-    let router = Router::new()
-        .route("/directory/oauth2/v2.0/token", post(grant))
-        .with_state((token, Arc::clone(&count)));
+    let router = Router::new().route("/directory/oauth2/v2.0/token", post(grant)).with_state((
+        token,
+        lifetime,
+        Arc::clone(&count),
+    ));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -210,20 +269,26 @@ async fn entra_id_logs_in_with_a_token_or_as_an_application() {
     let fault = one(SqlServerSource { login, ..base.clone() }).await.expect_err("a wrong token");
     assert_eq!(fault.kind(), FaultKind::Credentials);
 
-    let (authority, asked) = authority(TOKEN).await;
-    let principal = |secret: &str| SqlServerLogin::ServicePrincipal {
-        authority: authority.clone(),
+    let principal = |authority: &str, secret: &str| SqlServerLogin::ServicePrincipal {
+        authority: authority.to_owned(),
         tenant_id: "directory".into(),
         client_id: "application".into(),
         client_secret: Secret::new(secret),
     };
-    let source = open(SqlServerSource { login: principal("s&cret"), ..base.clone() });
-    for _time in 0..3 {
-        source.check().await.expect("a token that was fetched");
+    // An hour, as Entra ID has it, and more than any clock can count.
+    for lifetime in [3599, u64::MAX] {
+        let (authority, asked) = authority(TOKEN, lifetime).await;
+        let source = open(SqlServerSource { login: principal(&authority, "s&cret"), ..base.clone() });
+        for _time in 0..3 {
+            source.check().await.expect("a token that was fetched");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "a token is used while it is good");
     }
-    assert_eq!(asked.load(Ordering::SeqCst), 1, "a token is used while it is good");
+    let (authority, _asked) = authority(TOKEN, 3599).await;
 
-    let fault = one(SqlServerSource { login: principal("wrong"), ..base }).await.expect_err("a wrong secret");
+    let fault = one(SqlServerSource { login: principal(&authority, "wrong"), ..base })
+        .await
+        .expect_err("a wrong secret");
     assert_eq!(fault.kind(), FaultKind::Credentials);
     assert!(fault.chain().contains("invalid_client AADSTS7000215"), "{}", fault.chain());
     assert!(!fault.chain().contains("wrong"), "{}", fault.chain());

@@ -1,15 +1,18 @@
 //! Several connections that read one result: every row once, and all of one moment.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use data_exchange_agent::config::{SqlServerConsistency, SqlServerSource};
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::source::{Query, Source};
 use data_exchange_agent::task::Read;
 
-use crate::support::extraction::{column, count, query, read, refused, table};
+use crate::support::agent::eventually;
+use crate::support::extraction::{column, count, query, read, read_slice, refused, table};
 use crate::support::sqlserver::{RealServer, open};
-use crate::support::tds::{Column, Script, TdsServer};
+use crate::support::tds::{Column, Framing, Script, Seen, TdsServer};
 
 fn script() -> Script {
     let columns = vec![Column::int("id"), Column::nvarchar("name")];
@@ -43,7 +46,7 @@ async fn a_table_is_divided_by_its_key_while_nobody_can_change_it() {
     let batches = server.batches();
     let place = |word: &str| batches.iter().position(|sql| sql.contains(word)).expect(word);
     let last = |word: &str| batches.iter().rposition(|sql| sql.contains(word)).expect(word);
-    let touch = "SELECT TOP (1) 1 FROM [dbo].[t]";
+    let touch = "SET LOCK_TIMEOUT 2000; SELECT TOP (1) 1 FROM [dbo].[t]; SET LOCK_TIMEOUT -1;";
     let snapshots = batches.iter().filter(|sql| sql.contains("ISOLATION LEVEL SNAPSHOT")).count();
     assert_eq!(snapshots, 3);
     let touches: Vec<usize> = (0..batches.len()).filter(|index| batches[*index] == touch).collect();
@@ -97,6 +100,130 @@ async fn without_snapshots_there_is_one_slice_or_an_error_that_says_how_to_get_t
     let fault = refused(&open(configuration), &table("t"), 4).await;
     assert_eq!(fault.kind(), FaultKind::Request);
     assert!(fault.hint().unwrap_or_default().contains("ALLOW_SNAPSHOT_ISOLATION ON"), "{:?}", fault.hint());
+}
+
+#[tokio::test]
+async fn identifiers_are_divided_where_the_server_orders_them_as_sql_server_does() {
+    let key = Column::new("id", "uniqueidentifier", &[0x24, 16], Framing::Byte);
+    let least = "00000000-0000-0000-0000-000000000000".to_owned();
+    let greatest = "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF".to_owned();
+    for (rises, slices) in [(true, 4), (false, 1)] {
+        let bounds = Some((least.clone(), greatest.clone()));
+        let server =
+            TdsServer::start(Script { rises, bounds, ..Script::of(vec![key.clone()], Vec::new()) }).await;
+        let extraction = open(server.configuration()).prepare(&table("t"), count(4)).await.unwrap();
+        assert_eq!(extraction.slice_count(), slices);
+        let literal =
+            |digit| format!("CAST(N'00000000-0000-0000-0000-{digit}00000000000' AS uniqueidentifier)");
+        let [first, second, third] = ["4", "8", "c"].map(literal);
+        let asked = format!("SELECT CASE WHEN {first} < {second} AND {second} < {third} THEN 1 ELSE 0 END");
+        assert!(server.batches().contains(&asked), "{:#?}", server.batches());
+    }
+}
+
+/// A statement of the double that takes one of the snapshots of `dbo.t`.
+const TOUCH: &str = "; SELECT TOP (1) 1 FROM [dbo].[t]; SET LOCK_TIMEOUT -1;";
+
+#[tokio::test]
+async fn a_table_that_is_never_free_is_read_in_one_slice() {
+    for script in [
+        // A long writer; a change of the structure that waits for us while our snapshots wait for it.
+        Script { refuse: Some(("TABLOCK", 1222, 16)), ..script() },
+        Script { refuse: Some((TOUCH, 1222, 16)), ..script() },
+        Script { refuse: Some((TOUCH, 1205, 13)), ..script() },
+        Script { silent_on: Some(TOUCH), ..script() },
+    ] {
+        let what = format!("{:?} {:?}", script.refuse, script.silent_on);
+        let server = TdsServer::start(script).await;
+        let source = open(server.configuration());
+        let named = table("dbo.t");
+        let prepared = tokio::time::timeout(Duration::from_secs(120), source.prepare(&named, count(3)));
+        let extraction = prepared.await.expect("it ends by itself").unwrap();
+        assert_eq!(extraction.slice_count(), 1, "{what}");
+        read_slice(&*extraction, 0).await.unwrap();
+        let read = "SELECT q.[id] AS [id], q.[name] AS [name] FROM [dbo].[t] AS q";
+        assert_eq!(selects(&server), [read], "{what}");
+        let snapshots =
+            server.batches().iter().filter(|sql| sql.contains("ISOLATION LEVEL SNAPSHOT")).count();
+        assert_eq!(snapshots, 4, "{what}: three that were not taken, and that of the only slice");
+        // The lock and the other snapshots are gone.
+        eventually("the end of every session", async || {
+            (server.seen().iter().filter(|seen| **seen == Seen::Closed).count() == 5).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_cannot_be_had_for_another_reason_is_told() {
+    let server = TdsServer::start(Script { refuse: Some(("TABLOCK", 229, 14)), ..script() }).await;
+    let fault = refused(&open(server.configuration()), &table("dbo.t"), 3).await;
+    assert_eq!(fault.kind(), FaultKind::Permission, "{}", fault.chain());
+}
+
+#[tokio::test]
+async fn a_hint_that_undoes_snapshots_leaves_one_slice_without_them() {
+    for (hint, slices) in
+        [("NOLOCK", 1), ("FORCESCAN, READUNCOMMITTED", 1), ("HOLDLOCK", 1), ("FORCESCAN", 3), ("TABLOCK", 3)]
+    {
+        let server = TdsServer::start(script()).await;
+        for consistency in [SqlServerConsistency::Exact, SqlServerConsistency::Snapshot] {
+            let table_hint = Some(hint.into());
+            let configuration = SqlServerSource { table_hint, consistency, ..server.configuration() };
+            let extraction = open(configuration).prepare(&table("dbo.t"), count(3)).await.unwrap();
+            assert_eq!(extraction.slice_count(), slices, "{hint}");
+        }
+        let under_snapshot = server.batches().iter().any(|sql| sql.contains("ISOLATION LEVEL SNAPSHOT"));
+        assert_eq!(under_snapshot, slices > 1, "{hint}");
+    }
+}
+
+#[tokio::test]
+async fn rows_that_can_be_missed_are_warned_of_where_the_database_knows_no_snapshots() {
+    const WARNING: &str = "can be read twice or missed";
+    for (snapshots, committed_snapshots, consistency, warns) in [
+        (false, false, SqlServerConsistency::Exact, true),
+        (false, true, SqlServerConsistency::Exact, false),
+        (true, false, SqlServerConsistency::Exact, false),
+        // Somebody has said that this is meant.
+        (false, false, SqlServerConsistency::Serial, false),
+    ] {
+        let server = TdsServer::start(Script { snapshots, committed_snapshots, ..script() }).await;
+        let configuration = SqlServerSource { consistency, ..server.configuration() };
+        let log = Log::default();
+        let told = log.told_by(async || read(&open(configuration), &table("t"), 1).await.unwrap()).await;
+        assert_eq!(
+            told.contains(WARNING),
+            warns,
+            "{snapshots} {committed_snapshots} {consistency:?}: {told}"
+        );
+    }
+}
+
+/// What this thread says in the log.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    async fn told_by<T>(&self, work: impl AsyncFnOnce() -> T) -> String {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || log.clone()).finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        work().await;
+        drop(guard);
+        String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("UTF-8")
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[tokio::test]

@@ -6,11 +6,11 @@
 //! 38 digits. The lists are the table of `docs/TYPES.md`, in the same order.
 
 use arrow::datatypes::{DataType, TimeUnit};
-use data_exchange_agent::config::{OffsetPolicy, SeventhDigit, SqlServerSource};
+use data_exchange_agent::config::{OffsetPolicy, SeventhDigit, SpatialPolicy, SqlServerSource};
 use data_exchange_agent::fault::FaultKind;
 use parquet::basic::LogicalType;
 
-use crate::support::extraction::{Parquet, column, query, read, refused, transfer};
+use crate::support::extraction::{Parquet, column, query, read, refused, table, transfer};
 use crate::support::sqlserver::{RealServer, open};
 use crate::support::tds::{Column, Framing, Script, TdsServer, utf16};
 
@@ -53,8 +53,8 @@ fn with_collation(head: &[u8], collation: [u8; 5]) -> Vec<u8> {
     [head, &collation].concat()
 }
 
-/// Asks the double in each form of the protocol, then the real server.
-async fn check(case: &Case, set: impl Fn(&mut SqlServerSource)) {
+/// Asks the double in each form of the protocol.
+async fn check_on_the_double(case: &Case, set: impl Fn(&mut SqlServerSource)) {
     for (null_bitmap, chunk_bytes) in [(false, 8000), (true, 3), (false, 1)] {
         let column = Column::new("value", case.sql_type, &case.type_info, case.framing);
         let mut rows: Vec<_> = case.values.iter().map(|(_, bytes, _)| vec![Some(bytes.clone())]).collect();
@@ -67,6 +67,11 @@ async fn check(case: &Case, set: impl Fn(&mut SqlServerSource)) {
         set(&mut configuration);
         compare(case, configuration, "SELECT value FROM t", case.framing != Framing::Fixed).await;
     }
+}
+
+/// Asks the double in each form of the protocol, then the real server.
+async fn check(case: &Case, set: impl Fn(&mut SqlServerSource)) {
+    check_on_the_double(case, &set).await;
     let Some(server) = RealServer::if_named().await else { return };
     if server.is_babelfish && !case.on_babelfish {
         return;
@@ -305,6 +310,34 @@ async fn dates_and_times_are_exact_to_the_microsecond() {
             vec![("'12:34:56.789'", clock(45_296_789, 4), "12:34:56.789")],
         ),
         case(
+            "time(1)",
+            &[0x29, 1],
+            Framing::Byte,
+            DataType::Time64(MICROSECONDS),
+            vec![("'23:59:59.9'", clock(863_999, 3), "23:59:59.9")],
+        ),
+        case(
+            "time(2)",
+            &[0x29, 2],
+            Framing::Byte,
+            DataType::Time64(MICROSECONDS),
+            vec![("'23:59:59.99'", clock(8_639_999, 3), "23:59:59.99")],
+        ),
+        case(
+            "time(4)",
+            &[0x29, 4],
+            Framing::Byte,
+            DataType::Time64(MICROSECONDS),
+            vec![("'23:59:59.9999'", clock(863_999_999, 4), "23:59:59.9999")],
+        ),
+        case(
+            "time(5)",
+            &[0x29, 5],
+            Framing::Byte,
+            DataType::Time64(MICROSECONDS),
+            vec![("'23:59:59.99999'", clock(8_639_999_999, 5), "23:59:59.99999")],
+        ),
+        case(
             "time(6)",
             &[0x29, 6],
             Framing::Byte,
@@ -329,6 +362,50 @@ async fn dates_and_times_are_exact_to_the_microsecond() {
             Framing::Byte,
             timestamp(),
             vec![("'0001-01-01T00:00:01'", [clock(1, 3), day(0)].concat(), "0001-01-01 00:00:01")],
+        ),
+        case(
+            "datetime2(1)",
+            &[0x2a, 1],
+            Framing::Byte,
+            timestamp(),
+            vec![(
+                "'2024-02-29T23:59:59.9'",
+                [clock(863_999, 3), day(LEAP_DAY)].concat(),
+                "2024-02-29 23:59:59.9",
+            )],
+        ),
+        case(
+            "datetime2(2)",
+            &[0x2a, 2],
+            Framing::Byte,
+            timestamp(),
+            vec![(
+                "'2024-02-29T23:59:59.99'",
+                [clock(8_639_999, 3), day(LEAP_DAY)].concat(),
+                "2024-02-29 23:59:59.99",
+            )],
+        ),
+        case(
+            "datetime2(4)",
+            &[0x2a, 4],
+            Framing::Byte,
+            timestamp(),
+            vec![(
+                "'2024-02-29T23:59:59.9999'",
+                [clock(863_999_999, 4), day(LEAP_DAY)].concat(),
+                "2024-02-29 23:59:59.9999",
+            )],
+        ),
+        case(
+            "datetime2(5)",
+            &[0x2a, 5],
+            Framing::Byte,
+            timestamp(),
+            vec![(
+                "'2024-02-29T23:59:59.99999'",
+                [clock(8_639_999_999, 5), day(LEAP_DAY)].concat(),
+                "2024-02-29 23:59:59.99999",
+            )],
         ),
         case(
             "datetime2(3)",
@@ -435,6 +512,22 @@ async fn a_datetimeoffset_is_an_instant_or_text_with_its_offset() {
         values("2024-02-29 12:34:56.789+00", "2024-03-01 00:34:56.789+00", "2024-02-29 12:34:56.789+00");
     let utc = DataType::Timestamp(MICROSECONDS, Some("UTC".into()));
     check(&case("datetimeoffset(3)", &[0x2b, 3], Framing::Byte, utc, instants), |_| {}).await;
+    // The other widths of the time.
+    for (sql_type, scale, units, bytes, value, text) in [
+        ("datetimeoffset(0)", 0, 45_296, 3, "'2024-02-29T14:34:56+02:00'", "2024-02-29 12:34:56+00"),
+        (
+            "datetimeoffset(6)",
+            6,
+            45_296_789_123,
+            5,
+            "'2024-02-29T14:34:56.789123+02:00'",
+            "2024-02-29 12:34:56.789123+00",
+        ),
+    ] {
+        let utc = DataType::Timestamp(MICROSECONDS, Some("UTC".into()));
+        let values = vec![(value, offset(units, bytes, LEAP_DAY, 120), text)];
+        check(&case(sql_type, &[0x2b, scale], Framing::Byte, utc, values), |_| {}).await;
+    }
     let texts = values(
         "2024-02-29 14:34:56.789 +02:00",
         "2024-02-29 19:34:56.789 -05:00",
@@ -495,10 +588,14 @@ async fn texts_of_every_length_and_encoding_are_utf_8() {
 #[tokio::test]
 async fn a_text_that_has_no_characters_is_an_error_and_never_a_replacement() {
     let japanese = with_collation(&[0xa7, 100, 0], [0x11, 0x04, 0, 0, 0]);
+    // Chinese_Taiwan_Stroke_CI_AS, and a character of a user's own.
+    let taiwan = with_collation(&[0xa7, 100, 0], [0x04, 0x04, 0, 0, 0]);
     let nvarchar = with_collation(&[0xe7, 200, 0], LATIN);
-    for (type_info, bytes, expected) in
-        [(japanese, b"a\x81".to_vec(), "code page"), (nvarchar, vec![0x3d, 0xd8, b'a', 0], "UTF-16")]
-    {
+    for (type_info, bytes, expected) in [
+        (japanese, b"a\x81".to_vec(), "code page"),
+        (taiwan, b"\xa4\xa4\xfa\x40".to_vec(), "code page"),
+        (nvarchar, vec![0x3d, 0xd8, b'a', 0], "UTF-16"),
+    ] {
         let column = Column::new("note", "varchar(100)", &type_info, Framing::Short);
         let server = TdsServer::start(Script::of(vec![column], vec![vec![Some(bytes)]])).await;
         let fault =
@@ -561,15 +658,8 @@ async fn identifiers_and_documents_are_text() {
         case("json", &long_varchar, Framing::Chunks, DataType::Utf8, json),
         case("vector(2)", &long_varchar, Framing::Chunks, DataType::Utf8, vector),
     ] {
-        check_on_the_double(&case).await;
+        check_on_the_double(&case, |_| {}).await;
     }
-}
-
-async fn check_on_the_double(case: &Case) {
-    let column = Column::new("value", case.sql_type, &case.type_info, case.framing);
-    let rows = case.values.iter().map(|(_, bytes, _)| vec![Some(bytes.clone())]).collect();
-    let server = TdsServer::start(Script::of(vec![column], rows)).await;
-    compare(case, server.configuration(), "SELECT value FROM t", false).await;
 }
 
 /// A variant: type, properties, value.
@@ -590,6 +680,39 @@ async fn a_sql_variant_is_the_text_of_the_value_in_it() {
         ("CAST('2024-02-29' AS date)", variant(0x28, &[], &day(LEAP_DAY)), "2024-02-29"),
         ("CAST('Zür' AS varchar(100))", variant(0xa7, &collation_and_length, b"Z\xfcr"), "Zür"),
         ("CAST(N'日' AS nvarchar(50))", variant(0xe7, &collation_and_length, &utf16("日")), "日"),
+        ("CAST(-32768 AS smallint)", variant(0x34, &[], &i16::MIN.to_le_bytes()), "-32768"),
+        (
+            "CAST(9223372036854775807 AS bigint)",
+            variant(0x7f, &[], &i64::MAX.to_le_bytes()),
+            "9223372036854775807",
+        ),
+        ("CAST(0.5 AS real)", variant(0x3b, &[], &0.5_f32.to_le_bytes()), "0.5"),
+        ("CAST('-1.5' AS smallmoney)", variant(0x7a, &[], &(-15_000_i32).to_le_bytes()), "-1.5000"),
+        ("CAST('12' AS decimal(2,0))", variant(0x6a, &[2, 0], &decimal(false, 12, 4)), "12"),
+        (
+            "CAST('2024-02-29T12:34:56.003' AS datetime)",
+            variant(0x3d, &[], &[45_349_u32.to_le_bytes(), 13_588_801_u32.to_le_bytes()].concat()),
+            "2024-02-29 12:34:56.003",
+        ),
+        (
+            "CAST('2079-06-06T23:59:00' AS smalldatetime)",
+            variant(0x3a, &[], &[65_535_u16.to_le_bytes(), 1439_u16.to_le_bytes()].concat()),
+            "2079-06-06 23:59:00",
+        ),
+        (
+            "CAST('6F9619FF-8B86-D011-B42D-00C04FC964FF' AS uniqueidentifier)",
+            variant(
+                0x24,
+                &[],
+                &[
+                    0xff, 0x19, 0x96, 0x6f, 0x86, 0x8b, 0x11, 0xd0, 0xb4, 0x2d, 0, 0xc0, 0x4f, 0xc9, 0x64,
+                    0xff,
+                ],
+            ),
+            "6F9619FF-8B86-D011-B42D-00C04FC964FF",
+        ),
+        ("CAST('Zür' AS char(4))", variant(0xaf, &collation_and_length, b"Z\xfcr "), "Zür "),
+        ("CAST(0x0AFF AS binary(3))", variant(0xad, &[3, 0], &[0x0a, 0xff, 0]), "0x0AFF00"),
         ("CAST(0x0AFF AS varbinary(10))", variant(0xa5, &[10, 0], &[0x0a, 0xff]), "0x0AFF"),
     ];
     let times = vec![
@@ -597,6 +720,11 @@ async fn a_sql_variant_is_the_text_of_the_value_in_it() {
             "CAST('2024-02-29T12:34:56.789' AS datetime2(3))",
             variant(0x2a, &[3], &[clock(45_296_789, 4), day(LEAP_DAY)].concat()),
             "2024-02-29 12:34:56.789",
+        ),
+        (
+            "CAST('2024-02-29T14:34:56+02:00' AS datetimeoffset(0))",
+            variant(0x2b, &[0], &[clock(45_296, 3), day(LEAP_DAY), vec![120, 0]].concat()),
+            "2024-02-29 14:34:56 +02:00",
         ),
         ("CAST('12:34:56' AS time(0))", variant(0x29, &[0], &clock(45_296, 3)), "12:34:56"),
     ];
@@ -618,14 +746,19 @@ async fn clr_types_are_turned_into_text_by_the_server() {
         type_info.extend([0, 0]);
         type_info
     };
-    for name in ["hierarchyid", "geography", "geometry", "Point"] {
+    for (name, null_bitmap) in
+        [("hierarchyid", false), ("geography", true), ("geometry", false), ("Point", true)]
+    {
         let columns = vec![Column::int("id"), Column::new("place", name, &udt(name), Framing::Chunks)];
-        let rows = vec![vec![Some(vec![1, 0, 0, 0]), Some(utf16("POINT (1 2)"))]];
-        let server = TdsServer::start(Script::of(columns, rows)).await;
+        let rows = vec![
+            vec![Some(vec![1, 0, 0, 0]), Some(utf16("POINT (1 2)"))],
+            vec![Some(vec![2, 0, 0, 0]), None],
+        ];
+        let server = TdsServer::start(Script { null_bitmap, ..Script::of(columns, rows) }).await;
         let found = read(&open(server.configuration()), &query("SELECT id, place FROM t ORDER BY id"), 1)
             .await
             .unwrap();
-        assert_eq!(column(&found, "place"), [Some("POINT (1 2)".to_owned())]);
+        assert_eq!(column(&found, "place"), [Some("POINT (1 2)".to_owned()), None]);
         let batches = server.batches();
         let sent = batches.last().unwrap();
         assert!(
@@ -647,6 +780,39 @@ async fn clr_types_are_turned_into_text_by_the_server() {
     let found = read(&open(server.configuration()), &query("SELECT value FROM t"), 1).await.unwrap();
     assert_eq!(column(&found, "value"), [Some("x".to_owned())]);
     assert!(server.batches().last().unwrap().contains("CAST(q.[c1] AS nvarchar(max)) AS [value]"));
+}
+
+#[tokio::test]
+async fn spatial_values_are_well_known_binary_by_option() {
+    let type_info =
+        [vec![0xf0, 0xff, 0xff, 0, 3], utf16("sys"), vec![8], utf16("geometry"), vec![0, 0]].concat();
+    let column = Column::new("place", "geometry", &type_info, Framing::Chunks);
+    let point = vec![1, 1, 0, 0, 0];
+    let server = TdsServer::start(Script::of(vec![column], vec![vec![Some(point)], vec![None]])).await;
+    let configuration = SqlServerSource { spatial: SpatialPolicy::Wkb, ..server.configuration() };
+    let found = transfer(&open(configuration), &query("SELECT place FROM t"), 1).await.unwrap();
+    assert_eq!(*found.rows.schema().field(0).data_type(), DataType::Binary);
+    assert_eq!(column_of(&found), [Some("\\x0101000000".to_owned()), None]);
+    assert!(server.batches().last().unwrap().contains("q.[c1].STAsBinary() AS [place]"));
+}
+
+fn column_of(found: &Parquet) -> Vec<Option<String>> {
+    column(&found.rows, found.rows.schema().field(0).name())
+}
+
+#[tokio::test]
+async fn alias_types_and_computed_columns_are_what_is_behind_them() {
+    let mut phone = Column::nvarchar("phone");
+    phone.user_type = Some("Phone".into());
+    let mut total = Column::int("total");
+    total.is_computed = true;
+    let rows = vec![vec![Some(utf16("+41 44")), Some(vec![7, 0, 0, 0])]];
+    let server = TdsServer::start(Script::of(vec![phone, total], rows)).await;
+    let found = transfer(&open(server.configuration()), &table("t"), 1).await.unwrap();
+    assert_eq!(column(&found.rows, "phone"), [Some("+41 44".to_owned())]);
+    assert_eq!(column(&found.rows, "total"), [Some("7".to_owned())]);
+    assert_eq!(found.source_types["phone"], "nvarchar(4000)");
+    assert!(!server.batches().iter().any(|sql| sql.contains("CAST(")), "nothing is converted");
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ pub(in crate::config) const SQLSERVER: &[Key] = &[
     key("client_secret", "secret", "", "Its secret."),
     key(
         "authority",
-        "URL, http or https",
+        "URL, https",
         "\"https://login.microsoftonline.com\"",
         "Where the tokens of an application come from.",
     ),
@@ -37,10 +37,16 @@ pub(in crate::config) const SQLSERVER: &[Key] = &[
     ),
     statement_timeout("Longest time for one extraction; the agent cancels it then. No limit when absent."),
     key(
+        "longest_row",
+        "size, 1 KiB to 1 GiB",
+        "\"128 MiB\"",
+        "A longer row fails the attempt. A row is held in memory up to three times, on top of the memory that tasks plan with.",
+    ),
+    key(
         "table_hint",
         "table hints, separated by commas",
         "",
-        "Hints for tables that tasks name, such as `NOLOCK`; none that lock for writing.",
+        "Hints for tables that tasks name, such as `FORCESCAN`; none that lock for writing or skip rows.",
     ),
     key(
         "consistency",

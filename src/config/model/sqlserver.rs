@@ -1,6 +1,6 @@
 //! What a connection to SQL Server is.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct SqlServerSource {
     pub statement_timeout: Option<Duration>,
     /// Bytes of a packet that are asked for; 512 to 32767.
     pub packet_bytes: NonZeroU16,
+    /// A longer row fails the extraction.
+    pub longest_row: NonZeroUsize,
     /// Hints for tables that a task names, for example `NOLOCK`.
     pub table_hint: Option<String>,
     /// What several connections that read one result see.
@@ -56,6 +58,24 @@ pub struct SqlServerSource {
 impl SqlServerSource {
     /// The packet size that is asked for by default: the largest that SQL Server grants under TLS.
     pub const DEFAULT_PACKET_BYTES: NonZeroU16 = NonZeroU16::new(16_383).expect("not zero");
+    /// The longest row by default: the longest text that Snowflake takes.
+    pub const DEFAULT_LONGEST_ROW: NonZeroUsize = NonZeroUsize::new(128 << 20).expect("not zero");
+
+    /// True when `table_hint` replaces the isolation level of the transaction that reads.
+    #[must_use]
+    pub fn hint_undoes_snapshots(&self) -> bool {
+        const ISOLATION_LEVELS: &[&str] = &[
+            "NOLOCK",
+            "READUNCOMMITTED",
+            "READCOMMITTED",
+            "READCOMMITTEDLOCK",
+            "REPEATABLEREAD",
+            "SERIALIZABLE",
+            "HOLDLOCK",
+        ];
+        let hints = self.table_hint.as_deref().unwrap_or_default().split(',');
+        hints.into_iter().any(|hint| ISOLATION_LEVELS.contains(&hint.trim()))
+    }
 }
 
 /// Who logs in to SQL Server.

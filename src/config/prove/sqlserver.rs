@@ -1,6 +1,6 @@
 //! `kind = "sqlserver"`.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::Duration;
 
 use ::config::Value;
@@ -15,9 +15,12 @@ use super::super::model::{
 use super::super::report::Report;
 use super::super::section::Section;
 use super::prove_connection_string;
+use super::stores::{endpoint, is_private};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
+const KIB: u64 = 1 << 10;
+const GIB: u64 = 1 << 30;
 const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Where the SQL Server Browser answers (UDP).
@@ -60,7 +63,13 @@ pub(in super::super) fn prove_sqlserver(
     let statement_timeout = prove_statement_timeout(&mut section);
     let packet_size = section.integer("packet_size", 512..=32_767);
     let packet_bytes = packet_size.and_then(|bytes| NonZeroU16::new(u16::try_from(bytes).ok()?));
-    let table_hint = section.parsed("table_hint", "table hints that do not lock for writing", table_hint);
+    let longest_row = section.size("longest_row", KIB..=GIB);
+    let longest_row = longest_row.and_then(|size| NonZeroUsize::new(usize::try_from(size).ok()?));
+    let table_hint = section.parsed(
+        "table_hint",
+        "table hints that neither lock for writing nor skip rows (READPAST)",
+        table_hint,
+    );
     let consistency = section.choice(
         "consistency",
         &[("snapshot", SqlServerConsistency::Snapshot), ("serial", SqlServerConsistency::Serial)],
@@ -78,7 +87,7 @@ pub(in super::super) fn prove_sqlserver(
     }
     let (database, login) = (database?, login?);
     let odbc_connection = prove_connection_string(&mut section, "odbc_connection_string");
-    Some(SqlServerSource {
+    let source = SqlServerSource {
         odbc_connection,
         host,
         port: port.unwrap_or(DEFAULT_PORT),
@@ -95,12 +104,22 @@ pub(in super::super) fn prove_sqlserver(
         connect_timeout,
         statement_timeout,
         packet_bytes: packet_bytes.unwrap_or(SqlServerSource::DEFAULT_PACKET_BYTES),
+        longest_row: longest_row.unwrap_or(SqlServerSource::DEFAULT_LONGEST_ROW),
         table_hint,
         consistency: consistency.unwrap_or_default(),
         datetimeoffset: datetimeoffset.unwrap_or_default(),
         seventh_digit: seventh_digit.unwrap_or_default(),
         spatial: spatial.unwrap_or_default(),
-    })
+    };
+    if source.hint_undoes_snapshots() && source.consistency != SqlServerConsistency::Serial {
+        let path = section.path_of("table_hint");
+        section.report().warning(
+            &path,
+            "undoes snapshots: tables are read in one slice, and rows that move meanwhile can be read twice or missed",
+            Some("Remove the hint, or set consistency = \"serial\" to say that this is meant.".into()),
+        );
+    }
+    Some(source)
 }
 
 /// Host and instance; `host\instance` is both, as in other tools.
@@ -163,13 +182,13 @@ fn prove_login(section: &mut Section<'_, '_>) -> Option<SqlServerLogin> {
 
 fn prove_authority(section: &mut Section<'_, '_>, written: Option<String>) -> Option<String> {
     let authority = written.unwrap_or_else(|| DEFAULT_AUTHORITY.into());
-    let is_url = url::Url::parse(&authority)
-        .is_ok_and(|url| matches!(url.scheme(), "https" | "http") && url.host().is_some());
-    if !is_url {
+    // A stand-in on this machine need not have TLS; anywhere else the secret would travel in the open.
+    let is_safe = endpoint(&authority).is_some_and(|authority| is_private(&authority));
+    if !is_safe {
         section.problem(
             "authority",
-            "is no URL; expected one such as https://login.microsoftonline.com",
-            None,
+            "is no URL of https, as https://login.microsoftonline.com is",
+            Some("The secret of the application is sent there; http is taken on this machine only."),
         );
         return None;
     }
@@ -209,14 +228,14 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// Hints separated by commas, of those that neither lock for writing nor take an argument.
+/// Hints separated by commas, of those that neither lock for writing, nor skip rows that somebody else
+/// has locked, nor take an argument.
 fn table_hint(text: &str) -> Option<String> {
     const KNOWN: &[&str] = &[
         "NOLOCK",
         "READUNCOMMITTED",
         "READCOMMITTED",
         "READCOMMITTEDLOCK",
-        "READPAST",
         "REPEATABLEREAD",
         "SERIALIZABLE",
         "HOLDLOCK",

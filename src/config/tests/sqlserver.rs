@@ -42,6 +42,24 @@ fn sql_server_knows_the_spellings_of_other_tools() {
     assert_eq!(sqlserver(&format!("{login}queryTimeout = 0")).statement_timeout, None);
     let hint = sqlserver(&format!("{login}table_hint = \"nolock, forcescan\"")).table_hint;
     assert_eq!(hint.as_deref(), Some("NOLOCK, FORCESCAN"));
+    assert_eq!(sqlserver(&format!("{login}longest_row = \"1 MiB\"")).longest_row.get(), 1 << 20);
+    for (lines, undoes) in [
+        ("", false),
+        ("table_hint = \"FORCESCAN, TABLOCK\"", false),
+        ("table_hint = \"forcescan, holdlock\"", true),
+    ] {
+        assert_eq!(sqlserver(&format!("{login}{lines}")).hint_undoes_snapshots(), undoes, "{lines}");
+    }
+    let warned = |lines: &str| {
+        let text = format!("[connections.source.sqlserver]\ndatabase = \"d\"\n{login}{lines}");
+        warnings(&text).iter().any(|warning| warning.contains("undoes snapshots"))
+    };
+    assert!(warned("table_hint = \"NOLOCK\""));
+    assert!(!warned("table_hint = \"NOLOCK\"\nconsistency = \"serial\"") && !warned(""));
+    for authority in ["http://localhost:8080", "http://127.0.0.1", "http://[::1]/", "https://login.example"] {
+        let lines = "client_id = \"c\"\nclient_secret = \"s\"\ntenant_id = \"t\"";
+        sqlserver(&format!("{lines}\nauthority = \"{authority}\""));
+    }
 }
 
 #[test]
@@ -65,6 +83,11 @@ fn sql_server_has_several_ways_to_log_in_and_says_which_one_is_missing() {
         ),
         ("integratedSecurity = true", "integrated (Kerberos) authentication, which this version cannot do"),
         ("username = \"u\"\ntable_hint = \"UPDLOCK\"", "table_hint"),
+        ("username = \"u\"\ntable_hint = \"READPAST\"", "nor skip rows (READPAST)"),
+        (
+            "client_id = \"c\"\nclient_secret = \"s\"\ntenant_id = \"t\"\nauthority = \"http://login.example\"",
+            "authority is no URL of https",
+        ),
         ("username = \"u\"\nauthentication = \"ActiveDirectoryInteractive\"", "authentication"),
         ("client_id = \"c\"\nclient_secret = \"s\"\ntenant_id = \"t\"\nauthority = \"x\"", "authority"),
     ] {

@@ -53,15 +53,20 @@ impl Address {
         Ok(Self { config: Arc::new(config), tls, tokens, shutdown })
     }
 
-    /// Connects and logs in.
-    pub(super) async fn connect(&self) -> Result<Connection, Fault> {
+    /// Connects, logs in and runs a first statement, which reads nothing: all of it has one limit.
+    pub(super) async fn connect(&self, sql: &str, first: &'static str) -> Result<Connection, Fault> {
         let config = &self.config;
         let action = match &config.instance {
             Some(instance) => format!("connect to SQL Server at {}\\{instance}", config.host),
             None => format!("connect to SQL Server at {}:{}", config.host, config.port),
         };
         let limit = config.connect_timeout;
-        match tokio::time::timeout(limit, self.log_in()).await {
+        let connect = async {
+            let mut connection = self.log_in().await?;
+            connection.run(sql, first).await?;
+            Ok::<_, Fault>(connection)
+        };
+        match tokio::time::timeout(limit, connect).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(fault)) => Err(fault.while_doing(action)),
             Err(_elapsed) => Err(no_answer(action, limit, config.instance.is_some())),

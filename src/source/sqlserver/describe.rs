@@ -10,7 +10,7 @@ use crate::source::Query;
 use crate::source::read_only::{self, SqlDialect};
 use crate::task::Read;
 
-/// How long the lock of a table is waited for, while it keeps others waiting too, in milliseconds.
+/// How long a lock is waited for while others wait for us, in milliseconds.
 const LOCK_TIMEOUT: u32 = 2000;
 
 /// A table or view that a task names.
@@ -47,11 +47,9 @@ impl Description {
 
     /// Reads as little as there is, which is what takes a snapshot.
     pub(super) fn touch(&self) -> String {
-        match &self.table {
-            Some(table) => format!("SELECT TOP (1) 1 FROM {}", table.name),
-            // Any table: a snapshot is that of the whole database.
-            None => "SELECT TOP (1) 1 FROM sys.objects".to_owned(),
-        }
+        // Any table will do for a query: a snapshot is that of the whole database.
+        let table = self.table.as_ref().map_or("sys.objects", |table| &table.name);
+        format!("SET LOCK_TIMEOUT {LOCK_TIMEOUT}; SELECT TOP (1) 1 FROM {table}; SET LOCK_TIMEOUT -1;")
     }
 }
 
@@ -59,8 +57,11 @@ impl Description {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     pub(super) snapshots_allowed: bool,
-    /// Locks keep writers away; on a readable secondary they do not.
-    pub(super) can_be_locked: bool,
+    /// A statement reads one moment without being asked to (READ_COMMITTED_SNAPSHOT).
+    pub(super) reads_committed_snapshots: bool,
+    /// There are writers, and locks keep them away. A readable secondary shows snapshots anyway, and
+    /// locks there keep nobody away.
+    pub(super) can_be_written: bool,
 }
 
 /// Asks what the database lets a reader do.
@@ -68,14 +69,19 @@ pub(super) async fn standing(connection: &mut Connection) -> Result<Standing, Fa
     let answer = connection
         .run(
             "SELECT CONVERT(int, snapshot_isolation_state), \
-             CONVERT(varchar(20), DATABASEPROPERTYEX(DB_NAME(), 'Updateability')) \
+             CONVERT(varchar(20), DATABASEPROPERTYEX(DB_NAME(), 'Updateability')), \
+             CONVERT(int, is_read_committed_snapshot_on) \
              FROM sys.databases WHERE name = DB_NAME()",
             "ask whether the database allows snapshot isolation",
         )
         .await?;
     let row = answer.rows.first().map(Vec::as_slice).unwrap_or_default();
     let value = |index: usize| row.get(index).and_then(Option::as_deref).unwrap_or_default();
-    Ok(Standing { snapshots_allowed: value(0) == "1", can_be_locked: value(1) == "READ_WRITE" })
+    Ok(Standing {
+        snapshots_allowed: value(0) == "1",
+        can_be_written: value(1) == "READ_WRITE",
+        reads_committed_snapshots: value(2) == "1",
+    })
 }
 
 /// Describes what `query` reads.

@@ -12,6 +12,8 @@ use crate::fault::{Fault, FaultKind};
 const SCOPE: &str = "https://database.windows.net/.default";
 /// A token is not used in its last minutes: a login takes time, and clocks differ.
 const MARGIN: Duration = Duration::from_secs(300);
+/// A token is taken for good this long at most, whatever the answer says.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longest time for one request.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -48,6 +50,8 @@ impl Tokens {
     ) -> Result<Self, Fault> {
         let client = reqwest::Client::builder()
             .timeout(LIMIT)
+            // A redirect would carry the secret to another host.
+            .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| Fault::new(FaultKind::Bug, "set up the client for Entra ID").because(error))?;
         Ok(Self {
@@ -98,7 +102,8 @@ impl Tokens {
                     .because("the answer is no token")
                     .remedy("Check `authority` and `tenant_id` of the connection.")
             })?;
-            return Ok((Secret::new(granted.access_token), Duration::from_secs(granted.expires_in)));
+            let lifetime = Duration::from_secs(granted.expires_in).min(LONGEST_LIFETIME);
+            return Ok((Secret::new(granted.access_token), lifetime));
         }
         let kind = match status.as_u16() {
             429 => FaultKind::Throttled,

@@ -3,6 +3,8 @@
 //! Numbers and severities are those of `sys.messages` and of the documentation's "Database Engine
 //! events and errors" and "Troubleshoot transient connection errors".
 
+use std::error::Error;
+
 use crate::fault::{Fault, FaultKind};
 
 use super::protocol::Malformed;
@@ -19,6 +21,10 @@ pub(super) struct ServerError {
     /// The server's message, when its number quotes only names.
     message: Option<String>,
 }
+
+/// What to do about bytes that do not follow the protocol.
+pub(super) const BROKEN_PROTOCOL: &str =
+    "Check that `host` and `port` are those of SQL Server, and what stands between it and the agent.";
 
 /// Errors from here on are fatal for the connection.
 const FATAL_CLASS: u8 = 20;
@@ -48,8 +54,11 @@ impl ServerError {
 
     pub(super) fn kind(&self) -> FaultKind {
         match self.number {
+            // The server takes administrators only: it runs scripts of an update, was started so, or is
+            // in single-user mode.
+            18_401 | 18_451 | 18_461 => FaultKind::Transient,
             // The login: 18456 is a wrong password, others a locked, disabled or expired one.
-            18_401..=18_499 | 33_147 | 33_155 | 40_532 => FaultKind::Credentials,
+            18_402..=18_499 | 33_147 | 33_155 | 40_532 => FaultKind::Credentials,
             229 | 230 | 262 | 297 | 300 | 916 | 15_247 | 40_615 => FaultKind::Permission,
             // Memory, locks and workers are short, or Azure limits the database.
             701 | 802 | 1204 | 8645 | 8651 | 10_928 | 10_929 | 40_501 | 49_918..=49_920 => {
@@ -94,6 +103,9 @@ impl ServerError {
         Some(match self.number {
             18_456 => "Check username and password, and that the server allows SQL logins.",
             18_452 => "The server allows integrated authentication only; allow SQL logins there.",
+            18_401 | 18_451 | 18_461 => {
+                "The server takes administrators only, as while it is updated; the task is tried again."
+            }
             18_486..=18_488 => "Unlock the login or change its password on the server.",
             911 | 4060 => "Check `database` of the connection, and that the login has a user in it.",
             229 | 230 => "Grant the connection's user SELECT on what the query reads.",
@@ -106,6 +118,10 @@ impl ServerError {
             1222 => "A lock was held too long; turn on snapshot isolation to read without locks.",
             3952 => {
                 "Run ALTER DATABASE ... SET ALLOW_SNAPSHOT_ISOLATION ON, or set consistency = \"serial\" on the connection."
+            }
+            // Memory-optimized tables, linked servers, distributed transactions.
+            3963 | 7420 | 41_332 => {
+                "What the task reads cannot be read under snapshot isolation; set consistency = \"serial\" on the connection."
             }
             3958 | 3959 | 3966 | 3967 => {
                 "The version store of tempdb is full: read at a quieter time, in smaller queries, or set consistency = \"serial\"."
@@ -166,6 +182,9 @@ fn meaning(number: i32) -> Option<&'static str> {
         241 | 242 => "a text is no date or time",
         245 | 8114 => "a conversion failed",
         2628 | 8152 => "a text would be cut",
+        3963 => "snapshot isolation knows no distributed transactions",
+        7420 => "a linked server cannot be read under snapshot isolation",
+        41_332 => "a memory-optimized table cannot be read under snapshot isolation",
         8134 => "division by zero",
         50_000.. => "raised by the database's own code",
         _ => return None,
@@ -184,9 +203,14 @@ pub(super) fn protocol_fault(
     action: impl Into<std::borrow::Cow<'static, str>>,
     malformed: Malformed,
 ) -> Fault {
-    Fault::new(FaultKind::Transient, action).because(malformed).remedy(
-        "Check that `host` and `port` are those of SQL Server, and what stands between it and the agent.",
-    )
+    Fault::new(FaultKind::Transient, action).because(malformed).remedy(BROKEN_PROTOCOL)
+}
+
+/// True when the server waited for a lock as long as it was told to, or ended a deadlock with it.
+pub(super) fn was_locked_out(fault: &Fault) -> bool {
+    std::iter::successors(fault.source(), |cause| (**cause).source())
+        .filter_map(|cause| cause.downcast_ref::<ServerError>())
+        .any(|error| matches!(error.number, 1205 | 1222))
 }
 
 #[cfg(test)]
@@ -212,6 +236,9 @@ mod tests {
     fn the_kind_follows_from_the_number_and_then_from_the_class() {
         for (number, class, kind) in [
             (18_456, 14, FaultKind::Credentials),
+            (18_401, 14, FaultKind::Transient),
+            (18_451, 14, FaultKind::Transient),
+            (18_461, 14, FaultKind::Transient),
             (229, 14, FaultKind::Permission),
             (4060, 11, FaultKind::Request),
             (208, 16, FaultKind::Request),
@@ -230,6 +257,23 @@ mod tests {
         ] {
             assert_eq!(error(number, class, "").kind(), kind, "{number}");
         }
+    }
+
+    #[test]
+    fn what_snapshots_cannot_read_is_named_with_the_setting_that_reads_it() {
+        for (number, word) in [(41_332, "memory-optimized"), (7420, "linked server"), (3963, "distributed")] {
+            let fault = error(number, 16, "").into_fault("start the extraction");
+            assert_eq!(fault.kind(), FaultKind::Request);
+            assert!(fault.chain().contains(word), "{}", fault.chain());
+            assert!(fault.hint().is_some_and(|hint| hint.contains("consistency = \"serial\"")), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_lock_that_was_not_had_is_told_from_other_faults() {
+        let fault = |number| error(number, 16, "").into_fault("lock").while_doing("begin");
+        assert!(was_locked_out(&fault(1222)) && was_locked_out(&fault(1205)));
+        assert!(!was_locked_out(&fault(208)) && !was_locked_out(&Fault::new(FaultKind::Transient, "lock")));
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub(super) fn run<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Decoded {
         bytes: NonZeroUsize::MAX,
     };
     // A scale that no server has, for example.
-    let Ok(mut decoder) = decoder_of(&columns, Arc::clone(&schema), limits, "decode") else {
+    let Ok(mut decoder) = decoder_of(&columns, Arc::clone(&schema), limits, usize::MAX - 1, "decode") else {
         return Decoded { rows: None, complete: false };
     };
     let mut batches = Vec::new();

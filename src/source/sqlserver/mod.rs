@@ -11,6 +11,8 @@
 mod address;
 mod browser;
 mod connection;
+mod consistency;
+mod deadline;
 mod decode;
 mod describe;
 mod entra;
@@ -18,6 +20,7 @@ mod error;
 mod protocol;
 mod rows;
 mod slices;
+mod snapshots;
 mod sql;
 mod stream;
 mod texts;
@@ -31,15 +34,16 @@ mod fuzzing_tests;
 
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
 use self::address::Address;
 use self::connection::{Connection, decoder_of};
-use self::describe::{Description, Standing};
+use self::consistency::Wish;
+use self::deadline::Deadline;
+use self::describe::Description;
 use self::stream::RowStream;
-use crate::config::{SqlServerConsistency, SqlServerSource};
+use crate::config::SqlServerSource;
 use crate::fault::Fault;
 use crate::fault::FaultKind;
 use crate::schema::TableSchema;
@@ -64,103 +68,11 @@ impl SqlServer {
     }
 
     async fn connect(&self) -> Result<Connection, Fault> {
-        let mut connection = self.address.connect().await?;
-        connection.run(SESSION, "set up the session").await?;
-        Ok(connection)
+        self.address.connect(SESSION, "set up the session").await
     }
 
-    /// A connection inside a snapshot transaction, whose snapshot is taken when it reads first.
-    async fn begin_snapshot(connection: &mut Connection) -> Result<(), Fault> {
-        let sql = "SET TRANSACTION ISOLATION LEVEL SNAPSHOT; BEGIN TRANSACTION;";
-        connection.run(sql, "begin a snapshot transaction").await?;
-        Ok(())
-    }
-
-    /// One connection for each condition, all with the same picture of the data.
-    async fn begin(
-        &self,
-        mut first: Connection,
-        description: &Description,
-        conditions: usize,
-        under_snapshot: bool,
-    ) -> Result<Vec<Connection>, Fault> {
-        if !under_snapshot {
-            return Ok(vec![first]);
-        }
-        if conditions == 1 {
-            Self::begin_snapshot(&mut first).await?;
-            return Ok(vec![first]);
-        }
-        let mut connections = vec![first];
-        let others = (1..conditions).map(|_slice| self.connect());
-        connections.extend(futures::future::try_join_all(others).await?);
-        let all: Vec<_> = connections.iter_mut().map(Self::begin_snapshot).collect();
-        futures::future::try_join_all(all).await?;
-        // Nobody changes the table between the first and the last snapshot.
-        let still = match description.lock() {
-            Some(sql) => {
-                let mut holder = self.connect().await?;
-                holder.run(&sql, "hold the table still while snapshots are taken").await?;
-                Some(holder)
-            }
-            None => None,
-        };
-        let touch = description.touch();
-        let all: Vec<_> =
-            connections.iter_mut().map(|connection| connection.run(&touch, "take a snapshot")).collect();
-        futures::future::try_join_all(all).await?;
-        if let Some(mut holder) = still {
-            holder.run("COMMIT TRANSACTION", "let the table go").await?;
-            holder.close();
-        }
-        Ok(connections)
-    }
-
-    /// How many slices may be read at the same time, and whether under snapshots.
-    fn plan(
-        &self,
-        standing: Standing,
-        is_table: bool,
-        wanted: NonZeroUsize,
-    ) -> Result<(NonZeroUsize, bool), Fault> {
-        const ONE: NonZeroUsize = NonZeroUsize::MIN;
-        let allowed = standing.snapshots_allowed;
-        Ok(match self.address.config.consistency {
-            SqlServerConsistency::Serial => (ONE, false),
-            SqlServerConsistency::Snapshot if !allowed => {
-                return Err(Fault::new(FaultKind::Request, "begin a snapshot transaction")
-                    .because("the database does not allow snapshot isolation")
-                    .remedy("Run ALTER DATABASE ... SET ALLOW_SNAPSHOT_ISOLATION ON, or set consistency = \"serial\" on the connection."));
-            }
-            SqlServerConsistency::Snapshot => (wanted, true),
-            SqlServerConsistency::Exact if !allowed => {
-                if wanted > ONE {
-                    tracing::info!("one slice: the database does not allow snapshot isolation");
-                }
-                (ONE, false)
-            }
-            SqlServerConsistency::Exact if wanted > ONE && !(is_table && standing.can_be_locked) => {
-                tracing::info!(
-                    "one slice: only a table of a writable database can be held still while several \
-                     snapshots are taken; consistency = \"snapshot\" takes them without"
-                );
-                (ONE, true)
-            }
-            SqlServerConsistency::Exact => (wanted, true),
-        })
-    }
-}
-
-#[async_trait]
-impl Source for SqlServer {
-    async fn check(&self) -> Result<(), Fault> {
-        let mut connection = self.address.connect().await?;
-        connection.run("SELECT 1", "run SELECT 1").await?;
-        connection.close();
-        Ok(())
-    }
-
-    async fn prepare(&self, query: &Query, wanted: NonZeroUsize) -> Result<Box<dyn Extraction>, Fault> {
+    /// What a result is, and the slices that are it together.
+    async fn slices(&self, query: &Query, wanted: NonZeroUsize) -> Result<(TableSchema, Slices), Fault> {
         let config = &self.address.config;
         let mut first = self.connect().await?;
         let description = describe::describe(&mut first, query, config).await?;
@@ -171,8 +83,13 @@ impl Source for SqlServer {
         )?;
         let wanted = read_only::slices(&query.read, SqlDialect::SqlServer, wanted);
         let standing = describe::standing(&mut first).await?;
-        let is_table = description.table.as_ref().is_some_and(|table| table.is_base);
-        let (wanted, under_snapshot) = self.plan(standing, is_table, wanted)?;
+        let wish = Wish {
+            consistency: config.consistency,
+            slices: wanted,
+            is_table: description.table.as_ref().is_some_and(|table| table.is_base),
+            undoes_snapshots: description.table.is_some() && config.hint_undoes_snapshots(),
+        };
+        let (wanted, under_snapshot) = consistency::plan(standing, wish)?;
         let conditions = match divider {
             Some(divider) if wanted.get() > 1 => {
                 slices::conditions(&mut first, &description.base, &description.all, &divider, wanted).await?
@@ -187,23 +104,38 @@ impl Source for SqlServer {
                 vec![None]
             }
         };
-        let connections = self.begin(first, &description, conditions.len(), under_snapshot).await?;
-        let slices = connections.into_iter().zip(&conditions).map(|(connection, condition)| {
+        let connections = self.begin(first, &description, conditions, under_snapshot).await?;
+        let slices = connections.into_iter().map(|(connection, condition)| {
             let sql = description.base.select(&description.all, &description.selected, condition.as_deref());
             Mutex::new(Some(Slice { connection, sql }))
         });
         let slices = slices.collect();
-        Ok(Box::new(SqlServerExtraction {
-            slices,
-            schema: description.schema,
-            limit: config.statement_timeout,
-        }))
+        Ok((description.schema, slices))
+    }
+}
+
+#[async_trait]
+impl Source for SqlServer {
+    async fn check(&self) -> Result<(), Fault> {
+        self.address.connect("SELECT 1", "run SELECT 1").await?.close();
+        Ok(())
+    }
+
+    async fn prepare(&self, query: &Query, wanted: NonZeroUsize) -> Result<Box<dyn Extraction>, Fault> {
+        let deadline = Deadline::begin(self.address.config.statement_timeout);
+        let (schema, slices) = deadline.hold("prepare the extraction", self.slices(query, wanted)).await?;
+        Ok(Box::new(SqlServerExtraction { schema, slices, deadline }))
     }
 
     async fn export_as_text(&self, query: &Query) -> Result<TextExport, Fault> {
-        let mut connection = self.connect().await?;
-        let described = describe::describe(&mut connection, query, &self.address.config).await;
-        connection.close();
+        let deadline = Deadline::begin(self.address.config.statement_timeout);
+        let described = async {
+            let mut connection = self.connect().await?;
+            let described = describe::describe(&mut connection, query, &self.address.config).await;
+            connection.close();
+            described
+        };
+        let described = deadline.hold("describe the query", described).await;
         let Description { schema, base, all, selected, .. } = described?;
         let texts: Result<Vec<String>, Fault> =
             selected.iter().map(|selected| texts::text_of(&base, &all, selected)).collect();
@@ -218,10 +150,12 @@ struct Slice {
     sql: String,
 }
 
+type Slices = Vec<Mutex<Option<Slice>>>;
+
 struct SqlServerExtraction {
     schema: TableSchema,
-    slices: Vec<Mutex<Option<Slice>>>,
-    limit: Option<Duration>,
+    slices: Slices,
+    deadline: Deadline,
 }
 
 #[async_trait]
@@ -239,9 +173,11 @@ impl Extraction for SqlServerExtraction {
         let Some(Slice { mut connection, sql }) = taken else {
             return Err(Fault::new(FaultKind::Bug, format!("open slice {slice} a second time")));
         };
-        let columns = connection.start(&sql).await?;
-        let decoder = decoder_of(&columns, self.schema.arrow(), limits, "start the extraction")?;
+        let action = "start the extraction";
+        let columns = self.deadline.hold(action, connection.start(&sql)).await?;
+        let longest_row = connection.address.config.longest_row.get();
+        let decoder = decoder_of(&columns, self.schema.arrow(), limits, longest_row, action)?;
         connection.detach()?;
-        Ok(Box::new(RowStream::new(connection, decoder, self.limit)))
+        Ok(Box::new(RowStream::new(connection, decoder, self.deadline)))
     }
 }

@@ -16,6 +16,9 @@ use super::protocol::type_info::Framing;
 use crate::fault::{Fault, FaultKind};
 use crate::source::BatchLimits;
 
+/// Fields of one block at most, a few more for one row of many columns. NULLs cost a bit on the wire
+/// and a whole field here.
+const MOST_FIELDS: usize = 128 << 10;
 /// Set in the start of a field that lies in the block's own bytes, not in the receive buffer.
 const ASSEMBLED: u32 = 1 << 31;
 /// Total length of a value in chunks that is NULL, and one that the server does not know yet.
@@ -86,20 +89,33 @@ struct Indexer {
     framings: Vec<Framing>,
     /// Bytes that must be there before a row that was too short is looked at again.
     worth_a_look: usize,
+    /// Bytes of a row at most.
+    longest_row: usize,
 }
 
 /// What an index over the buffer found.
 struct Indexed {
     /// Bytes that belong to the indexed rows and can be dropped once these are decoded.
     consumed: usize,
+    /// Why there are no more rows.
+    end: BlockEnd,
+}
+
+/// Where a block ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BlockEnd {
+    /// As many rows as were wanted.
+    Full,
+    /// The bytes are used up, or end in a row.
+    Bytes,
     /// The next token is not a row.
-    other_token: bool,
+    OtherToken,
 }
 
 impl Indexer {
-    fn new(framings: Vec<Framing>) -> Self {
+    fn new(framings: Vec<Framing>, longest_row: usize) -> Self {
         let block = Block { columns: framings.len(), ..Block::default() };
-        Self { block, framings, worth_a_look: 0 }
+        Self { block, framings, worth_a_look: 0, longest_row }
     }
 
     /// Indexes at most `most_rows` whole rows at the beginning of `buffer`.
@@ -109,16 +125,19 @@ impl Indexer {
         self.block.rows = 0;
         let mut position = 0;
         if buffer.len() < self.worth_a_look {
-            return Ok(Indexed { consumed: 0, other_token: false });
+            return Ok(Indexed { consumed: 0, end: BlockEnd::Bytes });
         }
         self.worth_a_look = 0;
         while self.block.rows < most_rows {
-            let Some(token) = buffer.get(position) else { break };
+            let Some(token) = buffer.get(position) else {
+                return Ok(Indexed { consumed: position, end: BlockEnd::Bytes });
+            };
             if !matches!(*token, ROW | NULL_BITMAP_ROW) {
-                return Ok(Indexed { consumed: position, other_token: true });
+                return Ok(Indexed { consumed: position, end: BlockEnd::OtherToken });
             }
             let (fields, assembled) = (self.block.fields.len(), self.block.assembled.len());
             match self.row(buffer, position + 1, *token == NULL_BITMAP_ROW) {
+                Ok(end) if end - position > self.longest_row => return Err(Invalid::LongRow),
                 Ok(end) => {
                     position = end;
                     self.block.rows += 1;
@@ -129,13 +148,16 @@ impl Indexer {
                     // A long value arrives in many pieces; looking at all of it for each piece
                     // would cost the square of its length.
                     let present = buffer.len() - position;
-                    self.worth_a_look = present + present / 4 + 1;
-                    break;
+                    if present > self.longest_row {
+                        return Err(Invalid::LongRow);
+                    }
+                    self.worth_a_look = (present + present / 4).min(self.longest_row) + 1;
+                    return Ok(Indexed { consumed: position, end: BlockEnd::Bytes });
                 }
                 Err(Stopped::Invalid(invalid)) => return Err(invalid),
             }
         }
-        Ok(Indexed { consumed: position, other_token: false })
+        Ok(Indexed { consumed: position, end: BlockEnd::Full })
     }
 
     /// Indexes the row behind its token, and returns where it ends.
@@ -251,6 +273,8 @@ pub(super) struct Decoder {
     schema: SchemaRef,
     limits: BatchLimits,
     rows: usize,
+    /// Bits that a row takes in a batch, whatever its values are.
+    row_bits: usize,
 }
 
 /// What a step of decoding found.
@@ -265,14 +289,17 @@ pub(super) enum Step {
 }
 
 impl Decoder {
-    /// A decoder for columns that arrive as `framings` say and become those of `schema`.
+    /// A decoder for columns that arrive as `framings` say and become those of `schema`. A row of
+    /// more than `longest_row` bytes is an error.
     pub(super) fn new(
         framings: Vec<Framing>,
         columns: Vec<Box<dyn ColumnDecoder>>,
         schema: SchemaRef,
         limits: BatchLimits,
+        longest_row: usize,
     ) -> Self {
-        Self { indexer: Indexer::new(framings), columns, schema, limits, rows: 0 }
+        let row_bits = columns.iter().map(|column| column.value_bits()).sum::<usize>().max(1);
+        Self { indexer: Indexer::new(framings, longest_row), columns, schema, limits, rows: 0, row_bits }
     }
 
     /// Decodes rows at the beginning of `buffer`, until a batch is full or they end. `ended` says
@@ -281,25 +308,41 @@ impl Decoder {
         if ended {
             self.indexer.worth_a_look = 0;
         }
-        let wanted = self.limits.rows.get().saturating_sub(self.rows);
-        let found = self.indexer.index(buffer, wanted).map_err(|invalid| self.broken(invalid, None))?;
-        for index in 0..self.columns.len() {
-            let appended = self.columns[index].append(&self.indexer.block, buffer, index);
-            appended.map_err(|invalid| self.broken(invalid, Some(index)))?;
+        let mut consumed = 0;
+        loop {
+            let rest = &buffer[consumed..];
+            let most_rows = self.most_rows();
+            let found = self.indexer.index(rest, most_rows).map_err(|invalid| self.broken(invalid, None))?;
+            for index in 0..self.columns.len() {
+                let appended = self.columns[index].append(&self.indexer.block, rest, index);
+                appended.map_err(|invalid| self.broken(invalid, Some(index)))?;
+            }
+            self.rows += self.indexer.block.rows;
+            consumed += found.consumed;
+            let is_full = self.rows >= self.limits.rows.get() || self.byte_size() >= self.limits.bytes.get();
+            if is_full && self.rows > 0 {
+                return Ok(Step::Batch(self.finish()?, consumed));
+            }
+            match found.end {
+                BlockEnd::Full => {}
+                BlockEnd::OtherToken => return Ok(Step::OtherToken(consumed)),
+                // In the middle of a row, or without the token that ends a result.
+                BlockEnd::Bytes if ended => return Err(self.broken(Invalid::Malformed, None)),
+                BlockEnd::Bytes => return Ok(Step::NeedBytes(consumed)),
+            }
         }
-        self.rows += self.indexer.block.rows;
-        let bytes: usize = self.columns.iter().map(|column| column.byte_size()).sum();
-        if self.rows >= self.limits.rows.get() || (self.rows > 0 && bytes >= self.limits.bytes.get()) {
-            return Ok(Step::Batch(self.finish()?, found.consumed));
-        }
-        if found.other_token {
-            return Ok(Step::OtherToken(found.consumed));
-        }
-        if ended {
-            // In the middle of a row, or without the token that ends a result.
-            return Err(self.broken(Invalid::Malformed, None));
-        }
-        Ok(Step::NeedBytes(found.consumed))
+    }
+
+    /// Rows that may be decoded before the size of the batch is looked at again: as many as fit when
+    /// all their values are NULL or empty, and one more.
+    fn most_rows(&self) -> usize {
+        let bits_left = self.limits.bytes.get().saturating_sub(self.byte_size()).saturating_mul(8);
+        let rows_left = self.limits.rows.get().saturating_sub(self.rows);
+        rows_left.min(1 + bits_left / self.row_bits).min(1 + MOST_FIELDS / self.columns.len().max(1))
+    }
+
+    fn byte_size(&self) -> usize {
+        self.columns.iter().map(|column| column.byte_size()).sum()
     }
 
     /// The rows that are left after the last token; `None` when there are none.
@@ -326,10 +369,13 @@ impl Decoder {
             Some(name) => format!("decode column `{name}`"),
             None => "decode rows".to_owned(),
         };
-        let fault = Fault::new(invalid.kind(), action).because(invalid);
-        match invalid.remedy(name.unwrap_or("column")) {
-            Some(remedy) => fault.remedy(remedy),
-            None => fault,
-        }
+        let fault = Fault::new(invalid.kind(), action);
+        let fault = match invalid {
+            Invalid::LongRow => {
+                fault.because(format!("a row is longer than {} bytes", self.indexer.longest_row))
+            }
+            _ => fault.because(invalid),
+        };
+        fault.remedy(invalid.remedy(name.unwrap_or("column")))
     }
 }

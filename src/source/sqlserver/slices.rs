@@ -19,7 +19,15 @@ enum Ruler {
     /// Units of 100 nanoseconds since 0001-01-01, printed with this many digits of a second; `None`
     /// for days.
     Instant(Option<usize>),
+    /// The value of an identifier's bytes, in the order in which the server compares them. Its last
+    /// two bits are left out: boundaries need not be values that exist.
+    Identifier,
 }
+
+/// The bytes of a `uniqueidentifier` as it is stored, those that are compared first in front.
+const COMPARED: [usize; 16] = [10, 11, 12, 13, 14, 15, 8, 9, 6, 7, 4, 5, 0, 1, 2, 3];
+/// Bits of an identifier that are left out, so that a difference of two fits an `i128`.
+const LEFT_OUT: u32 = 2;
 
 const DAY_TICKS: i128 = 864_000_000_000;
 
@@ -33,6 +41,7 @@ impl Ruler {
             "smalldatetime" => Self::Instant(Some(0)),
             "datetime" => Self::Instant(Some(3)),
             "datetime2" => Self::Instant(Some(7)),
+            "uniqueidentifier" => Self::Identifier,
             _ => return None,
         })
     }
@@ -40,7 +49,7 @@ impl Ruler {
     /// `value` as a text that [`Ruler::read`] reads, in SQL.
     fn printed(self, value: &str) -> String {
         match self {
-            Self::Integer => format!("CONVERT(varchar(50), {value})"),
+            Self::Integer | Self::Identifier => format!("CONVERT(varchar(50), {value})"),
             // Style 2 gives money all of its digits; decimals do not mind.
             Self::Decimal => format!("CONVERT(varchar(60), {value}, 2)"),
             Self::Instant(_) => format!("CONVERT(varchar(40), CAST({value} AS datetime2(7)), 121)"),
@@ -55,6 +64,11 @@ impl Ruler {
                 Some((format!("{whole}{fraction}").parse().ok()?, fraction.len()))
             }
             Self::Instant(_) => Some((ticks(text.trim())?, 0)),
+            Self::Identifier => {
+                let stored = uuid::Uuid::parse_str(text.trim()).ok()?.to_bytes_le();
+                let value = u128::from_be_bytes(COMPARED.map(|place| stored[place]));
+                Some((i128::try_from(value >> LEFT_OUT).ok()?, 0))
+            }
         }
     }
 
@@ -71,6 +85,14 @@ impl Ruler {
                 return format!("{sign}{whole}{point}{fraction}");
             }
             Self::Instant(digits) => instant_text(units, digits),
+            Self::Identifier => {
+                let value = (units << LEFT_OUT).cast_unsigned().to_be_bytes();
+                let mut stored = [0; 16];
+                for (byte, place) in value.into_iter().zip(COMPARED) {
+                    stored[place] = byte;
+                }
+                uuid::Uuid::from_bytes_le(stored).to_string()
+            }
         };
         format!("CAST({} AS {type_name})", literal(&text))
     }
@@ -123,7 +145,7 @@ pub(super) fn divider(
         let ruler = Ruler::of(&all[position].type_name).ok_or_else(|| {
             let action = format!("divide the result by `{name}`: ranges of its type cannot be computed");
             Fault::new(FaultKind::Request, action)
-                .remedy("Choose a `slice_column` of an integer, decimal, date or datetime type.")
+                .remedy("Choose a `slice_column` of an integer, decimal, date or datetime type, or a uniqueidentifier.")
         })?;
         return Ok(Some(Divider { position, ruler }));
     }
@@ -158,7 +180,25 @@ pub(super) async fn conditions(
         .into_iter()
         .map(|units| divider.ruler.literal(units, digits, type_name))
         .collect();
+    if divider.ruler == Ruler::Identifier && !they_rise(connection, &literals).await? {
+        tracing::info!("one slice: the server orders identifiers in another way than SQL Server does");
+        return Ok(vec![None]);
+    }
     Ok(ranges(&column, &literals))
+}
+
+/// Asks the server whether it sees each literal behind the one before. Ranges whose ends were the
+/// wrong way round would have rows twice.
+async fn they_rise(connection: &mut Connection, literals: &[String]) -> Result<bool, Fault> {
+    let pairs: Vec<String> =
+        literals.iter().zip(literals.iter().skip(1)).map(|(a, b)| format!("{a} < {b}")).collect();
+    if pairs.is_empty() {
+        return Ok(true);
+    }
+    let sql = format!("SELECT CASE WHEN {} THEN 1 ELSE 0 END", pairs.join(" AND "));
+    let answer = connection.run(&sql, "compare the ends of the slices").await?;
+    let found = answer.rows.first().and_then(|row| row.first()?.as_deref());
+    Ok(found == Some("1"))
 }
 
 #[cfg(test)]
@@ -227,6 +267,39 @@ mod tests {
             assert_eq!(ruler.literal(units, digits, type_name), written);
         }
         assert_eq!(Ruler::of("nvarchar(10)"), None);
+    }
+
+    #[test]
+    fn identifiers_are_compared_from_their_last_group_on() {
+        let ruler = Ruler::of("uniqueidentifier").expect("it can be divided");
+        let units = |text| ruler.read(text).expect(text).0;
+        // In the order of SQL Server: the last group, the fourth, then bytes of the third, second and
+        // first from right to left.
+        let rising = [
+            "00000000-0000-0000-0000-000000000000",
+            "04000000-0000-0000-0000-000000000000",
+            "00000004-0000-0000-0000-000000000000",
+            "00000000-0100-0000-0000-000000000000",
+            "00000000-0001-0000-0000-000000000000",
+            "00000000-0000-0100-0000-000000000000",
+            "00000000-0000-0001-0000-000000000000",
+            "00000000-0000-0000-0001-000000000000",
+            "00000000-0000-0000-0100-000000000000",
+            "00000000-0000-0000-0000-000000000001",
+            "ffffffff-ffff-ffff-ffff-0fffffffffff",
+            "00000000-0000-0000-0000-100000000000",
+        ];
+        assert!(rising.is_sorted_by(|before, after| units(before) < units(after)));
+        assert_eq!(
+            ruler.literal(units("00000004-0000-0000-0000-000000000001"), 0, "uniqueidentifier"),
+            "CAST(N'00000004-0000-0000-0000-000000000001' AS uniqueidentifier)"
+        );
+        let (least, greatest) = (units(rising[0]), units("ffffffff-ffff-ffff-ffff-ffffffffffff"));
+        let middle = boundaries(least, greatest, wanted(2));
+        assert_eq!(
+            ruler.literal(middle[0], 0, "uniqueidentifier"),
+            "CAST(N'00000000-0000-0000-0000-800000000000' AS uniqueidentifier)"
+        );
     }
 
     proptest! {

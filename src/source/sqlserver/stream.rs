@@ -10,9 +10,9 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use bytes::Buf;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::connection::{Connection, counted};
+use super::deadline::Deadline;
 use super::error::{ServerError, io_fault};
 use super::protocol::token::{Done, Token};
 use super::rows::{Decoder, Step};
@@ -43,9 +43,9 @@ pub(super) struct RowStream {
 
 impl RowStream {
     /// Takes over a connection on which a statement was started.
-    pub(super) fn new(connection: Connection, decoder: Decoder, limit: Option<Duration>) -> Self {
+    pub(super) fn new(connection: Connection, decoder: Decoder, deadline: Deadline) -> Self {
         let (sender, reads) = mpsc::channel(1);
-        let reader = Reader { connection, decoder, rows: 0, sender, limit };
+        let reader = Reader { connection, decoder, rows: 0, sender, deadline };
         // It ends by itself when this stream is dropped.
         drop(spawn_blocking(move || reader.run()));
         Self { reads, ended: false }
@@ -77,7 +77,7 @@ struct Reader {
     decoder: Decoder,
     rows: u64,
     sender: mpsc::Sender<Result<Read, Fault>>,
-    limit: Option<Duration>,
+    deadline: Deadline,
 }
 
 impl Reader {
@@ -85,22 +85,15 @@ impl Reader {
         let sender = self.sender.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let result = match runtime {
-            Ok(runtime) => runtime.block_on(self.read_in_time()),
+            Ok(runtime) => {
+                let deadline = self.deadline;
+                runtime.block_on(async { deadline.hold(READING, self.read()).await })
+            }
             Err(error) => Err(io_fault("start a reader", error)),
         };
         if let Some(last) = result.transpose() {
             // Nobody waits for it when the stream was dropped.
             drop(sender.blocking_send(last));
-        }
-    }
-
-    async fn read_in_time(self) -> Result<Option<Read>, Fault> {
-        let Some(limit) = self.limit else { return self.read().await };
-        match tokio::time::timeout_at(Instant::now() + limit, self.read()).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(Fault::new(FaultKind::Transient, "read rows")
-                .because(format!("the statement has run for {limit:?}"))
-                .remedy("Raise `statement_timeout` of the connection, or use more `slices`.")),
         }
     }
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::{TlsConnector, rustls};
 
+use super::error::io_fault;
 use super::protocol::packet::{DEFAULT_PACKET_BYTES, HEADER_BYTES, MessageKind, packets};
 use crate::config::{SqlServerEncryption, SqlServerSource};
 use crate::fault::{Fault, FaultKind};
@@ -57,7 +58,12 @@ fn expected_name(configured: Option<&str>, host: &str) -> String {
     }
 }
 
+/// Not trusted, or not there any more: a connection that ends in the middle says nothing about
+/// certificates.
 fn refused(error: io::Error) -> Fault {
+    if !error.get_ref().is_some_and(|cause| cause.is::<rustls::Error>()) {
+        return io_fault("start TLS", error);
+    }
     Fault::new(FaultKind::Credentials, "start TLS").because(error).remedy(
         "Check that `host` is the name in the server's certificate (or set `host_name_in_certificate`) and that its authority is trusted (or set `root_certificate`). `trust_server_certificate = true` checks nothing.",
     )

@@ -35,6 +35,8 @@ pub(crate) enum Encryption {
     Required,
     /// TDS 8.0: TLS before anything else.
     Strict,
+    /// Encryption is promised, and the connection ends in the handshake.
+    Cut,
 }
 
 /// How an answer ends.
@@ -67,14 +69,23 @@ pub(crate) struct Script {
     pub(crate) chunk_bytes: usize,
     /// The database's `snapshot_isolation_state`.
     pub(crate) snapshots: bool,
+    /// The database's `is_read_committed_snapshot_on`.
+    pub(crate) committed_snapshots: bool,
+    /// The login is answered with bytes that never end.
+    pub(crate) floods_login: bool,
     /// Where the login is sent on to.
     pub(crate) route: Option<SocketAddr>,
     /// The token that is wanted in place of name and password.
     pub(crate) token: Option<String>,
+    /// The statement whose text contains the word is not answered, until the client sends an attention or
+    /// goes away.
+    pub(crate) silent_on: Option<&'static str>,
     /// An error that answers the statement whose text contains the word.
     pub(crate) refuse: Option<(&'static str, i32, u8)>,
     /// Extra answers: the least and the greatest value of the slice column, as text.
     pub(crate) bounds: Option<(String, String)>,
+    /// What the server says when it is asked whether literals rise.
+    pub(crate) rises: bool,
     /// Describe nothing, as some servers do for some queries.
     pub(crate) describes: bool,
     pub(crate) certificate: Option<Certificate>,
@@ -95,10 +106,14 @@ impl Script {
             null_bitmap: false,
             chunk_bytes: 8000,
             snapshots: true,
+            committed_snapshots: true,
+            silent_on: None,
+            floods_login: false,
             route: None,
             token: None,
             refuse: None,
             bounds: None,
+            rises: true,
             describes: true,
             certificate: None,
             repeat: 1,
@@ -170,6 +185,7 @@ impl TdsServer {
             application_name: "data-exchange-agent tests".into(),
             connect_timeout: Duration::from_secs(60),
             statement_timeout: None,
+            longest_row: SqlServerSource::DEFAULT_LONGEST_ROW,
             packet_bytes: SqlServerSource::DEFAULT_PACKET_BYTES,
             table_hint: None,
             consistency: SqlServerConsistency::Exact,

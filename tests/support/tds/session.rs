@@ -100,6 +100,12 @@ pub(super) async fn serve(socket: TcpStream, script: &Script, log: &Log) -> io::
     }
     let mut socket = socket;
     let wanted = agree(&mut socket, script.encryption, script).await?;
+    if script.encryption == Encryption::Cut {
+        // The client's greeting has arrived.
+        let mut greeting = [0; 64];
+        socket.read_exact(&mut greeting).await?;
+        return Ok(());
+    }
     let granted = match (script.encryption, wanted) {
         (Encryption::NotSupported, _) => Encryption::NotSupported,
         (Encryption::Off, 1) => Encryption::On,
@@ -134,7 +140,7 @@ async fn agree(stream: &mut dyn Both, encryption: Encryption, script: &Script) -
         .map_or(2, |option| request[usize::from(u16::from_be_bytes([option[1], option[2]]))]);
     let granted = match (encryption, wanted) {
         (Encryption::NotSupported | Encryption::Strict, _) => 2,
-        (Encryption::Off, 1) | (Encryption::On, _) => 1,
+        (Encryption::Off, 1) | (Encryption::On | Encryption::Cut, _) => 1,
         (Encryption::Off, _) => 0,
         (Encryption::Required, _) => 3,
     };
@@ -194,6 +200,15 @@ async fn answer_login(
         send(stream, &refusal).await?;
         return Err(io::ErrorKind::PermissionDenied.into());
     }
+    if script.floods_login {
+        // Features without an end: whoever gathers them gathers for ever.
+        let feature = [&[0xae, 1, 0, 0, 0xf0, 0][..], &vec![0; 0xf0_0000]].concat();
+        loop {
+            let packets: Vec<u8> =
+                feature.chunks(PACKET_BYTES - 8).flat_map(|piece| packet(RESULT, 0, piece)).collect();
+            stream.write_all(&packets).await?;
+        }
+    }
     let mut answer = [
         wire::change(1, "tests", "master"),
         wire::information("Changed database context to 'tests'."),
@@ -232,6 +247,10 @@ async fn batches(stream: &mut dyn Both, script: &Script, log: &Log) -> io::Resul
             message[headers..].chunks(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]])).collect();
         let sql = String::from_utf16(&units).expect("UTF-16");
         log.lock().expect("not poisoned").push(Seen::Batch(sql.clone()));
+        if script.silent_on.is_some_and(|word| sql.contains(word)) {
+            wait_for_attention(stream, log).await?;
+            continue;
+        }
         match answer(&sql, script) {
             Answer::Message(message) => {
                 let mut tokens = Vec::new();
@@ -331,11 +350,12 @@ fn answer(sql: &str, script: &Script) -> Answer {
         wire::done(0, 0)
     } else if sql.contains("sp_prepare") || sql.contains("TOP (0)") {
         let columns: Vec<Column> =
-            chosen(sql, script).into_iter().map(|index| cast_column(&script.columns[index])).collect();
+            chosen(sql, script).into_iter().map(|index| cast_column(sql, &script.columns[index])).collect();
         [wire::columns(&columns), wire::done(wire::COUNTED, 0)].concat()
     } else if sql.contains("sys.databases") {
         let state = if script.snapshots { "1" } else { "0" };
-        texts(&["", ""], &[vec![some(state), some("READ_WRITE")]])
+        let committed = if script.committed_snapshots { "1" } else { "0" };
+        texts(&["", "", ""], &[vec![some(state), some("READ_WRITE"), some(committed)]])
     } else if sql.contains("FROM sys.indexes") {
         texts(&["name"], &[vec![Some(script.columns[0].name.clone())]])
     } else if sql.contains("SELECT type FROM sys.objects") {
@@ -343,6 +363,8 @@ fn answer(sql: &str, script: &Script) -> Answer {
     } else if sql.contains("MIN(") {
         let (least, greatest) = script.bounds.clone().unzip();
         texts(&["", ""], &[vec![least, greatest]])
+    } else if sql.starts_with("SELECT CASE WHEN") {
+        texts(&[""], &[vec![some(if script.rises { "1" } else { "0" })]])
     } else if sql.contains("SELECT TOP (1) 1") || sql == "SELECT 1" {
         texts(&[""], &[vec![some("1")]])
     } else if sql.starts_with("SET ") || sql.contains("TRANSACTION") {
@@ -361,18 +383,22 @@ fn describe(column: &Column) -> Vec<Option<String>> {
         text(&column.name),
         text(if column.nullable { "1" } else { "0" }),
         Some(column.type_name.clone()).filter(|_| !is_clr),
-        Some(column.type_name.clone()).filter(|_| is_clr),
+        Some(column.type_name.clone()).filter(|_| is_clr).or(column.user_type.clone()),
         Some("Types, Version=1.0".to_owned()).filter(|_| is_clr),
     ]
 }
 
-/// What the agent's casts make of a column: CLR types become text.
-fn cast_column(column: &Column) -> Column {
+/// What the agent's casts make of a column: CLR types become text, or well-known binary.
+fn cast_column(sql: &str, column: &Column) -> Column {
     if column.type_info[0] != 0xf0 {
         return column.clone();
     }
+    let is_binary = sql.contains(&format!(".STAsBinary() AS [{}]", column.name));
     Column {
-        type_info: vec![0xe7, 0xff, 0xff, 0x09, 0x04, 0xd0, 0, 0],
+        type_info: match is_binary {
+            true => vec![0xa5, 0xff, 0xff],
+            false => vec![0xe7, 0xff, 0xff, 0x09, 0x04, 0xd0, 0, 0],
+        },
         framing: Framing::Chunks,
         ..column.clone()
     }
@@ -386,7 +412,7 @@ fn chosen(sql: &str, script: &Script) -> Vec<usize> {
 
 async fn rows(stream: &mut dyn Both, sql: &str, script: &Script, log: &Log) -> io::Result<()> {
     let chosen = chosen(sql, script);
-    let columns: Vec<Column> = chosen.iter().map(|index| cast_column(&script.columns[*index])).collect();
+    let columns: Vec<Column> = chosen.iter().map(|index| cast_column(sql, &script.columns[*index])).collect();
     let rows: Rows =
         script.rows.iter().map(|row| chosen.iter().map(|index| row[*index].clone()).collect()).collect();
     let mut sender = Sender { stream, waiting: Vec::new() };
@@ -411,11 +437,7 @@ async fn rows(stream: &mut dyn Both, sql: &str, script: &Script, log: &Log) -> i
         }
         End::Hang => {
             sender.flush().await?;
-            let Sender { stream, .. } = sender;
-            let (kind, _) = receive(stream).await?;
-            assert_eq!(kind, ATTENTION, "nothing but an attention can stop a statement");
-            log.lock().expect("not poisoned").push(Seen::Attention);
-            return send(stream, &wire::done(wire::ATTENTION, 0)).await;
+            return wait_for_attention(sender.stream, log).await;
         }
         End::Bytes(bytes) => sender.put(bytes).await?,
         End::SecondResult => {
@@ -425,6 +447,13 @@ async fn rows(stream: &mut dyn Both, sql: &str, script: &Script, log: &Log) -> i
         }
     }
     sender.finish().await
+}
+
+async fn wait_for_attention(stream: &mut dyn Both, log: &Log) -> io::Result<()> {
+    let (kind, _) = receive(stream).await?;
+    assert_eq!(kind, ATTENTION, "nothing but an attention can stop a statement");
+    log.lock().expect("not poisoned").push(Seen::Attention);
+    send(stream, &wire::done(wire::ATTENTION, 0)).await
 }
 
 /// Wraps the handshake of TLS in PRELOGIN packets, from the server's side.

@@ -21,6 +21,9 @@ pub(crate) struct Column {
     pub(crate) type_info: Vec<u8>,
     pub(crate) framing: Framing,
     pub(crate) nullable: bool,
+    /// Its name of an alias type.
+    pub(crate) user_type: Option<String>,
+    pub(crate) is_computed: bool,
 }
 
 impl Column {
@@ -31,6 +34,8 @@ impl Column {
             type_info: type_info.to_vec(),
             framing,
             nullable: true,
+            user_type: None,
+            is_computed: false,
         }
     }
 
@@ -73,8 +78,11 @@ pub(super) fn columns(columns: &[Column]) -> Vec<u8> {
     let mut token = vec![0x81];
     token.extend((columns.len() as u16).to_le_bytes());
     for column in columns {
-        // The type as the user named it, and flags: nullable, updatable.
-        token.extend([0, 0, 0, 0, u8::from(column.nullable) | 8, 0]);
+        // The number of the type as the user named it, and flags: nullable, updatable or computed.
+        let user_type = if column.user_type.is_some() { 257_u32 } else { 0 };
+        token.extend(user_type.to_le_bytes());
+        let how = if column.is_computed { 0x20 } else { 8 };
+        token.extend([u8::from(column.nullable) | how, 0]);
         token.extend(&column.type_info);
         if column.framing == Framing::Pointer {
             token.push(1);

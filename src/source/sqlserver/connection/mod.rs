@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 use super::address::Address;
 use super::decode;
-use super::error::{ServerError, io_fault, protocol_fault};
+use super::error::{BROKEN_PROTOCOL, ServerError, io_fault, protocol_fault};
 use super::protocol::Malformed;
 use super::protocol::cursor::utf16_bytes;
 use super::protocol::packet::{DEFAULT_PACKET_BYTES, MessageKind, Unpacker, packets};
@@ -30,6 +30,11 @@ use crate::source::socket::Stream;
 const READ_BYTES: usize = 256 << 10;
 /// A read of fewer bytes tries to take more that has arrived already.
 const ENOUGH_BYTES: usize = 64 << 10;
+/// Bytes of a token at most that is no row. The longest describes 4,096 columns, each with the name
+/// of its table.
+const LONGEST_TOKEN: usize = 16 << 20;
+/// The same before the login: nobody has said yet who that is.
+const LONGEST_LOGIN_TOKEN: usize = 256 << 10;
 /// Rows of a control statement at most in one batch; they are few.
 const CONTROL_ROWS: usize = 8192;
 
@@ -186,11 +191,15 @@ impl Connection {
 
     /// The next token, which must not be a row. Changes of the session are carried out here.
     pub(super) async fn token(&mut self, action: &'static str) -> Result<Token, Fault> {
+        let longest = if self.state == State::Closed { LONGEST_LOGIN_TOKEN } else { LONGEST_TOKEN };
         let token = loop {
             match token::read(&self.buffer) {
                 Ok((token, length)) => {
                     self.buffer.advance(length);
                     break token;
+                }
+                Err(Unfinished::Short) if self.buffer.len() > longest => {
+                    return Err(self.broken(action, Malformed("a token is longer than any server sends")));
                 }
                 Err(Unfinished::Short) if !self.message_ended() => {
                     self.fill().await?;
@@ -259,7 +268,7 @@ impl Connection {
             rows: CONTROL_ROWS.try_into().expect("not zero"),
             bytes: (16 << 20).try_into().expect("not zero"),
         };
-        let mut decoder = decoder_of(columns, Schema::new(fields).into(), limits, action)?;
+        let mut decoder = decoder_of(columns, Schema::new(fields).into(), limits, LONGEST_TOKEN, action)?;
         loop {
             match decoder.step(&self.buffer, self.message_ended())? {
                 Step::Batch(batch, consumed) => {
@@ -313,6 +322,7 @@ pub(super) fn decoder_of(
     columns: &[WireColumn],
     schema: arrow::datatypes::SchemaRef,
     limits: BatchLimits,
+    longest_row: usize,
     action: &'static str,
 ) -> Result<Decoder, Fault> {
     let changed = |name: &str| {
@@ -329,7 +339,7 @@ pub(super) fn decoder_of(
         decoders.push(decoder.ok_or_else(|| changed(field.name()))?);
     }
     let framings = columns.iter().map(|column| column.type_info.framing).collect();
-    Ok(Decoder::new(framings, decoders, schema, limits))
+    Ok(Decoder::new(framings, decoders, schema, limits, longest_row))
 }
 
 fn texts(batch: &arrow::array::RecordBatch, rows: &mut TextRows) {
@@ -350,12 +360,14 @@ pub(super) fn counted(done: Done, rows: u64) -> Result<(), Fault> {
     match done.rows() {
         Some(reported) if reported != rows => {
             let action = format!("count rows: {rows} were received and the server reports {reported}");
-            Err(Fault::new(FaultKind::Bug, action))
+            Err(Fault::new(FaultKind::Transient, action).remedy(BROKEN_PROTOCOL))
         }
         Some(_) | None => Ok(()),
     }
 }
 
 fn unexpected(action: &'static str) -> Fault {
-    Fault::new(FaultKind::Bug, action).because("the server sent an answer that does not belong here")
+    Fault::new(FaultKind::Transient, action)
+        .because("the server sent an answer that does not belong here")
+        .remedy(BROKEN_PROTOCOL)
 }

@@ -68,6 +68,10 @@ impl<T: FixedWidth> ColumnDecoder for Fixed<T> {
         self.values.byte_size()
     }
 
+    fn value_bits(&self) -> usize {
+        size_of::<<T::Arrow as ArrowPrimitiveType>::Native>() * 8
+    }
+
     fn finish(&mut self) -> Result<ArrayRef, Invalid> {
         Ok(self.values.take_array())
     }
@@ -83,6 +87,10 @@ impl ColumnDecoder for Booleans {
 
     fn byte_size(&self) -> usize {
         self.len() / 8
+    }
+
+    fn value_bits(&self) -> usize {
+        1
     }
 
     fn finish(&mut self) -> Result<ArrayRef, Invalid> {

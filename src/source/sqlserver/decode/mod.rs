@@ -19,6 +19,7 @@ use self::temporal::{
     Clock, Date, DateTime, Instant, Microseconds, Nanoseconds, OffsetText, SmallDateTime, TimeOfDay,
 };
 use self::text::{Binaries, Texts};
+use super::error::BROKEN_PROTOCOL;
 use super::protocol::type_info::{Kind, TypeInfo};
 use super::rows::Block;
 use crate::fault::FaultKind;
@@ -43,6 +44,9 @@ pub(super) enum Invalid {
     /// Half of a pair of surrogates.
     #[error("a text is not valid UTF-16: half of a character is missing")]
     NotUtf16,
+    /// A row that is longer than the connection allows.
+    #[error("a row is too long")]
+    LongRow,
     /// More than 2 GiB of text in one batch.
     #[error("the values of one batch exceed 2 GiB")]
     TooLong,
@@ -60,19 +64,25 @@ impl From<TooLong> for Invalid {
 impl Invalid {
     pub(super) fn kind(self) -> FaultKind {
         match self {
-            Self::Malformed => FaultKind::Bug,
+            // As likely made by what stands between, which another attempt may not meet.
+            Self::Malformed => FaultKind::Transient,
             Self::Overflow
             | Self::Instant
             | Self::NotText
             | Self::NotUtf16
+            | Self::LongRow
             | Self::TooLong
             | Self::Variant => FaultKind::Data,
         }
     }
 
-    pub(super) fn remedy(self, column: &str) -> Option<String> {
-        Some(match self {
-            Self::Malformed => return None,
+    pub(super) fn remedy(self, column: &str) -> String {
+        match self {
+            Self::Malformed => BROKEN_PROTOCOL.to_owned(),
+            Self::LongRow => {
+                "Raise `longest_row` of the connection, or leave out the columns that have such values."
+                    .to_owned()
+            }
             Self::Overflow => format!("Cast [{column}] to a wider decimal in the query."),
             Self::Instant => "Set `seventh_digit = \"cut\"` on the connection.".to_owned(),
             Self::NotText => {
@@ -85,7 +95,7 @@ impl Invalid {
             }
             Self::TooLong => "Lower `batch_rows`.".to_owned(),
             Self::Variant => format!("Select CAST([{column}] AS nvarchar(max))."),
-        })
+        }
     }
 }
 
@@ -96,6 +106,9 @@ pub(super) trait ColumnDecoder: Send {
 
     /// Bytes that are gathered.
     fn byte_size(&self) -> usize;
+
+    /// Bits that every value takes in the array, NULL or not.
+    fn value_bits(&self) -> usize;
 
     /// The gathered values; the decoder is empty afterwards.
     fn finish(&mut self) -> Result<ArrayRef, Invalid>;
@@ -179,6 +192,10 @@ impl ColumnDecoder for Nothing {
 
     fn byte_size(&self) -> usize {
         self.rows * 4
+    }
+
+    fn value_bits(&self) -> usize {
+        32
     }
 
     fn finish(&mut self) -> Result<ArrayRef, Invalid> {

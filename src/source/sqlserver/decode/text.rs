@@ -9,6 +9,9 @@ use crate::source::sqlserver::protocol::code_page::CodePage;
 use crate::source::sqlserver::rows::Block;
 use crate::source::variable_width::VariableWidth;
 
+/// Bits of a value's offset, which it has whether it is long, empty or NULL.
+const OFFSET_BITS: usize = i32::BITS as usize;
+
 /// How one field becomes UTF-8.
 pub(super) trait TextOf: Send {
     /// Appends the text of `field`. What is no UTF-8 is found later, for the whole column.
@@ -112,6 +115,10 @@ impl<T: TextOf> ColumnDecoder for Texts<T> {
         self.values.byte_size()
     }
 
+    fn value_bits(&self) -> usize {
+        OFFSET_BITS
+    }
+
     fn finish(&mut self) -> Result<ArrayRef, Invalid> {
         self.values.finish_texts().map_err(|_not_utf8| Invalid::NotText)
     }
@@ -135,6 +142,10 @@ impl ColumnDecoder for Binaries {
 
     fn byte_size(&self) -> usize {
         self.0.byte_size()
+    }
+
+    fn value_bits(&self) -> usize {
+        OFFSET_BITS
     }
 
     fn finish(&mut self) -> Result<ArrayRef, Invalid> {

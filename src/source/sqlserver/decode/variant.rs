@@ -44,7 +44,11 @@ impl TextOf for Variant {
             0x2b => offset_text(text, clock()?, value)?,
             0x6a | 0x6c => {
                 let scale = *properties.get(1).ok_or(Invalid::Malformed)?;
-                scaled(text, decimal(value)?, scale.into());
+                // 38 digits at most, all of them behind the point.
+                if scale > 38 {
+                    return Err(Invalid::Malformed);
+                }
+                scaled(text, decimal(value)?, scale);
             }
             0xa5 | 0xad => hexadecimal(text, value),
             0xa7 | 0xaf => {
@@ -62,15 +66,11 @@ impl TextOf for Variant {
 }
 
 /// Appends a number of `scale` digits behind the point.
-fn scaled(text: &mut Vec<u8>, value: i128, scale: usize) {
-    if value < 0 {
-        text.push(b'-');
-    }
-    let digits = format!("{:0width$}", value.unsigned_abs(), width = scale + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - scale);
-    text.extend_from_slice(whole.as_bytes());
+fn scaled(text: &mut Vec<u8>, value: i128, scale: u8) {
+    let unit = 10_u128.pow(u32::from(scale));
+    let (sign, magnitude) = (if value < 0 { "-" } else { "" }, value.unsigned_abs());
+    push(text, format_args!("{sign}{}", magnitude / unit));
     if scale > 0 {
-        text.push(b'.');
-        text.extend_from_slice(fraction.as_bytes());
+        push(text, format_args!(".{:0width$}", magnitude % unit, width = usize::from(scale)));
     }
 }

@@ -4,7 +4,7 @@
 //! of an SQL collation from its sort order; both are in the documentation of SQL Server
 //! (`COLLATIONPROPERTY(name, 'CodePage')` and `sys.fn_helpcollations`).
 
-use encoding_rs::Encoding;
+use encoding_rs::{DecoderResult, Encoding};
 
 use super::cursor::Cursor;
 
@@ -12,18 +12,26 @@ use super::cursor::Cursor;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::source::sqlserver) enum CodePage {
     Utf8,
-    /// A code page of Windows.
+    /// A code page of Windows that browsers read as Windows does.
     Windows(&'static Encoding),
+    /// Code page 936: its pairs, and nothing of the four bytes that later standards have.
+    Simplified,
+    /// Code page 950: what it has in common with the Big5 of browsers, which is that of Hong Kong.
+    Traditional,
     /// The upper half of a code page of DOS.
-    Dos(&'static str),
+    Dos(&'static [char; 128]),
     /// None that is known here: ASCII can be read, anything else cannot.
     Unknown,
 }
 
 /// Characters 128 to 255 of code page 437, of DOS in the United States.
-const DOS_437: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
+static DOS_437: [char; 128] = upper_half(
+    "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}",
+);
 /// The same of code page 850, of DOS in western Europe.
-const DOS_850: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜø£Ø×ƒáíóúñÑªº¿®¬½¼¡«»░▒▓│┤ÁÂÀ©╣║╗╝¢¥┐└┴┬├─┼ãÃ╚╔╩╦╠═╬¤ðÐÊËÈıÍÎÏ┘┌█▄¦Ì▀ÓßÔÒõÕµþÞÚÛÙýÝ¯´\u{ad}±‗¾¶§÷¸°¨·¹³²■\u{a0}";
+static DOS_850: [char; 128] = upper_half(
+    "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜø£Ø×ƒáíóúñÑªº¿®¬½¼¡«»░▒▓│┤ÁÂÀ©╣║╗╝¢¥┐└┴┬├─┼ãÃ╚╔╩╦╠═╬¤ðÐÊËÈıÍÎÏ┘┌█▄¦Ì▀ÓßÔÒõÕµþÞÚÛÙýÝ¯´\u{ad}±‗¾¶§÷¸°¨·¹³²■\u{a0}",
+);
 
 /// Bit of a collation's word that says UTF-8: behind 20 bits of locale and 6 of comparison flags.
 const UTF8_FLAG: u32 = 1 << 26;
@@ -50,13 +58,13 @@ impl CodePage {
 
     fn numbered(number: u16) -> Self {
         Self::Windows(match number {
-            437 => return Self::Dos(DOS_437),
-            850 => return Self::Dos(DOS_850),
+            437 => return Self::Dos(&DOS_437),
+            850 => return Self::Dos(&DOS_850),
             874 => encoding_rs::WINDOWS_874,
             932 => encoding_rs::SHIFT_JIS,
-            936 => encoding_rs::GBK,
+            936 => return Self::Simplified,
             949 => encoding_rs::EUC_KR,
-            950 => encoding_rs::BIG5,
+            950 => return Self::Traditional,
             1250 => encoding_rs::WINDOWS_1250,
             1251 => encoding_rs::WINDOWS_1251,
             1252 => encoding_rs::WINDOWS_1252,
@@ -79,18 +87,18 @@ impl CodePage {
             return true;
         }
         match self {
-            Self::Windows(encoding) => {
-                let decoded = encoding.decode_without_bom_handling_and_without_replacement(bytes);
-                decoded.map(|decoded| text.extend_from_slice(decoded.as_bytes())).is_some()
+            Self::Windows(encoding) => decode(encoding, text, bytes),
+            Self::Simplified => {
+                pairs(bytes).all(|pair| !is_of_four_bytes(pair)) && decode(encoding_rs::GBK, text, bytes)
+            }
+            Self::Traditional => {
+                pairs(bytes).all(|pair| !is_of_hong_kong(pair)) && decode(encoding_rs::BIG5, text, bytes)
             }
             Self::Dos(upper_half) => {
                 for byte in bytes {
                     let character = match byte.checked_sub(128) {
                         None => char::from(*byte),
-                        Some(index) => match upper_half.chars().nth(index.into()) {
-                            Some(character) => character,
-                            None => return false,
-                        },
+                        Some(index) => upper_half[usize::from(index)],
                     };
                     text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
                 }
@@ -99,6 +107,77 @@ impl CodePage {
             Self::Utf8 | Self::Unknown => false,
         }
     }
+}
+
+/// Decodes into the room behind `text`: nothing is allocated for a value, and nothing copied.
+fn decode(encoding: &'static Encoding, text: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    let mut decoder = encoding.new_decoder_without_bom_handling();
+    let Some(most) = decoder.max_utf8_buffer_length_without_replacement(bytes.len()) else { return false };
+    let start = text.len();
+    text.resize(start + most, 0);
+    let (result, _read, written) =
+        decoder.decode_to_utf8_without_replacement(bytes, &mut text[start..], true);
+    text.truncate(start + written);
+    result == DecoderResult::InputEmpty
+}
+
+/// The pairs of a code page whose characters have two bytes, when the first one is not ASCII.
+fn pairs(bytes: &[u8]) -> impl Iterator<Item = [u8; 2]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        loop {
+            match rest {
+                [] | [_] => return None,
+                // A byte that stands alone: ASCII, and the euro sign of code page 936.
+                [0..=0x80, tail @ ..] => rest = tail,
+                [lead, trail, tail @ ..] => {
+                    rest = tail;
+                    return Some([*lead, *trail]);
+                }
+            }
+        }
+    })
+}
+
+/// In GB 18030 four bytes begin so, and the decoder of browsers reads them.
+fn is_of_four_bytes([_lead, trail]: [u8; 2]) -> bool {
+    trail.is_ascii_digit()
+}
+
+/// What Windows has no character for in code page 950, or another one than Hong Kong: ranges of a
+/// user's own, which hold what somebody put there, pictures of control codes, and one block.
+fn is_of_hong_kong([lead, trail]: [u8; 2]) -> bool {
+    match lead {
+        0x81..=0xa0 | 0xc7 | 0xc8 | 0xfa..=0xfe => true,
+        0xa3 => (0xc0..=0xe0).contains(&trail),
+        0xc6 => trail >= 0xa1,
+        0xf9 => trail == 0xfe,
+        _ => false,
+    }
+}
+
+/// The characters of `text`, which has 128 of them.
+const fn upper_half(text: &str) -> [char; 128] {
+    let bytes = text.as_bytes();
+    let mut characters = ['\0'; 128];
+    let (mut place, mut index) = (0, 0);
+    while place < bytes.len() {
+        let (length, mut number) = match bytes[place] {
+            byte @ 0..0x80 => (1, byte as u32),
+            byte @ 0x80..0xe0 => (2, byte as u32 & 0x1f),
+            byte => (3, byte as u32 & 0x0f),
+        };
+        let mut next = 1;
+        while next < length {
+            number = number << 6 | bytes[place + next] as u32 & 0x3f;
+            next += 1;
+        }
+        characters[index] = char::from_u32(number).expect("the text is UTF-8");
+        place += length;
+        index += 1;
+    }
+    assert!(index == 128, "half of a code page");
+    characters
 }
 
 /// The code page of an SQL collation, by its sort order.
@@ -231,9 +310,64 @@ mod tests {
     }
 
     #[test]
-    fn code_pages_of_dos_have_128_characters_in_the_upper_half() {
-        for upper_half in [DOS_437, DOS_850] {
-            assert_eq!(upper_half.chars().count(), 128);
+    fn chinese_of_taiwan_is_not_that_of_hong_kong() {
+        let taiwan = CodePage::numbered(950);
+        // The last characters before and the first ones after every range that is refused.
+        for (bytes, text) in [
+            (&b"\xa1\x40"[..], "\u{3000}"),
+            (b"\xa3\xbf", "\u{2cb}"),
+            (b"\xa3\xe1", "€"),
+            (b"\xc6\x7e", "籲"),
+            (b"\xc9\x40", "乂"),
+            (b"\xf9\xfd", "╯"),
+        ] {
+            assert_eq!(decoded(taiwan, bytes).as_deref(), Some(text), "{bytes:x?}");
+        }
+        for bytes in [
+            &b"\x87\x40"[..],
+            b"\x81\x40",
+            b"\xa0\x53",
+            b"\xa3\xc0",
+            b"\xa3\xe0",
+            b"\xc6\xa1",
+            b"\xc8\xfe",
+            b"\xf9\xfe",
+            b"\xfa\x40",
+            b"\xfe\xfe",
+            b"\xa4\xa4a\xfa\x40",
+        ] {
+            assert_eq!(decoded(taiwan, bytes), None, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn chinese_of_the_mainland_has_no_characters_of_four_bytes() {
+        let mainland = CodePage::numbered(936);
+        // A range of a user's own is kept as what it is: private.
+        assert_eq!(decoded(mainland, b"\xaa\xa1\x80\x80a1").as_deref(), Some("\u{e000}€€a1"));
+        for bytes in [&b"\x81\x30\x81\x30"[..], b"\xd6\xd0\x84\x31\xa4\x37"] {
+            assert_eq!(decoded(mainland, bytes), None, "{bytes:x?}");
+        }
+        assert_eq!(decoded(CodePage::numbered(932), b"\xf0\x40").as_deref(), Some("\u{e000}"));
+    }
+
+    #[test]
+    fn a_text_is_appended_to_what_is_there_and_takes_no_room_beside_it() {
+        for number in [437, 936, 950, 1252] {
+            let code_page = CodePage::numbered(number);
+            let mut text = Vec::with_capacity(64);
+            text.extend_from_slice(b"before ");
+            let place = text.as_ptr();
+            assert!(code_page.append(&mut text, b"a\xb1\xa4"), "{number}");
+            assert!(text.starts_with(b"before a") && text.len() > 8, "{number}");
+            assert_eq!(text.as_ptr(), place, "{number}");
+        }
+    }
+
+    #[test]
+    fn code_pages_of_dos_have_their_first_and_last_character() {
+        for upper_half in [&DOS_437, &DOS_850] {
+            assert_eq!((upper_half[0], upper_half[127]), ('Ç', '\u{a0}'));
         }
     }
 }
