@@ -82,6 +82,7 @@ async fn every_ending_is_kept_with_its_papers() {
         kind: FaultKind::Transient,
         message: "read \"rows\"".into(),
         hint: Some("wait".into()),
+        method: None,
         at: Timestamp::from_millisecond(1_000).unwrap(),
     };
     let receipt = Receipt { rows: 42, bytes: 1_000, ..Receipt::default() };

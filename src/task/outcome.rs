@@ -65,6 +65,17 @@ pub enum Outcome {
     Released,
 }
 
+impl Outcome {
+    /// The same with this in the report of what went wrong.
+    #[must_use]
+    pub fn read_by(mut self, method: MethodReceipt) -> Self {
+        if let Self::Retry { report, .. } | Self::Failed(report) = &mut self {
+            report.method = Some(method);
+        }
+        self
+    }
+}
+
 /// What the task source made of an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finished {
@@ -149,6 +160,9 @@ pub struct Report {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// How the rows were read, or would have been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<MethodReceipt>,
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
@@ -166,6 +180,7 @@ impl Report {
             message.truncate(message.floor_char_boundary(Self::MAX_MESSAGE));
             message.push('…');
         }
-        Self { kind: fault.kind(), message, hint: fault.hint().map(str::to_owned), at: Timestamp::now() }
+        let hint = fault.hint().map(str::to_owned);
+        Self { kind: fault.kind(), message, hint, method: None, at: Timestamp::now() }
     }
 }

@@ -429,6 +429,7 @@ mod tests {
             kind: FaultKind::Throttled,
             message: String::new(),
             hint: None,
+            method: None,
             at: Timestamp::UNIX_EPOCH,
         };
         metrics.attempt_ended(&Outcome::Completed(receipt), Duration::from_millis(20));

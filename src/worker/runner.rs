@@ -129,6 +129,7 @@ impl Runner {
             }
             return;
         };
+        let outcome = outcome.read_by(self.catalog.method(&lease.task.spec.source));
         let outcome = if lease.attempt > 1 && is_end_without_files(&lease, &outcome) {
             self.retract(&lease, source).instrument(debug_span!("retract")).await.unwrap_or(outcome)
         } else {

@@ -139,6 +139,7 @@ impl Standing {
                  a lack of memory; then retry the task."
                     .to_owned(),
             ),
+            method: None,
             at: Timestamp::now(),
         })
     }

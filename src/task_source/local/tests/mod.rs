@@ -102,6 +102,7 @@ fn report() -> Report {
         kind: FaultKind::Transient,
         message: "read rows: \"connection\" reset".into(),
         hint: None,
+        method: None,
         at: Timestamp::now(),
     }
 }
