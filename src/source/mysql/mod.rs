@@ -32,6 +32,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use self::connection::{Address, Connection};
+pub(crate) use self::error::reported;
 use self::rows::Decoder;
 use self::slices::Table;
 use self::sql::Base;

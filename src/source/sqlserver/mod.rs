@@ -38,6 +38,7 @@ use async_trait::async_trait;
 use self::address::Address;
 use self::connection::{Connection, decoder_of};
 use self::describe::{Description, Standing};
+pub(crate) use self::error::told;
 use self::stream::RowStream;
 use crate::config::{SqlServerConsistency, SqlServerSource};
 use crate::fault::Fault;
@@ -50,6 +51,9 @@ use crate::source::{BatchLimits, BatchStream, Extraction, Query, Source, TextExp
 /// counted, and nothing is left of what the server's defaults may say.
 const SESSION: &str = "SET QUOTED_IDENTIFIER ON; SET NOCOUNT OFF; SET ROWCOUNT 0; \
                        SET TEXTSIZE 2147483647; SET IMPLICIT_TRANSACTIONS OFF; SET LOCK_TIMEOUT -1;";
+
+/// Every statement after it reads the rows that were committed when it, or its transaction, read first.
+pub(crate) const SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL SNAPSHOT;";
 
 /// A database of SQL Server.
 pub struct SqlServer {
@@ -70,8 +74,8 @@ impl SqlServer {
 
     /// A connection inside a snapshot transaction, whose snapshot is taken when it reads first.
     async fn begin_snapshot(connection: &mut Connection) -> Result<(), Fault> {
-        let sql = "SET TRANSACTION ISOLATION LEVEL SNAPSHOT; BEGIN TRANSACTION;";
-        connection.run(sql, "begin a snapshot transaction").await?;
+        let sql = format!("{SNAPSHOT} BEGIN TRANSACTION;");
+        connection.run(&sql, "begin a snapshot transaction").await?;
         Ok(())
     }
 
@@ -200,13 +204,18 @@ impl Source for SqlServer {
 
     async fn export_as_text(&self, query: &Query) -> Result<TextExport, Fault> {
         let mut connection = self.connect().await?;
-        let described = describe::describe(&mut connection, query, &self.address.config).await;
+        let Description { schema, base, all, selected, .. } =
+            describe::describe(&mut connection, query, &self.address.config).await?;
+        let standing = describe::standing(&mut connection).await?;
         connection.close();
-        let Description { schema, base, all, selected, .. } = described?;
+        // The same picture of the data that one slice of the agent itself has.
+        let (_one, under_snapshot) = self.plan(standing, false, NonZeroUsize::MIN)?;
+        let mut session = vec![SESSION.to_owned()];
+        session.extend(under_snapshot.then(|| SNAPSHOT.to_owned()));
         let texts: Result<Vec<String>, Fault> =
             selected.iter().map(|selected| texts::text_of(&base, &all, selected)).collect();
         let sql = base.statement_of_texts(&all, &texts?);
-        Ok(TextExport { sql, session: vec![SESSION.to_owned()], schema, forms: TextForms::default() })
+        Ok(TextExport { sql, session, schema, forms: TextForms::default() })
     }
 }
 
