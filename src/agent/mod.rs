@@ -30,7 +30,7 @@ use crate::history::{History, mirror};
 use crate::idle::idle;
 use crate::observer::Observer;
 use crate::reload::Reload;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, spawn_blocking};
 use crate::snowflake::Clients;
 use crate::task_source::TaskSource;
 use crate::task_source::local::LocalQueue;
@@ -91,6 +91,8 @@ impl Agent {
             format!("listen on {wanted}: choose another --port, or stop what listens there")
         })?;
         let address = listener.local_addr().context("read the address that is listened on")?;
+        // Tasks of an agent that died are leased soon, and their programs of the dead one should be gone by then.
+        spawn_blocking(crate::bulk::process::sweep).await.context("look for what a dead agent left")?;
         // The queue outlives the drain, because outcomes are recorded during the stop.
         let queue_tasks = Shutdown::new();
         let queue = LocalQueue::open(&config.application.data_directory, config.queue, &queue_tasks)

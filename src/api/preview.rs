@@ -168,7 +168,7 @@ impl Wanted {
         }
         let spec = source.into_spec();
         submission::check_source(&spec, &agent.catalog, bounds, findings);
-        let query = Query { read: spec.read, columns: spec.columns, slice_column: None };
+        let query = Query { read: spec.read, columns: spec.columns, slice_column: None, as_texts: false };
         Some(Self { connection: spec.connection, query, rows: usize::from(rows) })
     }
 

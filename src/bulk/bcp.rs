@@ -10,6 +10,9 @@
 mod arguments;
 mod messages;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 
 use super::delimited::{Layout, Quoting};
@@ -108,6 +111,11 @@ impl BulkUtility for Bcp {
         };
         let (field, row) = (self.bcp.delimiter.as_bytes(), self.bcp.row_terminator.as_bytes());
         Ok((program, Layout::new(field, row, Quoting::Nul)))
+    }
+
+    /// Every value is cast to a text of all its digits in the statement.
+    fn writes_exact_texts(&self) -> bool {
+        true
     }
 
     fn diagnose(&self, exit: &Exit) -> Result<Option<u64>, Fault> {

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::delimited::Layout;
-pub use self::process::{Exit, Output, PrivateFolder, Program};
+pub use self::process::{Exit, Inherited, Output, PrivateFolder, Program};
 pub use self::source::BulkSource;
 use crate::config::{BulkUtilityKind, BulkUtilitySettings, SourceConnection};
 use crate::fault::Fault;
@@ -63,6 +63,12 @@ pub trait BulkUtility: Send + Sync {
     /// argument only where the program knows nothing else. After an error nothing is left but the
     /// folder.
     fn program(&self, job: &Job<'_>) -> Result<(Program, Layout), Fault>;
+
+    /// True when the texts that the program writes say everything that the values do, so that they may be
+    /// passed on as they are where a task wants texts ([`Query::as_texts`](crate::source::Query)).
+    fn writes_exact_texts(&self) -> bool {
+        false
+    }
 
     /// Reads how the program ended: the rows that it says it wrote, `None` when it does not say, or
     /// what went wrong in the words of an operator. Called once, after the end of the output.

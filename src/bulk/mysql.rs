@@ -12,6 +12,7 @@ use super::process::{Exit, Program};
 use super::{BulkUtility, Job, as_argument, search};
 use crate::config::{BulkUtilitySettings, MysqlSource, Secret, SourceConnection, SslMode};
 use crate::fault::{Fault, FaultKind};
+use crate::source::mysql::reported;
 
 const INSTALL_HINT: &str = "Install the client of MySQL or MariaDB (Debian's package mariadb-client), or name \
     the program with `executable` in [bulk_utility.mysql].";
@@ -75,6 +76,10 @@ impl BulkUtility for MysqlClient {
             "--max-allowed-packet=1G",
         ];
         program.arguments.extend(options.map(str::to_owned));
+        // Oracle's client reads the login paths of the user besides any file of options, and those could name
+        // another host and another user.
+        let no_login_paths = as_argument(&job.folder.join("no-login-paths"));
+        program.variables.push(("MYSQL_TEST_LOGIN_FILE".into(), Secret::new(no_login_paths)));
         program.hidden_variables.extend(["MYSQL_PWD", "MYSQL_HOST", "MYSQL_TCP_PORT"].map(str::to_owned));
         let count = format!("SELECT CONCAT('{COUNT} ', FOUND_ROWS())");
         let statements: Vec<&str> =
@@ -90,7 +95,8 @@ impl BulkUtility for MysqlClient {
         if exit.is_success() {
             return Ok(None);
         }
-        let kind = match number(&exit.said) {
+        let error = error(&exit.said);
+        let kind = match error.map(|error| error.number) {
             Some(1045 | 1130 | 1251 | 1698 | 1820 | 1862) => FaultKind::Credentials,
             Some(1044 | 1142 | 1143 | 1227 | 1370) => FaultKind::Permission,
             Some(1040 | 1203 | 1226) => FaultKind::Throttled,
@@ -99,13 +105,37 @@ impl BulkUtility for MysqlClient {
             }
             Some(_) => FaultKind::Request,
         };
-        Err(Fault::new(kind, "export with mysql").because(exit.describe()))
+        let reason = match error {
+            // The text of the server can quote values, and does not double the quotes inside of them.
+            Some(Error { number, state, of_statement: true }) => reported(number, state),
+            _ => exit.describe(),
+        };
+        Err(Fault::new(kind, "export with mysql").because(reason))
     }
 }
 
-/// The number of `ERROR 1146 (42S02) at line 3: ...`.
-fn number(said: &str) -> Option<u32> {
-    said.lines().find_map(|line| line.trim().strip_prefix("ERROR ")?.split([' ', ':']).next()?.parse().ok())
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Error<'a> {
+    number: u16,
+    state: &'a str,
+    /// It is about a statement, not about the login or the network.
+    of_statement: bool,
+}
+
+/// `ERROR 1146 (42S02) at line 3: ...`, or `ERROR 1045 (28000): ...` before the first statement.
+fn error(said: &str) -> Option<Error<'_>> {
+    said.lines().find_map(|line| {
+        let rest = line.trim().strip_prefix("ERROR ")?;
+        let (number, rest) = rest.split_once([' ', ':'])?;
+        let (state, rest) = match rest.strip_prefix('(') {
+            Some(rest) => rest.split_once(')')?,
+            None => ("HY000", rest),
+        };
+        let number = number.parse().ok()?;
+        // Those of the client itself are about the network.
+        let of_statement = rest.starts_with(" at line ") && !(2000..3000).contains(&number);
+        Some(Error { number, state, of_statement })
+    })
 }
 
 /// Everything about the connection. Options that only one of the two clients knows are loose.
@@ -168,8 +198,13 @@ mod tests {
 
     #[test]
     fn the_number_is_found_in_what_the_client_says() {
-        assert_eq!(number("mysql: Warning: loose\nERROR 1146 (42S02) at line 3: no table"), Some(1146));
-        assert_eq!(number("ERROR: something"), None);
+        let said = "mysql: Warning: loose\nERROR 1146 (42S02) at line 3: no table";
+        assert_eq!(error(said), Some(Error { number: 1146, state: "42S02", of_statement: true }));
+        let said = "ERROR 1045 (28000): Access denied for user";
+        assert_eq!(error(said), Some(Error { number: 1045, state: "28000", of_statement: false }));
+        let said = "ERROR 2013 (HY000) at line 1: Lost connection";
+        assert_eq!(error(said), Some(Error { number: 2013, state: "HY000", of_statement: false }));
+        assert_eq!(error("ERROR: something"), None);
     }
 
     #[test]

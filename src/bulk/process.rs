@@ -14,10 +14,12 @@
 //! after a grace time, KILL. The supervisor is a tracked task, so a stop of the agent waits for that.
 //! A process that leaves its group on purpose (`setsid`) is out of reach.
 
+mod exit;
 mod folder;
 mod group;
 mod named_pipe;
 mod report;
+mod variables;
 
 #[cfg(test)]
 mod tests;
@@ -26,28 +28,34 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use self::folder::PrivateFolder;
+pub use self::exit::Exit;
+use self::exit::{Cut, left_behind};
+pub use self::folder::{PrivateFolder, sweep};
 use self::group::Group;
 use self::named_pipe::NamedPipe;
 pub use self::report::Tail;
+pub use self::variables::Inherited;
 use crate::config::{Environment, Secret};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 
 /// Between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a pipe may stay open and silent after the program has ended: then somebody that it left
-/// behind holds it.
+/// How long a pipe may stay open after the program has ended: then somebody that it left behind holds it.
 const LINGER: Duration = Duration::from_secs(5);
+/// Bytes that may be in a pipe then, and be read by a reader that was held up: no pipe that a user makes has
+/// more, unless the system was told so.
+const PIPE_BYTES: usize = 1 << 20;
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 256 * 1024;
 
@@ -59,9 +67,11 @@ pub struct Program {
     pub executable: PathBuf,
     /// Arguments, as they are: there is no shell.
     pub arguments: Vec<String>,
-    /// Variables besides those of the agent.
+    /// Variables besides those that it inherits.
     pub variables: Vec<(String, Secret)>,
-    /// Variables of the agent that it must not see.
+    /// Variables of the agent that it sees.
+    pub inherited: Inherited,
+    /// Those of them that it must not see all the same.
     pub hidden_variables: Vec<String>,
     /// What it reads from its standard input; nothing when `None`.
     pub input: Option<Secret>,
@@ -91,65 +101,14 @@ impl fmt::Debug for Program {
     }
 }
 
-/// How a program ended, and what it said last.
-#[derive(Clone, Debug)]
-pub struct Exit {
-    /// `None` when it was ended by the runner.
-    pub status: Option<ExitStatus>,
-    /// Why the runner ended it.
-    cut: Option<Cut>,
-    /// What it printed beside its output, secrets masked.
-    pub said: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cut {
-    TimedOut,
-    Stopped,
-}
-
-impl Exit {
-    /// True when it ended by itself and called that a success.
-    pub fn is_success(&self) -> bool {
-        self.status.is_some_and(|status| status.success())
-    }
-
-    /// The exit code; `None` when a signal ended it.
-    pub fn code(&self) -> Option<i32> {
-        self.status.and_then(|status| status.code())
-    }
-
-    /// The number of a last line `rows N`.
-    #[must_use]
-    pub fn reported_rows(&self) -> Option<u64> {
-        let last = self.said.lines().rev().find(|line| !line.trim().is_empty())?;
-        last.trim().strip_prefix("rows ")?.parse().ok()
-    }
-
-    /// The last lines, as part of a message.
-    pub fn last_lines(&self) -> String {
-        report::last_lines(&self.said)
-    }
-
-    /// What happened, with the last lines.
-    pub fn describe(&self) -> String {
-        let ended = match self.status {
-            Some(status) => format!("it ended with {status}"),
-            None => "it was ended".to_owned(),
-        };
-        match self.last_lines() {
-            lines if lines.is_empty() => format!("{ended} and said nothing"),
-            lines => format!("{ended} and said: {lines}"),
-        }
-    }
-}
-
 /// A program that runs. Dropping it ends the whole group of processes.
 pub struct Running {
     name: String,
     output: Pin<Box<dyn AsyncRead + Send>>,
     exit: watch::Receiver<Option<Exit>>,
     timeout: Duration,
+    /// Bytes that were read long after the program had ended.
+    late_bytes: usize,
     _stop: DropGuard,
 }
 
@@ -160,8 +119,8 @@ impl fmt::Debug for Running {
 }
 
 impl Program {
-    /// A program without arguments that writes to its standard output. It does not see the variables
-    /// of the agent's own configuration.
+    /// A program without arguments that writes to its standard output. Of the agent's variables it sees those
+    /// that say where things are on this system, and none that could hold a secret.
     #[must_use]
     pub fn new(
         name: impl Into<String>,
@@ -175,6 +134,7 @@ impl Program {
             executable,
             arguments: Vec::new(),
             variables: Vec::new(),
+            inherited: Inherited::default(),
             hidden_variables: environment.own().map(str::to_owned).collect(),
             input: None,
             output: Output::Stdout,
@@ -195,11 +155,12 @@ impl Program {
             })?),
         };
         let mut command = Command::new(&self.executable);
-        // Hidden ones first: a program may be given another value of its own.
-        for name in &self.hidden_variables {
-            command.env_remove(name);
-        }
+        let environment = Environment::process();
+        let is_hidden = |name: &str| self.hidden_variables.iter().any(|hidden| hidden == name);
+        // Inherited ones first: a program may be given another value of its own.
         command
+            .env_clear()
+            .envs(environment.all().filter(|(name, _)| self.inherited.has(name) && !is_hidden(name)))
             .args(&self.arguments)
             .envs(self.variables.iter().map(|(name, value)| (name, value.expose())))
             .stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() })
@@ -232,7 +193,14 @@ impl Program {
             tell,
         };
         shutdown.spawn(supervisor.run());
-        Ok(Running { name: self.name, output, exit, timeout: self.timeout, _stop: stop.drop_guard() })
+        Ok(Running {
+            name: self.name,
+            output,
+            exit,
+            timeout: self.timeout,
+            late_bytes: 0,
+            _stop: stop.drop_guard(),
+        })
     }
 
     /// Runs it to its end and gives what it wrote, of which there may be `most` bytes.
@@ -274,23 +242,31 @@ impl Running {
         if buffer.capacity() - buffer.len() < READ_BYTES / 4 {
             buffer.reserve(READ_BYTES);
         }
+        let is_late = self.exit.borrow().as_ref().is_some_and(|exit| exit.at.elapsed() >= LINGER);
         let mut exit = self.exit.clone();
+        // One deadline for all reads: a process that was left behind could write now and then for ever.
         let abandoned = async move {
             // An error means that the supervisor is gone, and the program with it.
-            let _ = exit.wait_for(Option::is_some).await;
-            tokio::time::sleep(LINGER).await;
+            let ended = exit.wait_for(Option::is_some).await.ok().and_then(|exit| Some(exit.as_ref()?.at));
+            tokio::time::sleep_until(ended.unwrap_or_else(Instant::now) + LINGER).await;
         };
-        let action = || format!("read the output of {}", self.name);
+        let action = format!("read the output of {}", self.name);
         tokio::select! {
             // What is there is read before anybody asks how long that took.
             biased;
             read = self.output.read_buf(buffer) => match read {
-                Ok(bytes) => Ok(bytes > 0),
-                Err(error) => Err(Fault::new(FaultKind::Transient, action()).because(error)),
+                Ok(bytes) => {
+                    if is_late {
+                        self.late_bytes += bytes;
+                    }
+                    if self.late_bytes > PIPE_BYTES {
+                        return Err(left_behind(action));
+                    }
+                    Ok(bytes > 0)
+                }
+                Err(error) => Err(Fault::new(FaultKind::Transient, action).because(error)),
             },
-            () = abandoned => Err(Fault::new(FaultKind::Transient, action())
-                .because("it has ended, and a process that it left behind keeps its output open")
-                .remedy("Let the program wait for everything that it starts.")),
+            () = abandoned => Err(left_behind(action)),
         }
     }
 
@@ -308,6 +284,7 @@ impl Running {
             Some(Cut::TimedOut) => Err(Fault::new(FaultKind::Transient, format!("run {}", self.name))
                 .because(format!("it did not end within {:?}, and {}", self.timeout, exit.describe()))
                 .remedy("Raise `timeout` in the section of the utility, or find out what it waits for.")),
+            Some(Cut::LeftBehind) => Err(left_behind(format!("read the output of {}", self.name))),
             Some(Cut::Stopped) => {
                 Err(Fault::new(FaultKind::Transient, format!("run {}", self.name)).because("it was stopped"))
             }
@@ -380,10 +357,22 @@ impl Supervisor {
         if replaced {
             text.push_str("\nIt replaced the named pipe by a file of its own; it cannot write to a pipe.");
         }
-        let exit = Exit { status, cut, said: text };
+        let exit = Exit { status, cut, said: text, at: Instant::now() };
         self.tell.send_replace(Some(exit));
-        // Whoever reads the rest of the output keeps the token; then nobody of the group may be left.
-        self.stop.cancelled().await;
+        if !self.group.has_members() {
+            // From now on its number may be that of somebody else.
+            return;
+        }
+        // Whoever reads the rest of the output keeps the token.
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(LINGER) => self.tell.send_modify(|exit| {
+                // Before the group is gone, which ends the output: what it had not written yet is missing.
+                if let Some(exit) = exit {
+                    exit.cut.get_or_insert(Cut::LeftBehind);
+                }
+            }),
+        }
         self.group.kill();
     }
 }

@@ -4,18 +4,21 @@
 //! backslash commands. So every user of the machine can see the query while it runs. The password is
 //! in a variable, which only the same user can see.
 
+mod messages;
+
 use std::path::PathBuf;
 
 use super::delimited::{Layout, Quoting};
 use super::process::{Exit, Program};
 use super::{BulkUtility, Job};
 use crate::config::{BulkUtilitySettings, PostgresSource, Secret, SourceConnection, SslMode};
-use crate::fault::{Fault, FaultKind};
+use crate::fault::Fault;
 
 const INSTALL_HINT: &str = "Install PostgreSQL's client (Debian's package postgresql-client), or name the \
     program with `executable` in [bulk_utility.psql].";
 /// Variables that would change where psql connects, or how it prints.
-const HIDDEN_VARIABLES: [&str; 9] = [
+const HIDDEN_VARIABLES: [&str; 10] = [
+    "LANGUAGE",
     "PGCLIENTENCODING",
     "PGHOSTADDR",
     "PGOPTIONS",
@@ -26,6 +29,9 @@ const HIDDEN_VARIABLES: [&str; 9] = [
     "PGSSLROOTCERT",
     "PGTARGETSESSIONATTRS",
 ];
+
+/// Variables that say where the files of TLS and of Kerberos are.
+const INHERITED: [&str; 5] = ["PGSSL*", "PGGSS*", "PGKRB*", "PGREQUIRE*", "PGSYSCONFDIR"];
 
 /// The utility.
 pub(super) struct Psql {
@@ -66,13 +72,16 @@ impl BulkUtility for Psql {
         let source = source(job.connection)?;
         let (executable, hint) = self.executable();
         let mut program = Program::new("psql", executable, self.settings.timeout, hint);
-        let settings = ["ON_ERROR_STOP=1", "VERBOSITY=verbose", "SHOW_CONTEXT=never"];
+        let settings = ["ON_ERROR_STOP=1", "VERBOSITY=verbose", "SHOW_CONTEXT=errors"];
         program.arguments.extend(["--no-psqlrc", "--quiet", "--no-password"].map(str::to_owned));
         program.arguments.extend(settings.iter().flat_map(|set| ["-v".to_owned(), (*set).to_owned()]));
         let copy = format!("COPY ({}) TO STDOUT", job.export.sql);
         for statement in job.export.session.iter().cloned().chain([copy]) {
             program.arguments.extend(["-c".to_owned(), statement]);
         }
+        // Of everything that psql says, its errors are read; those of the server come in its own language.
+        program.variables.push(("LC_ALL".into(), Secret::new("C")));
+        program.inherited.add(INHERITED);
         program.hidden_variables.extend(HIDDEN_VARIABLES.map(str::to_owned));
         let mut variable =
             |name: &str, value: String| program.variables.push((name.to_owned(), Secret::new(value)));
@@ -101,14 +110,7 @@ impl BulkUtility for Psql {
         if exit.is_success() {
             return Ok(None);
         }
-        let kind = match (exit.code(), state(&exit.said)) {
-            (_, Some(state)) => kind_of(state),
-            (Some(2), None) if is_login(&exit.said) => FaultKind::Credentials,
-            // The connection is gone or was never there.
-            (Some(2), None) | (None, None) => FaultKind::Transient,
-            (Some(_), None) => FaultKind::Request,
-        };
-        Err(Fault::new(kind, "export with psql").because(exit.describe()))
+        messages::read(exit).map(|()| None)
     }
 }
 
@@ -119,48 +121,5 @@ fn ssl_mode(mode: SslMode) -> &'static str {
         SslMode::Require => "require",
         SslMode::VerifyCa => "verify-ca",
         SslMode::VerifyFull => "verify-full",
-    }
-}
-
-/// The SQLSTATE of `ERROR:  42P01: relation "x" does not exist`.
-fn state(said: &str) -> Option<&str> {
-    said.lines().find_map(|line| {
-        let (_, rest) = line.split_once("ERROR:  ").or_else(|| line.split_once("FATAL:  "))?;
-        let (state, _) = rest.split_once(':')?;
-        (state.len() == 5 && state.bytes().all(|byte| byte.is_ascii_alphanumeric())).then_some(state)
-    })
-}
-
-fn is_login(said: &str) -> bool {
-    ["authentication failed", "no password supplied", "no pg_hba.conf entry"]
-        .iter()
-        .any(|text| said.contains(text))
-}
-
-fn kind_of(state: &str) -> FaultKind {
-    match (&state[..2], state) {
-        ("53", "53100") => FaultKind::Transient,
-        ("53", _) => FaultKind::Throttled,
-        ("08" | "40" | "57" | "58" | "XX", _) | ("55", "55P03" | "55006") => FaultKind::Transient,
-        ("28", _) => FaultKind::Credentials,
-        (_, "42501") => FaultKind::Permission,
-        _ => FaultKind::Request,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_state_is_found_in_what_psql_says() {
-        let said =
-            "ERROR:  42P01: relation \"x\" does not exist\nLINE 1: COPY (SELECT\nLOCATION:  parserOpenTable";
-        assert_eq!(state(said), Some("42P01"));
-        assert_eq!(
-            state("psql: error: connection to server failed: FATAL:  password authentication failed"),
-            None
-        );
-        assert_eq!((kind_of("42P01"), kind_of("40001")), (FaultKind::Request, FaultKind::Transient));
     }
 }

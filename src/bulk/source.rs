@@ -49,7 +49,10 @@ impl Source for BulkSource {
         if wanted.get() > 1 {
             tracing::info!(utility = self.utility.name(), "one slice: a bulk utility reads in one piece");
         }
-        let export = self.native.export_as_text(query).await?;
+        let mut export = self.native.export_as_text(query).await?;
+        if query.as_texts && self.utility.writes_exact_texts() {
+            export.schema = export.schema.as_texts();
+        }
         Ok(Box::new(BulkExtraction {
             schema: export.schema.clone(),
             export: Mutex::new(Some(export)),
@@ -90,8 +93,11 @@ impl Extraction for BulkExtraction {
         };
         let folder = PrivateFolder::new()?;
         let job = Job { export: &export, connection: &self.connection, folder: &folder };
-        let (program, layout) = self.utility.program(&job)?;
-        let longest_row = self.utility.settings().longest_row.get();
+        let (mut program, layout) = self.utility.program(&job)?;
+        let settings = self.utility.settings();
+        program.inherited.add(settings.variables.iter().cloned());
+        program.variables.push(folder.mark());
+        let longest_row = settings.longest_row.get();
         let running = program.start(&self.shutdown)?;
         let decoder = Decoder::new(layout, export.schema, export.forms, limits, longest_row);
         Ok(Box::new(ProgramStream {

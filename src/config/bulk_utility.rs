@@ -13,6 +13,9 @@ pub struct BulkUtilitySettings {
     pub timeout: Duration,
     /// Bytes of the longest row.
     pub longest_row: NonZeroUsize,
+    /// Variables of the agent that the program sees beside those of the system: names, or their beginnings
+    /// before a `*`.
+    pub variables: Vec<String>,
     /// There is a section for it: somebody wants it, so `check` looks for its program.
     pub has_section: bool,
     /// Which utility, with what only it has.
@@ -32,6 +35,7 @@ impl BulkUtilitySettings {
             executable: None,
             timeout: Self::DEFAULT_TIMEOUT,
             longest_row: Self::DEFAULT_LONGEST_ROW,
+            variables: Vec::new(),
             has_section: false,
             kind,
         }

@@ -55,6 +55,11 @@ impl Environment {
         self.get(name).filter(|value| !value.is_empty())
     }
 
+    /// Name and value of every variable, sorted by name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Name and value of every variable whose name begins with `prefix`, sorted by name.
     pub(super) fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
         self.variables

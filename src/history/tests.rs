@@ -83,6 +83,7 @@ async fn every_ending_is_kept_with_its_papers() {
         message: "read \"rows\"".into(),
         hint: Some("wait".into()),
         files_left: true,
+        method: None,
         at: Timestamp::from_millisecond(1_000).unwrap(),
     };
     let receipt = Receipt { rows: 42, bytes: 1_000, ..Receipt::default() };

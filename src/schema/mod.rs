@@ -62,6 +62,13 @@ impl TableSchema {
         &self.columns
     }
 
+    /// The same columns, of which every one is a text.
+    #[must_use]
+    pub fn as_texts(&self) -> Self {
+        let texts = self.columns.iter().cloned().map(|column| Column { data_type: DataType::Utf8, ..column });
+        Self::new(texts.collect()).expect("the names are those of a schema")
+    }
+
     /// The same as an Arrow schema, with [`SOURCE_TYPE_KEY`] on each field.
     #[must_use]
     pub fn arrow(&self) -> SchemaRef {

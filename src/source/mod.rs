@@ -43,6 +43,9 @@ pub struct Query {
     pub columns: Option<Vec<String>>,
     /// Column whose ranges divide a query into slices.
     pub slice_column: Option<String>,
+    /// Only the values' texts are wanted, because a file of texts is all that becomes of them. A program
+    /// that writes exact ones may have them passed on as they are; everybody else reads typed values.
+    pub as_texts: bool,
 }
 
 /// Upper bounds of one batch; whichever is reached first ends it. A batch has at least one row.

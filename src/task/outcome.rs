@@ -65,6 +65,17 @@ pub enum Outcome {
     Released,
 }
 
+impl Outcome {
+    /// The same with this in the report of what went wrong.
+    #[must_use]
+    pub fn read_by(mut self, method: MethodReceipt) -> Self {
+        if let Self::Retry { report, .. } | Self::Failed(report) = &mut self {
+            report.method = Some(method);
+        }
+        self
+    }
+}
+
 /// What the task source made of an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finished {
@@ -152,6 +163,9 @@ pub struct Report {
     /// True when files of the task may be visible that it has not completed: they could not be removed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub files_left: bool,
+    /// How the rows were read, or would have been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<MethodReceipt>,
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
@@ -170,6 +184,6 @@ impl Report {
             message.push('…');
         }
         let hint = fault.hint().map(str::to_owned);
-        Self { kind: fault.kind(), message, hint, files_left: false, at: Timestamp::now() }
+        Self { kind: fault.kind(), message, hint, files_left: false, method: None, at: Timestamp::now() }
     }
 }

@@ -430,6 +430,7 @@ mod tests {
             message: String::new(),
             hint: None,
             files_left: false,
+            method: None,
             at: Timestamp::UNIX_EPOCH,
         };
         metrics.attempt_ended(&Outcome::Completed(receipt), Duration::from_millis(20));

@@ -28,7 +28,7 @@ use crate::destination::{Destination, LoadRequest, StoredPart, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::{TaskSet, spawn_blocking};
 use crate::source::{Extraction, Query, Source};
-use crate::task::{FileReceipt, MethodReceipt, Progress, Receipt, Task, TaskId};
+use crate::task::{FileFormat, FileReceipt, MethodReceipt, Progress, Receipt, Task, TaskId};
 
 /// Everything that one transfer needs; clones share it.
 #[derive(Clone)]
@@ -84,6 +84,8 @@ impl Transfer {
             read: spec.source.read.clone(),
             columns: spec.source.columns.clone(),
             slice_column: spec.source.slice_column.clone(),
+            // A load makes its table of the described types.
+            as_texts: plan.format == FileFormat::Csv && spec.destination.load.is_none(),
         };
         let extraction = source.prepare(&query, plan.slices).await?;
         let load = spec.destination.load.clone().map(|spec| LoadRequest {

@@ -129,6 +129,7 @@ impl Runner {
             }
             return;
         };
+        let outcome = outcome.read_by(self.catalog.method(&lease.task.spec.source));
         let outcome = if may_leave_files(&lease, source.counts_attempts(), &outcome, &guard.task) {
             self.retract(&lease, source, outcome).instrument(debug_span!("retract")).await
         } else {

@@ -1,20 +1,23 @@
 //! The real freebcp, against the double of SQL Server and a real server when `SQLSERVER_URL` names one.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use data_exchange_agent::bulk::BulkSource;
 use data_exchange_agent::config::{
-    BcpSettings, BulkUtilityKind, BulkUtilitySettings, Secret, SourceConnection, SqlServerLogin,
-    SqlServerSource,
+    BcpSettings, BulkUtilityKind, BulkUtilitySettings, PasswordBy, Secret, SourceConnection,
+    SqlServerConsistency, SqlServerLogin, SqlServerSource,
 };
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
 use data_exchange_agent::source::Query;
 
 use crate::support::bulk::{self, gone, installed, settings};
-use crate::support::extraction::{column, query, read, refused, transfer};
+use crate::support::extraction::{column, query, read, refused, transfer, transfer_csv};
 use crate::support::sqlserver::{RealServer, open};
-use crate::support::tds::{Column, End, Framing, PASSWORD, Script, TdsServer, USERNAME, utf16};
+use crate::support::tds::{
+    Certificate, Column, Encryption, End, Framing, PASSWORD, Script, Seen, TdsServer, USERNAME, utf16,
+};
 
 fn freebcp() -> Option<BulkUtilitySettings> {
     let program = installed("freebcp")?;
@@ -79,6 +82,52 @@ async fn freebcp_fills_the_types_that_the_server_described() {
     assert!(asked.contains("CONVERT(varchar(27), q.[c4], 121)"), "{asked}");
 }
 
+/// What the statement's casts gave stands in a CSV file as it is, where Parquet has the types of the columns.
+#[tokio::test]
+async fn values_of_a_csv_file_are_passed_on_with_all_their_digits() {
+    let Some(settings) = freebcp() else { return };
+    let mut script = script();
+    script.columns.extend([
+        Column::new("truth", "bit", &[0x68, 1], Framing::Byte),
+        Column::new("bytes", "varbinary(4)", &[0xa5, 4, 0], Framing::Short),
+    ]);
+    let (columns, rows) = script.texts.as_mut().unwrap();
+    columns.extend([Column::new("c5", "bit", &[0x68, 1], Framing::Byte), Column::nvarchar("c6")]);
+    for row in rows.iter_mut() {
+        row.extend([Some(vec![1]), text("00FF0A")]);
+    }
+    rows[0][1] = text("é漢😀 \n\t\"\\, x");
+    let server = TdsServer::start(script).await;
+    let source = by_bcp(server.configuration(), settings);
+    let found = transfer_csv(&source, &query("SELECT * FROM t")).await;
+    let found = found.unwrap_or_else(|fault| panic!("{}: {:?}", fault.chain(), fault.hint()));
+    assert_eq!(
+        found,
+        "id,words,price,moment,truth,bytes\r\n\
+         1,\"é漢😀 \n\t\"\"\\, x\",-922337203685477.5808,9999-12-31 23:59:59.1234567,1,00FF0A\r\n\
+         2,\"\",,,1,00FF0A\r\n\
+         ,,0.0001,0001-01-01 00:00:00.0000000,1,00FF0A\r\n\
+         4,  blanks  ,1.0000,2024-01-02 03:04:05.0000000,1,00FF0A\r\n"
+    );
+    // The same rows with types: six digits, and a table in Snowflake would be made of them.
+    let typed = transfer(&source, &query("SELECT * FROM t"), 1).await.unwrap().rows;
+    assert_eq!(column(&typed, "moment")[0], some("9999-12-31 23:59:59.123456"));
+}
+
+/// Texts that are passed on come in the same frame: the number of fields and of rows is compared all the same.
+#[tokio::test]
+async fn a_terminator_or_an_error_is_found_out_in_a_csv_file_too() {
+    let Some(settings) = freebcp() else { return };
+    let error = End::Error { number: 8134, state: 1, class: 16, text: "Divide by zero.", line: 1 };
+    for (words, end) in [("a\u{1e}b", End::Done { surplus: 0 }), ("a", error)] {
+        let mut script = Script { end, ..script() };
+        script.texts.as_mut().unwrap().1[0][1] = text(words);
+        let server = TdsServer::start(script).await;
+        let source = by_bcp(server.configuration(), settings.clone());
+        transfer_csv(&source, &query("SELECT id FROM t")).await.expect_err("not a whole result");
+    }
+}
+
 #[tokio::test]
 async fn a_result_without_rows_is_one() {
     let Some(settings) = freebcp() else { return };
@@ -96,6 +145,16 @@ async fn an_error_of_the_server_in_the_middle_fails_the_attempt() {
     for (end, kind) in [
         (
             End::Error { number: 8134, state: 1, class: 16, text: "Divide by zero near 'secret'.", line: 1 },
+            FaultKind::Request,
+        ),
+        (
+            End::Error {
+                number: 245,
+                state: 1,
+                class: 16,
+                text: "Conversion failed when converting the varchar value 'O'Brien, secret' to data type int.",
+                line: 1,
+            },
             FaultKind::Request,
         ),
         (End::Error { number: 1205, state: 51, class: 13, text: "deadlock", line: 1 }, FaultKind::Transient),
@@ -191,6 +250,77 @@ async fn a_connection_that_bcp_cannot_log_in_to_is_refused() {
     let source = by_bcp(configuration, settings);
     let fault = refused(&source, &query("SELECT 1 AS a"), 1).await;
     assert!(fault.chain().contains("Entra ID"), "{}", fault.chain());
+}
+
+/// One statement is as consistent as the agent's own: under a snapshot where the database allows one.
+#[tokio::test]
+async fn freebcp_reads_under_a_snapshot_where_the_database_allows_one() {
+    let Some(settings) = freebcp() else { return };
+    for (snapshots, consistency, expected) in [
+        (true, SqlServerConsistency::Exact, true),
+        (true, SqlServerConsistency::Snapshot, true),
+        (true, SqlServerConsistency::Serial, false),
+        (false, SqlServerConsistency::Exact, false),
+    ] {
+        let server = TdsServer::start(Script { snapshots, ..script() }).await;
+        let configuration = SqlServerSource { consistency, ..server.configuration() };
+        let found = read(&by_bcp(configuration, settings.clone()), &query("SELECT id FROM t"), 1).await;
+        assert_eq!(found.unwrap_or_else(|fault| panic!("{}", fault.chain())).num_rows(), 4);
+        let sets = server.batches().iter().any(|sql| sql.contains("ISOLATION LEVEL SNAPSHOT"));
+        assert_eq!(sets, expected, "{snapshots} {consistency:?}");
+    }
+    let server = TdsServer::start(Script { snapshots: false, ..script() }).await;
+    let configuration =
+        SqlServerSource { consistency: SqlServerConsistency::Snapshot, ..server.configuration() };
+    let fault = refused(&by_bcp(configuration, settings), &query("SELECT id FROM t"), 1).await;
+    assert!(fault.chain().contains("does not allow snapshot isolation"), "{}", fault.chain());
+}
+
+/// Settings of the section reach the server, or the list of processes, as they say.
+#[tokio::test]
+async fn freebcp_does_what_its_section_says() {
+    let Some(settings) = freebcp() else { return };
+    let certificate = Certificate::new();
+    let bcp = BcpSettings {
+        encrypt: Some(true),
+        packet_size: NonZeroU16::new(8192),
+        password_by: PasswordBy::Argument,
+        ..BcpSettings::default()
+    };
+    let script = Script { encryption: Encryption::Off, certificate: Some(certificate.clone()), ..script() };
+    let server = TdsServer::start(script).await;
+    let configuration =
+        SqlServerSource { root_certificate: Some(certificate.file()), ..server.configuration() };
+    let settings = BulkUtilitySettings { kind: BulkUtilityKind::Bcp(bcp), ..settings };
+    let found = read(&by_bcp(configuration, settings), &query("SELECT id FROM t"), 1).await;
+    assert_eq!(found.unwrap_or_else(|fault| panic!("{}", fault.chain())).num_rows(), 4);
+    let logins: Vec<_> = server
+        .seen()
+        .into_iter()
+        .filter_map(|seen| match seen {
+            Seen::Login { username, encrypted, packet_bytes, .. } => {
+                Some((username, encrypted, packet_bytes))
+            }
+            _ => None,
+        })
+        .collect();
+    let native = u32::from(SqlServerSource::DEFAULT_PACKET_BYTES.get());
+    assert_eq!(logins, [(USERNAME.to_owned(), true, native), (USERNAME.to_owned(), true, 8192)]);
+}
+
+/// Without Kerberos on this machine nobody is let in, and neither name nor password goes anywhere.
+#[tokio::test]
+async fn a_trusted_connection_sends_neither_name_nor_password() {
+    let Some(settings) = freebcp() else { return };
+    let server = TdsServer::start(script()).await;
+    let bcp = BcpSettings { trusted_connection: true, ..BcpSettings::default() };
+    let settings = BulkUtilitySettings { kind: BulkUtilityKind::Bcp(bcp), ..settings };
+    let found = read(&by_bcp(server.configuration(), settings), &query("SELECT id FROM t"), 1).await;
+    found.expect_err("nobody is who the agent runs as");
+    let seen = server.seen();
+    let by_name =
+        seen.iter().filter(|seen| matches!(seen, Seen::Login { username, .. } if username == USERNAME));
+    assert_eq!(by_name.count(), 1, "the agent itself, for the description");
 }
 
 /// Types that a real server casts; those that not every server of TDS can are left to SQL Server.

@@ -6,8 +6,9 @@ use data_exchange_agent::config::{BulkUtilityKind, MysqlSource, SourceConnection
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
 
-use crate::support::bulk::{self, installed, settings};
+use crate::support::bulk::{self, installed, script, settings};
 use crate::support::extraction::{query, read, same, table, transfer};
+use crate::support::folder::Folder;
 use crate::support::mysql::{self, PASSWORD_USER, open};
 
 const VALUES: &str = r"
@@ -101,6 +102,51 @@ async fn an_error_of_the_server_is_one_of_the_task() {
         let sql = "SELECT (SELECT a FROM t) AS a FROM t";
         let fault = read(&by_client(database.configuration()), &query(sql), 1).await.unwrap_err();
         assert_eq!(fault.kind(), FaultKind::Request, "{}", fault.chain());
-        assert!(fault.chain().contains("ERROR 1242"), "{}", fault.chain());
+        assert!(
+            fault.chain().contains("error 1242 (21000): a subquery has more than one row"),
+            "{}",
+            fault.chain()
+        );
     }
+}
+
+/// A server does not double the quotes inside of a value, so that nobody can tell where one ends.
+#[tokio::test]
+async fn no_value_comes_with_an_error() {
+    if installed("mariadb").is_none() {
+        return;
+    }
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        let raises = "DELIMITER //\nCREATE FUNCTION raises() RETURNS int DETERMINISTIC NO SQL \
+            BEGIN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'value: Ann O\\'Brien, 4111'; RETURN 1; END//\n\
+            DELIMITER ;\nSELECT 1";
+        database.run(raises).await;
+        let fault =
+            read(&by_client(database.configuration()), &query("SELECT raises() AS n"), 1).await.unwrap_err();
+        let message = fault.chain();
+        assert!(message.ends_with("error 1644 (45000): raised by a function"), "{message}");
+    }
+}
+
+/// Oracle's client reads the login paths of the user even when it is told which file of options to read.
+#[tokio::test]
+async fn the_login_paths_of_the_user_are_out_of_reach() {
+    let Some(client) = installed("mariadb") else { return };
+    let Some(server) = mysql::servers().await.into_iter().next() else { return };
+    let database = server.create_database().await;
+    let folder = Folder::new();
+    let text = format!(
+        "options=${{1#--defaults-file=}}\n[ -f \"$options\" ] || exit 11\n\
+         [ \"$(dirname \"$MYSQL_TEST_LOGIN_FILE\")\" = \"$(dirname \"$options\")\" ] || exit 12\n\
+         [ ! -e \"$MYSQL_TEST_LOGIN_FILE\" ] || exit 13\nexec {} \"$@\"",
+        client.display()
+    );
+    let program = script(folder.path(), "mysql", &text);
+    let configuration = database.configuration();
+    let settings = settings(BulkUtilityKind::Mysql, &program);
+    let connection = SourceConnection::Mysql(configuration.clone());
+    let source = bulk::source(open(configuration), connection, settings, &Shutdown::new());
+    let found = read(&source, &query("SELECT 7 AS a"), 1).await;
+    assert_eq!(found.unwrap_or_else(|fault| panic!("{}", fault.chain())).num_rows(), 1);
 }

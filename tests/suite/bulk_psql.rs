@@ -100,6 +100,32 @@ async fn an_error_in_the_middle_fails_the_attempt_and_shows_no_value() {
     assert!(!fault.chain().contains("secret"), "{}", fault.chain());
 }
 
+/// The server quotes values in its messages, and psql shows the statement around an error.
+#[tokio::test]
+async fn no_value_of_a_row_and_no_literal_comes_with_an_error() {
+    let Some(database) = database().await else { return };
+    database
+        .execute(
+            "CREATE FUNCTION raises(text) RETURNS int LANGUAGE plpgsql AS \
+             $$BEGIN RAISE EXCEPTION '%', $1 USING ERRCODE = '40001'; END$$",
+        )
+        .await;
+    let value = |i: &str| format!("CASE WHEN {i} = 20000 THEN 'Ann O''Brien, 4111 1111' ELSE '1' END");
+    for (column, expected, kind) in [
+        (format!("({})::integer", value("i")), "22P02", FaultKind::Request),
+        (format!("raises({} || i)", value("i")), "40001", FaultKind::Transient),
+    ] {
+        let sql = format!("SELECT {column} AS n FROM generate_series(20000, 30000) AS t(i)");
+        let fault = read(&by_psql(&database.url()), &query(sql), 1).await.unwrap_err();
+        let message = fault.chain();
+        assert_eq!(fault.kind(), kind, "{message}");
+        assert!(message.contains(&format!("PostgreSQL reported {expected}")), "{message}");
+        for piece in ["Ann", "Brien", "4111", "LINE", "generate_series", "raises"] {
+            assert!(!message.contains(piece), "{piece}: {message}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_query_that_writes_is_refused_before_psql_starts() {
     let Some(database) = database().await else { return };

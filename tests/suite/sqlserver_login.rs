@@ -48,6 +48,7 @@ async fn the_right_password_is_taken_and_no_other() {
         application: "data-exchange-agent tests".into(),
         read_only: true,
         encrypted: false,
+        packet_bytes: SqlServerSource::DEFAULT_PACKET_BYTES.get().into(),
     };
     assert_eq!(server.seen()[0], expected);
 

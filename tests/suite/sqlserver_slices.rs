@@ -20,7 +20,7 @@ fn script() -> Script {
 }
 
 fn by_id(read: Read) -> Query {
-    Query { read, columns: None, slice_column: Some("id".into()) }
+    Query { read, columns: None, slice_column: Some("id".into()), as_texts: false }
 }
 
 /// What the slices were told to read.

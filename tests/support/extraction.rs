@@ -66,11 +66,11 @@ pub(crate) fn source(database: &Database) -> PostgresDatabase {
 }
 
 pub(crate) fn query(sql: impl Into<String>) -> Query {
-    Query { read: Read::Query(sql.into()), columns: None, slice_column: None }
+    Query { read: Read::Query(sql.into()), columns: None, slice_column: None, as_texts: false }
 }
 
 pub(crate) fn table(name: impl Into<String>) -> Query {
-    Query { read: Read::Table(name.into()), columns: None, slice_column: None }
+    Query { read: Read::Table(name.into()), columns: None, slice_column: None, as_texts: false }
 }
 
 pub(crate) fn count(count: usize) -> NonZeroUsize {
@@ -159,17 +159,30 @@ pub(crate) fn task(query: &Query, slices: u16) -> Task {
 /// Transfers a result into a local directory and reads the Parquet files back.
 pub(crate) async fn transfer(source: &dyn Source, query: &Query, slices: u16) -> Result<Parquet, Fault> {
     let folder = Folder::new();
+    Ok(read_files(run(source, &task(query, slices), &folder).await?))
+}
+
+/// Transfers a result into CSV files without compression, and gives their text.
+pub(crate) async fn transfer_csv(source: &dyn Source, query: &Query) -> Result<String, Fault> {
+    let folder = Folder::new();
+    let mut task = task(query, 1);
+    task.spec.destination.format = FileFormat::Csv;
+    let files = run(source, &task, &folder).await?;
+    Ok(files.iter().map(|file| std::fs::read_to_string(file).expect("a text in UTF-8")).collect())
+}
+
+/// Runs the only attempt of a task; its files, in order.
+async fn run(source: &dyn Source, task: &Task, folder: &Folder) -> Result<Vec<PathBuf>, Fault> {
     let destination = LocalDestination::new(&LocalTarget { root: folder.path().to_owned() });
-    let task = task(query, slices);
     let settings = TransferSettings::default();
     let progress = Arc::new(Progress::default());
-    let transfer = Transfer::open(source, &destination, &task, &settings, &progress).await?;
+    let transfer = Transfer::open(source, &destination, task, &settings, &progress).await?;
     let written = transfer.write(&CancellationToken::new()).await?.expect("nobody stops it");
     let receipt = transfer.commit(written, Instant::now()).await?;
     let files = receipt.files.iter().map(|file| {
         Url::parse(&file.location).expect("a URL").to_file_path().expect("a file of this machine")
     });
-    Ok(read_files(files.collect()))
+    Ok(files.collect())
 }
 
 fn read_files(files: Vec<PathBuf>) -> Parquet {

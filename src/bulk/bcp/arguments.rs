@@ -8,6 +8,7 @@ use super::{Bcp, refused};
 use crate::bulk::BulkUtility;
 use crate::config::{PasswordBy, Secret, SqlServerEncryption, SqlServerLogin, SqlServerSource};
 use crate::fault::Fault;
+use crate::source::sqlserver::SNAPSHOT;
 
 /// The server in the file of FreeTDS that is made for one run.
 const FREETDS_SERVER: &str = "agent";
@@ -19,11 +20,11 @@ const FREETDS_VARIABLES: [&str; 8] =
 
 impl Bcp {
     /// The program with what both dialects have in common.
-    fn common(&self, job: &Job<'_>) -> Program {
+    fn common(&self, job: &Job<'_>, sql: &str) -> Program {
         let (executable, hint) = self.executable();
         let pipe = job.folder.join("rows");
         let mut program = Program::new("bcp", executable, self.settings.timeout, hint);
-        let arguments = [&job.export.sql, "queryout", &as_argument(&pipe), "-c"].map(str::to_owned);
+        let arguments = [sql, "queryout", &as_argument(&pipe), "-c"].map(str::to_owned);
         program.arguments.extend(arguments);
         program.arguments.extend(["-t".to_owned(), written(&self.bcp.delimiter)]);
         program.arguments.extend(["-r".to_owned(), written(&self.bcp.row_terminator)]);
@@ -47,7 +48,14 @@ impl Bcp {
     }
 
     pub(super) fn microsoft(&self, job: &Job<'_>, source: &SqlServerSource) -> Program {
-        let mut program = self.common(job);
+        // It has no option for statements of the session. Only the last one here has a result, which is the one
+        // that it copies.
+        let is_snapshot = job.export.session.iter().any(|statement| statement == SNAPSHOT);
+        let sql = match is_snapshot {
+            true => format!("{SNAPSHOT} {}", job.export.sql),
+            false => job.export.sql.clone(),
+        };
+        let mut program = self.common(job, &sql);
         let mut arguments = Vec::new();
         let mut option = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
         option("-S", server(source));
@@ -84,8 +92,8 @@ impl Bcp {
 
     pub(super) fn freetds(&self, job: &Job<'_>, source: &SqlServerSource) -> Result<Program, Fault> {
         let file = job.folder.write("freetds.conf", &self.freetds_file(source)?)?;
-        let mut program = self.common(job);
-        let session = job.export.session.join("; ");
+        let mut program = self.common(job, &job.export.sql);
+        let session = job.export.session.join(" ");
         let mut arguments: Vec<String> =
             ["-S", FREETDS_SERVER, "-T", LONGEST_TEXT, "-O", &session, "-D", &source.database]
                 .map(str::to_owned)

@@ -1,30 +1,85 @@
 //! What bcp says about how it went.
 
+use std::ops::RangeInclusive;
+
 use super::super::process::Exit;
 use crate::fault::{Fault, FaultKind};
+use crate::source::sqlserver::told;
 
 /// Severities from here on are errors.
 const ERROR_LEVEL: u32 = 11;
+/// Numbers of errors that FreeTDS finds itself; their texts are fixed.
+const OF_FREETDS: RangeInclusive<u32> = 20_000..=20_300;
 /// Severities from here on are the server's own trouble.
 const RESOURCES_LEVEL: u32 = 17;
 
 /// The number of rows, or what went wrong.
 pub(super) fn read(exit: &Exit) -> Result<Option<u64>, Fault> {
-    let error = exit.said.lines().find_map(error);
+    let error = first_error(&exit.said);
     let rows = exit.said.lines().rev().find_map(rows);
     match (exit.is_success(), error, rows) {
         (true, None, Some(rows)) => Ok(Some(rows)),
         (true, None, None) => Err(Fault::new(FaultKind::Data, "count the rows of bcp")
-            .because(format!("it does not say how many it copied: {}", exit.describe()))),
-        (true, Some(error), _) => Err(fault(exit, Some(error))
+            .because(format!("it does not say how many it copied: {}", exit.describe_with(of_client(exit))))),
+        (true, Some(error), _) => Err(error
+            .fault()
             .remedy("The result may have broken off in the middle, so nothing of it is used.")),
-        (false, error, _) => Err(fault(exit, error)),
+        (false, Some(error), _) => Err(error.fault()),
+        (false, None, _) => {
+            Err(Fault::new(FaultKind::Transient, "export with bcp")
+                .because(exit.describe_with(of_client(exit))))
+        }
     }
 }
 
-fn fault(exit: &Exit, error: Option<Error>) -> Fault {
-    let kind = error.map_or(FaultKind::Transient, Error::kind);
-    Fault::new(kind, "export with bcp").because(exit.describe())
+/// What it says before the server says anything.
+fn of_client(exit: &Exit) -> &str {
+    let said = exit.said.as_str();
+    let beginnings = ["Msg ", "SQLState = ", "Error = "].map(|word| said.find(word));
+    &said[..beginnings.into_iter().flatten().min().unwrap_or(said.len())]
+}
+
+/// The first error with its text.
+fn first_error(said: &str) -> Option<Told<'_>> {
+    let mut lines = said.lines();
+    while let Some(line) = lines.next() {
+        let Some(error) = error(line) else { continue };
+        // `Error = [vendor][driver][SQL Server]text` of Microsoft, `Server '...', Line 1` and the text behind a
+        // tab of FreeTDS, which gives its own errors without the line between.
+        let next = lines.next().unwrap_or_default();
+        let text = if let Some(rest) = next.strip_prefix("Error = ") {
+            rest.rsplit_once(']').map_or(rest, |(_, text)| text)
+        } else if error.is_of_freetds() {
+            next
+        } else {
+            lines.next().and_then(|line| line.strip_prefix('\t')).unwrap_or_default()
+        };
+        return Some(Told { error, line, text });
+    }
+    None
+}
+
+/// An error, and how it was said.
+#[derive(Clone, Copy, Debug)]
+struct Told<'a> {
+    error: Error,
+    /// `Msg 208, Level 16, State 1`: nothing in it is a text of the server.
+    line: &'a str,
+    text: &'a str,
+}
+
+impl Told<'_> {
+    /// The text of the server can quote values, with quotes inside of them that nobody doubled; so it is
+    /// repeated where its number quotes nothing but names.
+    fn fault(self) -> Fault {
+        let Self { error, line, text } = self;
+        let told = if error.is_of_freetds() {
+            format!(": {text}")
+        } else {
+            told(i32::try_from(error.number).unwrap_or_default(), Some(text).filter(|text| !text.is_empty()))
+        };
+        Fault::new(error.kind(), "export with bcp").because(format!("{}{told}", line.trim()))
+    }
 }
 
 /// `1000 rows copied.`
@@ -42,6 +97,11 @@ struct Error {
 }
 
 impl Error {
+    /// One of the library's own: `Msg 20017, Level 9`.
+    fn is_of_freetds(self) -> bool {
+        OF_FREETDS.contains(&self.number)
+    }
+
     fn kind(self) -> FaultKind {
         match self.number {
             _ if self.is_connection => FaultKind::Transient,
@@ -67,8 +127,7 @@ fn error(line: &str) -> Option<Error> {
         let (number, rest) = rest.split_once(", Level ")?;
         let number = number.parse().ok()?;
         let level: u32 = rest.split(',').next()?.trim().parse().ok()?;
-        let is_of_freetds = (20_000..=20_300).contains(&number);
-        let is_error = if is_of_freetds { level > 1 } else { level >= ERROR_LEVEL };
+        let is_error = if OF_FREETDS.contains(&number) { level > 1 } else { level >= ERROR_LEVEL };
         return is_error.then_some(Error { number, level, is_connection: false });
     }
     let rest = line.strip_prefix("SQLState = ")?;
@@ -83,6 +142,9 @@ fn error(line: &str) -> Option<Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
     use super::*;
 
     #[test]
@@ -103,6 +165,49 @@ mod tests {
             ("Starting copy...", None),
         ] {
             assert_eq!(error(line).map(Error::kind), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_repeated_where_it_quotes_names_only() {
+        let freetds = |head: &str, text: &str| format!("{head}\nServer 'S', Line 1\n\t{text}\n");
+        let microsoft = |head: &str, text: &str| {
+            format!("{head}\nError = [Microsoft][ODBC Driver 18 for SQL Server][SQL Server]{text}\n")
+        };
+        let value =
+            "Conversion failed when converting the varchar value 'O'Brien, 4111 1111' to data type int.";
+        for (said, expected) in [
+            (
+                freetds("Msg 245, Level 16, State 1", value),
+                "Msg 245, Level 16, State 1 (a conversion failed)",
+            ),
+            (
+                freetds("Msg 208, Level 16, State 1", "Invalid object name 'orders'."),
+                "Msg 208, Level 16, State 1: Invalid object name 'orders'.",
+            ),
+            (
+                freetds("Msg 50000, Level 16, State 1", "4111\nMsg 208, Level 16, State 1\nx\n\t4111"),
+                "Msg 50000, Level 16, State 1 (raised by the database's own code)",
+            ),
+            (
+                "Msg 20009, Level 9\nUnable to connect (db:1433)\n\n".to_owned(),
+                "Msg 20009, Level 9: Unable to connect (db:1433)",
+            ),
+            (
+                microsoft("SQLState = 22018, NativeError = 245", value),
+                "SQLState = 22018, NativeError = 245 (a conversion failed)",
+            ),
+            (
+                microsoft("SQLState = 42S02, NativeError = 208", "Invalid object name 'orders'."),
+                "SQLState = 42S02, NativeError = 208: Invalid object name 'orders'.",
+            ),
+            (
+                freetds("no such option\nMsg 0, Level 0, State 1", "4111"),
+                "it ended with exit status: 1 and said: no such option",
+            ),
+        ] {
+            let exit = Exit::of(ExitStatus::from_raw(1 << 8), &said);
+            assert_eq!(read(&exit).unwrap_err().chain(), format!("export with bcp: {expected}"), "{said}");
         }
     }
 

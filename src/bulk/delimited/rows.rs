@@ -2,6 +2,9 @@
 
 use super::layout::{Broken, Layout, Quoting};
 
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Where the reader of escapes and quotes is inside of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
@@ -43,6 +46,8 @@ pub(super) struct Rows {
     is_marked: bool,
     in_header: bool,
     announced: Option<u64>,
+    /// Bytes of a byte order mark that were read; `None` once something else may come.
+    of_mark: Option<usize>,
 }
 
 /// One column of the complete rows.
@@ -71,7 +76,10 @@ impl<'a> Fields<'a> {
 impl Rows {
     pub(super) fn new(layout: Layout, columns: usize, longest_row: usize) -> Self {
         let in_header = layout.header.is_some();
+        // The others are written by programs that are known not to begin with one.
+        let may_be_marked = matches!(layout.quoting, Quoting::Double | Quoting::None(_));
         Self {
+            of_mark: may_be_marked.then_some(0),
             layout,
             columns,
             longest_row,
@@ -137,6 +145,10 @@ impl Rows {
             if self.announced.is_some() {
                 return Err(Broken::Announcement);
             }
+            if let Some(read) = self.of_mark {
+                position += self.skip_mark(read, bytes[position]);
+                continue;
+            }
             self.row_begun = true;
             position += self.step(&bytes[position..])?;
             if self.bytes.len() - self.row_start > self.longest_row {
@@ -146,9 +158,23 @@ impl Rows {
         Ok(position)
     }
 
+    /// Reads a byte of the mark that some programs put before everything else. Returns how many bytes were
+    /// read: none when this one is not of a mark, and then what was taken for one is text.
+    fn skip_mark(&mut self, read: usize, byte: u8) -> usize {
+        if byte != BYTE_ORDER_MARK[read] {
+            self.of_mark = None;
+            self.bytes.extend_from_slice(&BYTE_ORDER_MARK[..read]);
+            self.row_begun = read > 0;
+            return 0;
+        }
+        self.of_mark = Some(read + 1).filter(|read| *read < BYTE_ORDER_MARK.len());
+        1
+    }
+
     /// Says whether the bytes ended where a row ended.
     pub(super) fn finish(&mut self) -> Result<(), Broken> {
-        if self.row_begun || self.in_header {
+        let half_a_mark = self.of_mark.is_some_and(|read| read > 0);
+        if self.row_begun || self.in_header || half_a_mark {
             return Err(Broken::HalfRow);
         }
         if self.layout.announcement.is_some() && self.announced.is_none() {
@@ -202,10 +228,10 @@ impl Rows {
             _ => {
                 self.bytes.push(byte);
                 if self.ends_with(&self.layout.row, row_last == byte) {
-                    self.end_field(self.layout.row.len())?;
+                    self.end_field(self.layout.row.len(), true)?;
                     self.end_row()?;
                 } else if self.ends_with(&self.layout.field, field_last == byte) {
-                    self.end_field(self.layout.field.len())?;
+                    self.end_field(self.layout.field.len(), false)?;
                     if self.open_fields() >= self.columns {
                         return Err(Broken::TooMany);
                     }
@@ -267,12 +293,13 @@ impl Rows {
     }
 
     /// Ends the open field, behind which a terminator of so many bytes stands.
-    fn end_field(&mut self, terminator: usize) -> Result<(), Broken> {
+    fn end_field(&mut self, terminator: usize, ends_row: bool) -> Result<(), Broken> {
         self.bytes.truncate(self.bytes.len() - terminator);
+        // RFC 4180 ends rows with both; many programs with one of them.
+        let may_have_return = ends_row && self.layout.row == b"\n";
         let is_null = match (&self.layout.quoting, self.at) {
             (Quoting::Double, At::QuoteEnded) => {
-                // RFC 4180 ends rows with both; many programs with one of them.
-                if self.bytes.get(self.quote_end..).is_some_and(|rest| rest == b"\r") {
+                if may_have_return && self.bytes.get(self.quote_end..).is_some_and(|rest| rest == b"\r") {
                     self.bytes.pop();
                 }
                 if self.bytes.len() != self.quote_end {
@@ -281,7 +308,7 @@ impl Rows {
                 false
             }
             (Quoting::Double, _) => {
-                if self.layout.row == b"\n" && self.bytes[self.field_start..].ends_with(b"\r") {
+                if may_have_return && self.bytes[self.field_start..].ends_with(b"\r") {
                     self.bytes.pop();
                 }
                 self.bytes.len() == self.field_start

@@ -97,6 +97,8 @@ struct WrittenTime {
     seconds: i64,
     nanoseconds: i64,
     is_possible: bool,
+    /// 24:00:00, which is the next midnight.
+    is_next_midnight: bool,
 }
 
 impl WrittenTime {
@@ -115,8 +117,10 @@ impl WrittenTime {
             }
         }
         let seconds = (hour * 60 + minute) * 60 + second;
-        let is_possible = minute < 60 && second < 60 && seconds < SECONDS_OF_DAY;
-        Some(Self { seconds, nanoseconds, is_possible })
+        let is_clock = minute < 60 && second < 60;
+        let is_possible = is_clock && seconds < SECONDS_OF_DAY;
+        let is_next_midnight = is_clock && seconds == SECONDS_OF_DAY && nanoseconds == 0;
+        Some(Self { seconds, nanoseconds, is_possible, is_next_midnight })
     }
 }
 
@@ -149,7 +153,7 @@ pub(super) fn time(text: &[u8], unit: TimeUnit) -> Read<i64> {
     let mut rest = Cursor(text);
     let written = WrittenTime::read(&mut rest).filter(|_| rest.0.is_empty());
     let Some(written) = written else { return Read::Not(NO_TIME) };
-    if written.seconds == SECONDS_OF_DAY && written.nanoseconds == 0 {
+    if written.is_next_midnight {
         return Read::Special("24:00:00 is no time of a day");
     }
     if !written.is_possible {

@@ -142,6 +142,47 @@ fn csv_has_quotes_both_line_ends_and_a_header() {
 }
 
 #[test]
+fn a_return_belongs_to_the_value_unless_its_row_ends_there() {
+    let layout = Layout::new(",", "\n", Quoting::Double);
+    let types = [DataType::Utf8, DataType::Utf8];
+    let batch = decode(&layout, &types, b"x\r,1\r\n\r,\"y\"\r\n").unwrap();
+    assert_eq!(texts(&batch, 0), [some("x\r"), some("\r")]);
+    assert_eq!(texts(&batch, 1), [some("1"), some("y")]);
+    assert!(decode(&layout, &types, b"\"x\"\r,1\n").is_err());
+}
+
+#[test]
+fn one_byte_order_mark_at_the_very_beginning_is_no_part_of_a_value() {
+    let csv = Layout::new(",", "\n", Quoting::Double);
+    let delimited = Layout::new("|", "\n", Quoting::None(b"-".to_vec()));
+    let types = [DataType::Utf8, DataType::Utf8];
+    for piece in 1..6 {
+        let first = |layout: &Layout, bytes: &[u8]| {
+            let batches = decode_in(layout, &types, TextForms::default(), bytes, piece, 9)?;
+            Ok::<_, Fault>(batches.first().map(|batch| texts(batch, 0)))
+        };
+        for (layout, bytes, expected) in [
+            (&csv, &b"\xef\xbb\xbfa,b\n\xef\xbb\xbfc,d\n"[..], Some(vec![some("a"), some("\u{feff}c")])),
+            (&csv, b"\xef\xbb\xbf\"a\",b\n", Some(vec![some("a")])),
+            (&csv, b"\"\xef\xbb\xbfa\",b\n", Some(vec![some("\u{feff}a")])),
+            (&csv, b"\xef\xbb\xbf\xef\xbb\xbfa,b\n", Some(vec![some("\u{feff}a")])),
+            // Another letter that begins with the same bytes.
+            (&csv, "\u{fec0},b\n".as_bytes(), Some(vec![some("\u{fec0}")])),
+            (&delimited, b"\xef\xbb\xbfa|b\n", Some(vec![some("a")])),
+            (&csv, b"\xef\xbb\xbf", None),
+        ] {
+            assert_eq!(first(layout, bytes).unwrap(), expected, "{piece}: {bytes:?}");
+        }
+        assert!(first(&csv, b"\xef\xbb").is_err(), "the output ends in the middle of a letter");
+    }
+    // Of bcp the bytes are the value's.
+    let batch = decode(&bcp(), &[DataType::Utf8], b"\xef\xbb\xbfa\x1e").unwrap();
+    assert_eq!(texts(&batch, 0), [some("\u{feff}a")]);
+    let header = Layout { header: Some(vec!["c0".into(), "c1".into()]), ..csv };
+    assert_eq!(decode(&header, &types, b"\xef\xbb\xbfc0,c1\n1,2\n").unwrap().num_rows(), 1);
+}
+
+#[test]
 fn what_is_wrong_names_row_and_column_and_never_the_value() {
     let types = [DataType::Int32, DataType::Utf8];
     for (bytes, expected) in [
@@ -233,6 +274,10 @@ fn dates_and_times_are_read_to_the_last_digit() {
     }
     assert!(reason(DataType::Timestamp(Microsecond, None), "2024-01-02 03:04:05+01").contains("expected"));
     assert!(reason(DataType::Time64(Microsecond), "24:00:00").ends_with("no time of a day"));
+    for text in ["23:59:60", "24:00:00.000001", "23:60:00"] {
+        let message = reason(DataType::Time64(Microsecond), text);
+        assert!(message.ends_with("no calendar has this date or time"), "{text}: {message}");
+    }
     assert!(reason(DataType::Date32, "infinity").ends_with("has no infinity"));
 }
 

@@ -1,6 +1,6 @@
 //! The processes that a program and its children form.
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 
 /// Makes the program the leader of a new group.
@@ -24,9 +24,14 @@ impl Group {
     }
 
     /// Ends all of them. A number is not given to a new process while a group has it, and numbers
-    /// are given out in turn, so a group that is gone a moment ago is not somebody else's yet.
+    /// are given out in turn, so a group that had members a moment ago is not somebody else's yet.
     pub(super) fn kill(self) {
         self.send(Signal::KILL);
+    }
+
+    /// True when somebody of it is left.
+    pub(super) fn has_members(self) -> bool {
+        self.0.is_some_and(|leader| test_kill_process_group(leader).is_ok())
     }
 
     fn send(self, signal: Signal) {

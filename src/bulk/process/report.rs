@@ -56,7 +56,7 @@ impl Tail {
     }
 }
 
-/// The last lines of `text` as one line. Between single quotes stand literals, and those are masked.
+/// The last lines of `text` as one line, without literals.
 pub(super) fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let shown = lines[lines.len().saturating_sub(SHOWN_LINES)..].iter().map(|line| {
@@ -71,19 +71,26 @@ pub(super) fn last_lines(text: &str) -> String {
     shown.collect::<Vec<_>>().join(" | ")
 }
 
+/// The line without what stands between its first and its last single quote: servers do not double those
+/// inside of a value, so that nobody can tell where one ends. Without its rest, when one is not closed. A
+/// quote between two letters is an apostrophe, inside of a value as well as in `can't`.
 fn without_literals(line: &str) -> String {
-    let mut shown = String::with_capacity(line.len());
-    for (position, piece) in line.split('\'').enumerate() {
-        match position {
-            0 => shown.push_str(piece),
-            odd if odd % 2 == 1 => shown.push_str("'…"),
-            _ => {
-                shown.push('\'');
-                shown.push_str(piece);
-            }
+    let mut before = None;
+    let mut letters = line.char_indices().peekable();
+    let mut quotes = Vec::new();
+    while let Some((position, letter)) = letters.next() {
+        let is_apostrophe = before.is_some_and(char::is_alphabetic)
+            && letters.peek().is_some_and(|(_, next)| next.is_alphabetic());
+        if letter == '\'' && !is_apostrophe {
+            quotes.push(position);
         }
+        before = Some(letter);
     }
-    shown
+    match quotes[..] {
+        [] => line.to_owned(),
+        [first, .., last] if quotes.len() % 2 == 0 => format!("{}'…{}", &line[..first], &line[last..]),
+        [first, ..] => format!("{}'…", &line[..first]),
+    }
 }
 
 #[cfg(test)]
@@ -95,7 +102,21 @@ mod tests {
         let mut tail = Tail::default();
         tail.push(b"first\nlogin failed for hunter2\nbad value 'Alice' near 'x\n");
         let text = tail.text(&[Secret::new("hunter2"), Secret::new("")]);
-        assert_eq!(last_lines(&text), "first | login failed for *** | bad value '…' near '…");
+        assert_eq!(last_lines(&text), "first | login failed for *** | bad value '…");
+    }
+
+    #[test]
+    fn a_quote_inside_of_a_literal_does_not_end_it() {
+        for (line, expected) in [
+            ("converting 'O'Brien, 4111 1111' to int", "converting '…' to int"),
+            ("converting 'Ann O'Brien's, 4111'", "converting '…'"),
+            ("from 'a' to 'b' in t", "from '…' in t"),
+            ("can't connect through '/tmp/x' (2)", "can't connect through '…' (2)"),
+            ("'4111", "'…"),
+            ("nothing", "nothing"),
+        ] {
+            assert_eq!(without_literals(line), expected, "{line}");
+        }
     }
 
     #[test]

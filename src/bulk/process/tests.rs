@@ -11,6 +11,7 @@ fn shell(script: &str) -> Program {
         executable: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into()],
         variables: Vec::new(),
+        inherited: Inherited::default(),
         hidden_variables: Vec::new(),
         input: None,
         output: Output::Stdout,
@@ -154,6 +155,61 @@ async fn a_child_that_keeps_the_pipe_open_fails_the_run_and_does_not_stay() {
     assert!(fault.chain().contains("keeps its output open"), "{}", fault.chain());
     drop(running);
     gone(&child).await;
+}
+
+/// Its number is somebody else's sooner or later, so nothing may be waiting to end it.
+#[tokio::test]
+async fn a_group_that_is_gone_is_not_ended_again() {
+    let shutdown = Shutdown::new();
+    let mut running = shell("echo 1").start(&shutdown).unwrap();
+    let mut written = BytesMut::new();
+    while running.read(&mut written).await.unwrap() {}
+    assert!(shutdown.finished(Duration::from_secs(60)).await, "its supervisor ends while it is still held");
+    assert!(running.end().await.unwrap().is_success());
+}
+
+#[tokio::test]
+async fn a_child_that_writes_now_and_then_or_always_is_not_read_for_ever() {
+    let read = async |script: &str| {
+        let shutdown = Shutdown::new();
+        let mut running = shell(script).start(&shutdown).unwrap();
+        let child = line(&mut running).await;
+        let mut written = BytesMut::new();
+        let fault = loop {
+            written.clear();
+            match running.read(&mut written).await {
+                Ok(true) => {}
+                Ok(false) => break running.end().await.unwrap_err(),
+                Err(fault) => break fault,
+            }
+        };
+        assert!(fault.chain().contains("keeps its output open"), "{}", fault.chain());
+        gone(child.lines().next().unwrap()).await;
+    };
+    tokio::join!(
+        read("(sleep 1; while :; do echo x; sleep 1; done) & echo $!; exit 0"),
+        read("(sleep 1; while :; do echo x; done) & echo $!; exit 0")
+    );
+}
+
+#[tokio::test]
+async fn variables_of_the_agent_are_seen_by_those_that_may() {
+    // Variables that cargo gives a test.
+    let script = "echo ${CARGO_PKG_NAME:-nothing} ${PATH:+path} ${CARGO_PKG_VERSION_MAJOR:-nothing} ${OWN}";
+    let printed = async |change: fn(&mut Program)| {
+        let mut program = shell(script);
+        program.variables.push(("OWN".into(), Secret::new("own")));
+        change(&mut program);
+        run(program).await.unwrap().0
+    };
+    assert_eq!(printed(|_| ()).await, "nothing path nothing own\n");
+    let named = printed(|program| program.inherited.add(["CARGO_PKG_NAME"])).await;
+    assert_eq!(named, "data-exchange-agent path nothing own\n");
+    let all = printed(|program| {
+        program.inherited = Inherited::All;
+        program.hidden_variables.push("CARGO_PKG_NAME".into());
+    });
+    assert_eq!(all.await, format!("nothing path {} own\n", env!("CARGO_PKG_VERSION_MAJOR")));
 }
 
 #[tokio::test]

@@ -16,6 +16,14 @@ const LONGEST_ROW: Key = key(
     "A longer row fails the attempt. Rows are held in memory, so this comes on top of the memory that tasks plan with.",
 );
 
+const VARIABLES: Key = key(
+    "variables",
+    "string",
+    "\"\"",
+    "Variables of the agent that the program sees beside those of the system, separated by blanks; `ORACLE_*` are all \
+     that begin so.",
+);
+
 const fn executable(meaning: &'static str) -> Key {
     key("executable", "path, or a name that is in `PATH`", "", meaning)
 }
@@ -59,10 +67,16 @@ pub(in crate::config) const BCP: &[Key] = &[
     ),
     TIMEOUT,
     LONGEST_ROW,
+    VARIABLES,
 ];
 
-pub(in crate::config) const PSQL: &[Key] =
-    &[KIND, executable("The program, started without a shell; `psql` when absent."), TIMEOUT, LONGEST_ROW];
+pub(in crate::config) const PSQL: &[Key] = &[
+    KIND,
+    executable("The program, started without a shell; `psql` when absent."),
+    TIMEOUT,
+    LONGEST_ROW,
+    VARIABLES,
+];
 
 pub(in crate::config) const MYSQL: &[Key] = &[
     KIND,
@@ -71,6 +85,7 @@ pub(in crate::config) const MYSQL: &[Key] = &[
     ),
     TIMEOUT,
     LONGEST_ROW,
+    VARIABLES,
 ];
 
 pub(in crate::config) const TPT: &[Key] = &[
@@ -84,6 +99,7 @@ pub(in crate::config) const TPT: &[Key] = &[
     ),
     TIMEOUT,
     LONGEST_ROW,
+    VARIABLES,
 ];
 
 pub(in crate::config) const COMMAND: &[Key] = &[
@@ -119,4 +135,5 @@ pub(in crate::config) const COMMAND: &[Key] = &[
     ),
     TIMEOUT,
     LONGEST_ROW,
+    VARIABLES,
 ];

@@ -12,6 +12,7 @@ use super::super::bulk_utility::{
 };
 use super::super::keys::{self, Key};
 use super::super::known::Known;
+use super::super::raw::PREFIX;
 use super::super::report::Report;
 use super::super::section::Section;
 use super::connections::{kind_of, named};
@@ -72,6 +73,7 @@ fn prove_one(report: &mut Report<'_>, path: &str, kind: &str, value: Value) -> O
     let timeout = section.duration("timeout", SECOND..=MONTH);
     let longest_row = section.size("longest_row", KIB..=GIB);
     let longest_row = longest_row.and_then(|size| NonZeroUsize::new(usize::try_from(size).ok()?));
+    let variables = section.parsed("variables", VARIABLES, variables).unwrap_or_default();
     let kind = match kind {
         "bcp" => BulkUtilityKind::Bcp(prove_bcp(&mut section)),
         "psql" => BulkUtilityKind::Psql,
@@ -85,6 +87,7 @@ fn prove_one(report: &mut Report<'_>, path: &str, kind: &str, value: Value) -> O
         executable,
         timeout: timeout.unwrap_or(BulkUtilitySettings::DEFAULT_TIMEOUT),
         longest_row: longest_row.unwrap_or(BulkUtilitySettings::DEFAULT_LONGEST_ROW),
+        variables,
         has_section: true,
         kind,
     })
@@ -114,9 +117,7 @@ fn prove_bcp(section: &mut Section<'_, '_>) -> BcpSettings {
     }
     let delimiter = delimiter.unwrap_or(default.delimiter);
     let row_terminator = row_terminator.unwrap_or(default.row_terminator);
-    if delimiter == row_terminator {
-        section.problem("delimiter", "is the same as row_terminator", Some("Choose two that differ."));
-    }
+    prove_terminators(section, &delimiter, &row_terminator);
     BcpSettings {
         dialect,
         delimiter,
@@ -128,6 +129,53 @@ fn prove_bcp(section: &mut Section<'_, '_>) -> BcpSettings {
             .choice("password_by", &[("input", PasswordBy::Input), ("argument", PasswordBy::Argument)])
             .unwrap_or(default.password_by),
     }
+}
+
+/// Two terminators that are found where they were written, whatever stands before them.
+fn prove_terminators(section: &mut Section<'_, '_>, delimiter: &str, row_terminator: &str) {
+    const REMEDY: &str = "Characters could move from one value to the next. Choose terminators of one character, \
+                          or of several that all differ.";
+    if delimiter == row_terminator {
+        section.problem("delimiter", "is the same as row_terminator", Some("Choose two that differ."));
+        return;
+    }
+    for (key, written) in [("delimiter", delimiter), ("row_terminator", row_terminator)] {
+        if is_found_too_early(written, written) {
+            let message = "begins as it ends, so that nobody can tell where it begins behind some values";
+            section.problem(key, message, Some(REMEDY));
+        }
+    }
+    if is_found_too_early(delimiter, row_terminator) || is_found_too_early(row_terminator, delimiter) {
+        let message = "overlaps row_terminator, so that nobody can tell where one of them begins";
+        section.problem("delimiter", message, Some(REMEDY));
+    }
+}
+
+/// True when there is a text without `found` in it after which `written` looks as if `found` were there, or
+/// ended before it does.
+fn is_found_too_early(found: &str, written: &str) -> bool {
+    let is_same = found == written;
+    // The end of what is found is the beginning of what is written: `a|` before `||`.
+    let most = if is_same { written.len() - 1 } else { written.len() };
+    let spans = (1..=most.min(found.len() - 1)).any(|length| found.ends_with(&written[..length]));
+    // It stands inside, before the end.
+    let inside = !is_same && written.find(found).is_some_and(|place| place + found.len() < written.len());
+    spans || inside
+}
+
+const VARIABLES: &str =
+    "names of variables, separated by blanks, with a * at the end or without, and none of the agent's own";
+
+fn variables(text: &str) -> Option<Vec<String>> {
+    let is_name = |word: &str| {
+        let name = word.strip_suffix('*').unwrap_or(word);
+        let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        !name.is_empty()
+            && is_plain
+            && !name.starts_with(PREFIX)
+            && !(word.ends_with('*') && PREFIX.starts_with(name))
+    };
+    text.split_ascii_whitespace().map(|word| is_name(word).then(|| word.to_owned())).collect()
 }
 
 const TERMINATOR: &str = "one to eight characters of ASCII, not beginning with 0x";
@@ -189,11 +237,40 @@ fn prove_command(section: &mut Section<'_, '_>, has_executable: bool) -> Option<
     } else {
         let delimiter = delimiter.unwrap_or_else(|| "\u{1f}".into());
         let row_terminator = row_terminator.unwrap_or_else(|| "\n".into());
-        if delimiter == row_terminator {
-            section.problem("delimiter", "is the same as row_terminator", Some("Choose two that differ."));
-        }
+        prove_terminators(section, &delimiter, &row_terminator);
         CommandFormat::Delimited { delimiter, row_terminator, null: null.unwrap_or_default() }
     };
     let reports_rows = section.boolean("reports_rows").unwrap_or_default();
     has_executable.then_some(CommandSettings { arguments, format, reports_rows })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminators_that_overlap_are_told_from_those_that_do_not() {
+        let overlap = |delimiter: &str, row_terminator: &str| {
+            let pairs =
+                [(delimiter, delimiter), (row_terminator, row_terminator), (delimiter, row_terminator)];
+            pairs.iter().any(|(a, b)| is_found_too_early(a, b))
+                || is_found_too_early(row_terminator, delimiter)
+        };
+        for (delimiter, row_terminator) in
+            [(",", "\n"), ("\u{1f}", "\u{1e}"), ("\t", "\r\n"), ("|~", "\n"), ("<f>", "<r>"), ("ab", "cd")]
+        {
+            assert!(!overlap(delimiter, row_terminator), "{delimiter:?} {row_terminator:?}");
+        }
+        for (delimiter, row_terminator) in [
+            ("||", "\n"),
+            ("|~|", "\n"),
+            (",", "\n\n"),
+            ("|~", "~\n"),
+            ("\n", "\r\n"),
+            ("|", "|\n"),
+            ("|", "a|b"),
+        ] {
+            assert!(overlap(delimiter, row_terminator), "{delimiter:?} {row_terminator:?}");
+        }
+    }
 }

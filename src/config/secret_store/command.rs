@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::super::Secret;
-use crate::bulk::Program;
+use crate::bulk::{Inherited, Program};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 
@@ -36,6 +36,7 @@ async fn run_within(line: &str, limit: Duration) -> Result<Secret, Fault> {
         Fault::new(kind, format!("run the program `{name}`")).because(cause).remedy(REMEDY)
     };
     let mut program = Program::new(name.as_str(), name.into(), limit, REMEDY);
+    program.inherited = Inherited::All;
     program.arguments = arguments.to_vec();
     let output = program.output(&Shutdown::new(), LONGEST_OUTPUT).await;
     let (printed, exit) = output.map_err(|broken| match broken.kind() {

@@ -186,3 +186,22 @@ password = "${env:PW}"
     assert_eq!(source.database, "${literal}");
     assert_eq!(source.password, Some(Secret::new("p${w}")));
 }
+
+#[test]
+fn utilities_get_no_terminators_that_overlap_and_no_variables_of_the_agents_own() {
+    for (section, line, expected) in [
+        ("bcp", "delimiter = \"||\"", "bulk_utility.bcp.delimiter begins as it ends"),
+        ("bcp", "row_terminator = \"\\n\\n\"", "bulk_utility.bcp.row_terminator begins as it ends"),
+        (
+            "bcp",
+            "delimiter = \"|~\"\nrow_terminator = \"~|\"",
+            "bulk_utility.bcp.delimiter overlaps row_terminator",
+        ),
+        ("psql", "variables = \"A DATA_EXCHANGE_AGENT__X\"", "none of the agent's own"),
+        ("psql", "variables = \"*\"", "none of the agent's own"),
+        ("psql", "variables = \"DATA*\"", "none of the agent's own"),
+    ] {
+        let message = bad(&format!("[bulk_utility.{section}]\n{line}"));
+        assert!(message.contains(expected), "{line}: {message}");
+    }
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::bulk::Program;
+use crate::bulk::{Inherited, Program};
 use crate::destination::cloud::token::Token;
 use crate::destination::cloud::token_service::{self, until};
 use crate::fault::{Fault, FaultKind};
@@ -31,6 +31,7 @@ pub(super) async fn token(tenant: Option<&str>, resource: &str, shutdown: &Shutd
     const HINT: &str = "no credential is in the environment, and no metadata service answers";
     let mut program = Program::new("az", "az".into(), TIMEOUT, REMEDY);
     let arguments = ["account", "get-access-token", "--output", "json", "--resource", resource];
+    program.inherited = Inherited::All;
     program.arguments = arguments
         .into_iter()
         .chain(tenant.into_iter().flat_map(|id| ["--tenant", id]))

@@ -219,6 +219,11 @@ impl ServerError {
     }
 }
 
+/// An error that another client got while a statement of a task ran, in the same words.
+pub(crate) fn reported(number: u16, state: &str) -> String {
+    ServerError { number, state: state.to_owned(), message: None }.to_string()
+}
+
 /// The fault of an I/O error on the connection.
 pub(super) fn io_fault(action: impl Into<Cow<'static, str>>, error: std::io::Error) -> Fault {
     Fault::new(FaultKind::Transient, action)

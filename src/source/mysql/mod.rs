@@ -34,6 +34,7 @@ use async_trait::async_trait;
 
 use self::characters::Doubt;
 use self::connection::{Address, Connection};
+pub(crate) use self::error::reported;
 use self::rows::Decoder;
 use self::slices::Table;
 use self::sql::Base;

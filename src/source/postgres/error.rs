@@ -164,6 +164,17 @@ impl ServerError {
     }
 }
 
+/// An error that another client got while a statement of a task ran, in the same words. There is no
+/// `message` when a function may have raised it.
+pub(crate) fn reported(code: &str, message: Option<&str>) -> String {
+    let mut error =
+        ServerError { code: code.to_owned(), message: message.map(str::to_owned), position: None };
+    if !error.quotes_only_names(Stage::Run) {
+        error.message = None;
+    }
+    error.to_string()
+}
+
 fn class_name(code: &str) -> &'static str {
     match code.get(..2).unwrap_or_default() {
         "0A" => "feature not supported",

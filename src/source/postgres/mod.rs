@@ -31,6 +31,7 @@ use async_trait::async_trait;
 use self::connection::{Address, ColumnDescription, Connection};
 use self::copy::Decoder;
 use self::error::Stage;
+pub(crate) use self::error::reported;
 use self::sql::Selected;
 use self::stream::{Anchor, CopyStream};
 use self::types::{Mapping, TypeFacts, Wire};

@@ -70,7 +70,7 @@ async fn database(statements: &str) -> (Scratch, SqliteDatabase) {
 }
 
 fn read(read: Read) -> Query {
-    Query { read, columns: None, slice_column: None }
+    Query { read, columns: None, slice_column: None, as_texts: false }
 }
 
 fn query(text: &str) -> Query {

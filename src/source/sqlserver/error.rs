@@ -45,11 +45,7 @@ impl ServerError {
     }
 
     fn text(&self) -> String {
-        match (&self.message, meaning(self.number)) {
-            (Some(message), _) => format!(": {message}"),
-            (None, Some(meaning)) => format!(" ({meaning})"),
-            (None, None) => " (see sys.messages for its meaning)".to_owned(),
-        }
+        told(self.number, self.message.as_deref())
     }
 
     pub(super) fn kind(&self) -> FaultKind {
@@ -171,6 +167,15 @@ fn quotes_only_names(number: i32) -> bool {
             | 40_613
             | 40_615
     )
+}
+
+/// What follows the number of an error: the server's words where they quote nothing but names, else ours.
+pub(crate) fn told(number: i32, text: Option<&str>) -> String {
+    match (text.filter(|_| quotes_only_names(number)), meaning(number)) {
+        (Some(text), _) => format!(": {text}"),
+        (None, Some(meaning)) => format!(" ({meaning})"),
+        (None, None) => " (see sys.messages for its meaning)".to_owned(),
+    }
 }
 
 /// What a number means, where the server's own words could quote data.

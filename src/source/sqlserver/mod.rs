@@ -42,6 +42,7 @@ use self::connection::{Connection, decoder_of};
 use self::consistency::Wish;
 use self::deadline::Deadline;
 use self::describe::Description;
+pub(crate) use self::error::told;
 use self::stream::RowStream;
 use crate::config::SqlServerSource;
 use crate::fault::Fault;
@@ -55,6 +56,9 @@ use crate::source::{BatchLimits, BatchStream, Extraction, Query, Source, TextExp
 /// counted, and nothing is left of what the server's defaults may say.
 const SESSION: &str = "SET QUOTED_IDENTIFIER ON; SET NOCOUNT OFF; SET ROWCOUNT 0; \
                        SET TEXTSIZE 2147483647; SET IMPLICIT_TRANSACTIONS OFF; SET LOCK_TIMEOUT -1;";
+
+/// Every statement after it reads the rows that were committed when it, or its transaction, read first.
+pub(crate) const SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL SNAPSHOT;";
 
 /// A database of SQL Server.
 pub struct SqlServer {
@@ -71,6 +75,17 @@ impl SqlServer {
         self.address.connect(SESSION, "set up the session").await
     }
 
+    /// What is wanted of the slices of a result.
+    fn wish(&self, description: &Description, slices: NonZeroUsize) -> Wish {
+        let config = &self.address.config;
+        Wish {
+            consistency: config.consistency,
+            slices,
+            is_table: description.table.as_ref().is_some_and(|table| table.is_base),
+            undoes_snapshots: description.table.is_some() && config.hint_undoes_snapshots(),
+        }
+    }
+
     /// What a result is, and the slices that are it together.
     async fn slices(&self, query: &Query, wanted: NonZeroUsize) -> Result<(TableSchema, Slices), Fault> {
         let config = &self.address.config;
@@ -83,13 +98,7 @@ impl SqlServer {
         )?;
         let wanted = read_only::slices(&query.read, SqlDialect::SqlServer, wanted);
         let standing = describe::standing(&mut first).await?;
-        let wish = Wish {
-            consistency: config.consistency,
-            slices: wanted,
-            is_table: description.table.as_ref().is_some_and(|table| table.is_base),
-            undoes_snapshots: description.table.is_some() && config.hint_undoes_snapshots(),
-        };
-        let (wanted, under_snapshot) = consistency::plan(standing, wish)?;
+        let (wanted, under_snapshot) = consistency::plan(standing, self.wish(&description, wanted))?;
         let conditions = match divider {
             Some(divider) if wanted.get() > 1 => {
                 slices::conditions(&mut first, &description.base, &description.all, &divider, wanted).await?
@@ -131,16 +140,21 @@ impl Source for SqlServer {
         let deadline = Deadline::begin(self.address.config.statement_timeout);
         let described = async {
             let mut connection = self.connect().await?;
-            let described = describe::describe(&mut connection, query, &self.address.config).await;
+            let described = describe::describe(&mut connection, query, &self.address.config).await?;
+            let standing = describe::standing(&mut connection).await?;
             connection.close();
-            described
+            Ok((described, standing))
         };
-        let described = deadline.hold("describe the query", described).await;
-        let Description { schema, base, all, selected, .. } = described?;
+        let (description, standing) = deadline.hold("describe the query", described).await?;
+        // The same picture of the data that one slice of the agent itself has.
+        let (_one, under_snapshot) = consistency::plan(standing, self.wish(&description, NonZeroUsize::MIN))?;
+        let mut session = vec![SESSION.to_owned()];
+        session.extend(under_snapshot.then(|| SNAPSHOT.to_owned()));
+        let Description { schema, base, all, selected, .. } = description;
         let texts: Result<Vec<String>, Fault> =
             selected.iter().map(|selected| texts::text_of(&base, &all, selected)).collect();
         let sql = base.statement_of_texts(&all, &texts?);
-        Ok(TextExport { sql, session: vec![SESSION.to_owned()], schema, forms: TextForms::default() })
+        Ok(TextExport { sql, session, schema, forms: TextForms::default() })
     }
 }
 

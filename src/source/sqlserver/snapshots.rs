@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::SqlServer;
 use super::connection::Connection;
 use super::describe::Description;
 use super::error::was_locked_out;
+use super::{SNAPSHOT, SqlServer};
 use crate::fault::Fault;
 
 /// How long writers are kept away at most. A change of the table's structure that waits for our lock
@@ -21,8 +21,8 @@ const STILL: Duration = Duration::from_secs(5);
 impl SqlServer {
     /// A connection inside a snapshot transaction, whose snapshot is taken when it reads first.
     async fn begin_snapshot(connection: &mut Connection) -> Result<(), Fault> {
-        let sql = "SET TRANSACTION ISOLATION LEVEL SNAPSHOT; BEGIN TRANSACTION;";
-        connection.run(sql, "begin a snapshot transaction").await?;
+        let sql = format!("{SNAPSHOT} BEGIN TRANSACTION;");
+        connection.run(&sql, "begin a snapshot transaction").await?;
         Ok(())
     }
 

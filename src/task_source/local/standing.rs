@@ -148,6 +148,7 @@ impl Standing {
                     .to_owned(),
             ),
             files_left: true,
+            method: None,
             at: Timestamp::now(),
         })
     }

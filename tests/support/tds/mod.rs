@@ -125,7 +125,14 @@ impl Script {
 /// What the server saw, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    Login { username: String, database: String, application: String, read_only: bool, encrypted: bool },
+    Login {
+        username: String,
+        database: String,
+        application: String,
+        read_only: bool,
+        encrypted: bool,
+        packet_bytes: u32,
+    },
     Batch(String),
     Attention,
     Closed,

@@ -189,6 +189,7 @@ async fn answer_login(
         application: text(&bytes(48)),
         read_only: message[26] & 0x20 != 0,
         encrypted,
+        packet_bytes: u32::from_le_bytes(message[8..12].try_into().expect("4 bytes")),
     });
     let is_right = match &script.token {
         Some(wanted) => token.as_ref() == Some(wanted),

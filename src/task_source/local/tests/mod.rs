@@ -103,6 +103,7 @@ fn report() -> Report {
         message: "read rows: \"connection\" reset".into(),
         hint: None,
         files_left: false,
+        method: None,
         at: Timestamp::now(),
     }
 }
