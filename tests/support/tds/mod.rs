@@ -110,8 +110,16 @@ impl Script {
 /// What the server saw, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    Login { username: String, database: String, application: String, read_only: bool, encrypted: bool },
+    Login {
+        username: String,
+        database: String,
+        application: String,
+        read_only: bool,
+        encrypted: bool,
+    },
     Batch(String),
+    /// A call of a procedure.
+    Call,
     Attention,
     Closed,
 }
