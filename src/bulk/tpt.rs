@@ -10,8 +10,6 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use arrow::datatypes::DataType;
-
 use super::delimited::{Layout, Quoting};
 use super::process::{Exit, Output, Program};
 use super::{BulkUtility, Job, as_argument};
@@ -19,16 +17,12 @@ use crate::config::{
     BulkUtilitySettings, ConnectionString, Secret, SourceConnection, SqlDialect, TptSettings,
 };
 use crate::fault::{Fault, FaultKind};
-use crate::schema::Column;
+use crate::source::teradata_texts::schema_bytes;
 
 const INSTALL_HINT: &str = "Install Teradata Parallel Transporter (part of Teradata Tools and Utilities), or name \
     `tbuild` with `executable` in [bulk_utility.tpt].";
-/// Bytes of a text whose length is not known: the longest VARCHAR.
-const LONGEST_TEXT: u32 = 64_000;
-/// Bytes of everything else as text.
-const LONGEST_VALUE: u32 = 128;
 /// Bytes of a row that TPT exports.
-const LONGEST_ROW: u32 = 1_000_000;
+const LONGEST_ROW: u64 = 1_000_000;
 
 /// The utility.
 pub(super) struct Tpt {
@@ -44,16 +38,15 @@ impl Tpt {
     /// The job.
     fn script(&self, job: &Job<'_>, connection: &ConnectionString, pipe: &str) -> Result<Secret, Fault> {
         let columns = job.export.schema.columns();
-        let row: u32 = columns.iter().map(longest).sum();
+        let bytes: Vec<u32> = columns.iter().map(schema_bytes).collect::<Result<_, _>>()?;
+        let row: u64 = bytes.iter().copied().map(u64::from).sum();
         if row > LONGEST_ROW {
             return Err(Fault::new(FaultKind::Request, "write the job script for tbuild")
                 .because(format!("a row could have {row} bytes, and TPT exports {LONGEST_ROW} at most"))
                 .remedy("Cast long texts to shorter ones in the query, or set `method` to `native`."));
         }
-        let schema: Vec<String> = (1..)
-            .zip(columns)
-            .map(|(number, column)| format!("c{number} VARCHAR({})", longest(column)))
-            .collect();
+        let schema: Vec<String> =
+            (1..).zip(bytes).map(|(number, bytes)| format!("c{number} VARCHAR({bytes})")).collect();
         let mut attributes = String::new();
         let mut attribute = |name: &str, value: Option<&str>| {
             if let Some(value) = value {
@@ -87,20 +80,6 @@ impl Tpt {
             pipe = literal(pipe),
         );
         Ok(Secret::new(script))
-    }
-}
-
-/// Bytes of the longest text of a column: characters of UTF-8 take up to three in a schema of TPT.
-fn longest(column: &Column) -> u32 {
-    match column.data_type {
-        DataType::Utf8 | DataType::Binary => {
-            // `VARCHAR(20)`; the mark comes on top, and a byte becomes two digits.
-            let digits = column.source_type.split(['(', ')']).nth(1).unwrap_or_default();
-            digits
-                .parse::<u32>()
-                .map_or(LONGEST_TEXT, |length| (length.saturating_mul(3) + 3).min(LONGEST_TEXT))
-        }
-        _ => LONGEST_VALUE,
     }
 }
 
@@ -192,18 +171,5 @@ mod tests {
         assert_eq!(kind("reader: TPT10508: RDBMS error 8017: The UserId is invalid"), FaultKind::Credentials);
         assert_eq!(kind("RDBMS error 3807: Object does not exist"), FaultKind::Request);
         assert_eq!(kind("TPT_INFRA: killed"), FaultKind::Transient);
-    }
-
-    #[test]
-    fn the_length_of_a_text_is_that_of_its_type() {
-        let column = |source_type: &str, data_type| Column {
-            name: "c".into(),
-            source_type: source_type.into(),
-            data_type,
-            nullable: true,
-        };
-        assert_eq!(longest(&column("VARCHAR(20)", DataType::Utf8)), 63);
-        assert_eq!(longest(&column("CLOB", DataType::Utf8)), LONGEST_TEXT);
-        assert_eq!(longest(&column("DECIMAL(38,0)", DataType::Decimal128(38, 0))), LONGEST_VALUE);
     }
 }

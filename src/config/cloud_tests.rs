@@ -156,6 +156,16 @@ fn wrong_targets_in_azure_are_told_without_their_secrets() {
             "would carry tokens over plain HTTP",
         ),
         (
+            account("sas_token = \"sig=hunter2\"\nendpoint_url = \"http://storage.example.com\""),
+            "endpoint_url would carry the shared access signature over plain HTTP",
+        ),
+        (
+            "container_name = \"lake\"\nconnection_string = \
+             \"DefaultEndpointsProtocol=http;AccountName=account;SharedAccessSignature=sig=hunter2\""
+                .to_owned(),
+            "connection_string would carry the shared access signature over plain HTTP",
+        ),
+        (
             account("sas_token = \"sig=x\"\nendpoint_url = \"https://u:hunter2@host\""),
             "endpoint_url is not a URL",
         ),

@@ -16,6 +16,7 @@ pub mod read_only;
 mod socket;
 pub mod sqlite;
 pub mod sqlserver;
+pub(crate) mod teradata_texts;
 mod text_export;
 mod tls;
 mod variable_width;

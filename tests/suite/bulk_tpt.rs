@@ -43,7 +43,7 @@ async fn the_script_is_private_and_its_rows_arrive() {
     assert_eq!(column(&found, "words"), [Some("a \"b\", c".into()), None, Some(String::new())]);
     let script = std::fs::read_to_string(folder.path().join("script")).unwrap();
     for line in [
-        "DEFINE SCHEMA rows_of_the_task (c1 VARCHAR(128), c2 VARCHAR(64000));",
+        "DEFINE SCHEMA rows_of_the_task (c1 VARCHAR(180), c2 VARCHAR(63));",
         "VARCHAR TdpId = 'td.example.com',",
         "VARCHAR UserName = 'reader',",
         "VARCHAR UserPassword = 'it''s hunter2',",

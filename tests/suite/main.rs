@@ -46,7 +46,11 @@ mod mysql_slices;
 mod mysql_source;
 mod mysql_types;
 #[cfg(feature = "odbc")]
+mod odbc_faults;
+#[cfg(feature = "odbc")]
 mod odbc_source;
+#[cfg(feature = "odbc")]
+mod odbc_teradata;
 #[cfg(feature = "odbc")]
 mod odbc_types;
 mod postgres_faults;

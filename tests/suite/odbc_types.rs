@@ -42,7 +42,9 @@ async fn check(configuration: &OdbcSource, sql: &str, what: &str, data_type: &Da
 #[tokio::test]
 async fn every_type_of_postgresql() {
     let database = postgres::server().await.create_database().await;
-    let Some(configuration) = odbc::postgres(&database) else { return };
+    let Some(configuration) = odbc::postgres(&database) else {
+        return;
+    };
     let long = "x".repeat(100_000) + "ä𝄞";
     let long_sql = "repeat('x', 100000) || 'ä𝄞'";
     for (sql_type, data_type, values) in [
@@ -128,7 +130,9 @@ async fn every_type_of_postgresql() {
 #[tokio::test]
 async fn times_of_postgresql_keep_what_the_driver_hands_out() {
     let database = postgres::server().await.create_database().await;
-    let Some(configuration) = odbc::postgres(&database) else { return };
+    let Some(configuration) = odbc::postgres(&database) else {
+        return;
+    };
     let sql = "SELECT '23:59:59'::time AS value UNION ALL SELECT NULL ORDER BY 1";
     check(&configuration, sql, "time", &DataType::Time64(TimeUnit::Microsecond), &[("", "23:59:59")]).await;
     // psqlODBC drops fractions of times; as text they are kept.
@@ -149,7 +153,9 @@ fn compare(native: &RecordBatch, through_odbc: &RecordBatch) {
         };
         assert_eq!(values(native), values(through_odbc), "{}", field.name());
         match (field.data_type(), other.data_type()) {
-            (DataType::Timestamp(unit, _), DataType::Timestamp(other, _)) => assert_eq!(unit, other),
+            (DataType::Timestamp(unit, _), DataType::Timestamp(other, _)) => {
+                assert_eq!(unit, other)
+            }
             (native, other) => assert_eq!(native, other, "{}", field.name()),
         }
     }
@@ -161,7 +167,9 @@ const COLUMNS: &str = "id bigint, small smallint, price numeric(15,2), wide nume
 #[tokio::test]
 async fn a_table_of_postgresql_is_the_same_through_both_adapters() {
     let database = postgres::server().await.create_database().await;
-    let Some(configuration) = odbc::postgres(&database) else { return };
+    let Some(configuration) = odbc::postgres(&database) else {
+        return;
+    };
     database
         .execute(&format!(
             "CREATE TABLE same ({COLUMNS}, truth boolean, bytes bytea, at timestamptz); \
@@ -182,23 +190,25 @@ async fn a_table_of_postgresql_is_the_same_through_both_adapters() {
 async fn a_table_of_mariadb_is_the_same_through_both_adapters() {
     for server in mysql::servers().await {
         let database = server.create_database().await;
-        let Some(configuration) = odbc::mariadb(&database) else { return };
+        let Some(configuration) = odbc::mariadb(&database) else {
+            return;
+        };
         database
             .run(
                 "CREATE TABLE same (id bigint, tiny tinyint, utiny tinyint unsigned, usmall smallint unsigned, \
                  uint int unsigned, ubig bigint unsigned, price decimal(15,2), wide decimal(38,10), f float, d double, \
                  day date, moment datetime(6), name varchar(40), fixed char(5), note longtext, bytes varbinary(20), \
-                 b longblob); \
+                 b longblob, truth bit(1)); \
                  INSERT INTO same VALUES (1, -128, 255, 65535, 4294967295, 18446744073709551615, -1234567890123.45, \
                  1234567890123456789012345678.0123456789, 0.5, 0.30000000000000004, '2024-02-29', \
-                 '2024-02-29 23:59:59.123456', 'größe 𝄞', 'ab', REPEAT('日', 30000), x'00ff10', REPEAT('x', 70000)), \
-                 (2, 127, 0, 0, 0, 0, 0, 0, -0.25, -2.5e-300, '1000-01-01', '1000-01-01', '', '', '', '', ''), \
-                 (3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
+                 '2024-02-29 23:59:59.123456', 'größe 𝄞', 'ab', REPEAT('日', 30000), x'00ff10', REPEAT('x', 70000), b'1'), \
+                 (2, 127, 0, 0, 0, 0, 0, 0, -0.25, -2.5e-300, '1000-01-01', '1000-01-01', '', '', '', '', '', b'0'), \
+                 (3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
             )
             .await;
         for columns in [
-            "id, tiny, utiny, usmall, uint, ubig, price, wide, f, d, day, moment, name, fixed, bytes",
-            "id, note, b, price, name",
+            "id, tiny, utiny, usmall, uint, ubig, price, wide, f, d, day, moment, name, fixed, bytes, truth",
+            "id, note, b, price, name, truth, day, moment",
         ] {
             let sql = format!("SELECT {columns} FROM same ORDER BY id");
             let native = read(&database.source(), &query(&*sql), 1).await.expect("native");
@@ -212,7 +222,9 @@ async fn a_table_of_mariadb_is_the_same_through_both_adapters() {
 async fn a_file_of_sqlite_through_its_driver() {
     let folder = Folder::new();
     let file = folder.path().join("shop.db");
-    let Some(configuration) = odbc::sqlite(&file) else { return };
+    let Some(configuration) = odbc::sqlite(&file) else {
+        return;
+    };
     sqlite_file(
         &file,
         "CREATE TABLE kept (id integer, big bigint, ratio double, name varchar(20), note text, day date, \
@@ -239,7 +251,7 @@ async fn a_file_of_sqlite_through_its_driver() {
     assert_eq!(fault.kind(), FaultKind::Request);
 }
 
-async fn sqlite_file(file: &std::path::Path, sql: &str) {
+pub(super) async fn sqlite_file(file: &std::path::Path, sql: &str) {
     use sqlx::ConnectOptions as _;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).create_if_missing(true);
     let mut connection = options.connect().await.expect("a new file");
@@ -250,7 +262,9 @@ async fn sqlite_file(file: &std::path::Path, sql: &str) {
 #[tokio::test]
 async fn no_rows_and_no_lengths_are_no_problem() {
     let database = postgres::server().await.create_database().await;
-    let Some(configuration) = odbc::postgres(&database) else { return };
+    let Some(configuration) = odbc::postgres(&database) else {
+        return;
+    };
     database.execute("CREATE TABLE nothing (id integer, name varchar(10), note text)").await;
     for (sql, columns) in [("SELECT * FROM nothing", 3), ("SELECT id, name FROM nothing", 2)] {
         let found = transfer(&open(configuration.clone()), &query(sql), 1).await.expect("no rows");
@@ -263,18 +277,17 @@ async fn no_rows_and_no_lengths_are_no_problem() {
 #[tokio::test]
 async fn a_value_that_is_longer_than_the_driver_says_is_an_error_with_a_remedy_and_never_cut() {
     let database = postgres::server().await.create_database().await;
-    let Some(mut configuration) = odbc::postgres(&database) else { return };
-    // Expressions have no length; the driver says 10 then, and hands out what there is.
-    configuration.connection.add("UnknownSizes", "0");
-    configuration.connection.add("MaxVarcharSize", "10");
-    configuration.connection.add("TextAsLongVarchar", "0");
-    let sql = "SELECT repeat('x', 1000)::text AS value";
-    match read(&open(configuration.clone()), &query(sql), 1).await {
-        Ok(found) => assert_eq!(column(&found, "value"), [Some("x".repeat(1000))]),
-        Err(fault) => {
-            assert_eq!(fault.kind(), FaultKind::Data, "{}", fault.chain());
-            assert!(fault.hint().is_some_and(|hint| hint.contains("long_values")), "{fault:?}");
-        }
+    let Some(configuration) = odbc::postgres(&database) else {
+        return;
+    };
+    // Of a varchar without a length the driver says that it has 255 characters.
+    let sql = "SELECT repeat('x', i)::varchar AS value FROM generate_series(1000, 1000) AS i";
+    for text in [OdbcText::Utf16, OdbcText::Utf8] {
+        let source = open(OdbcSource { text, ..configuration.clone() });
+        let fault = read(&source, &query(sql), 1).await.expect_err("it is too long");
+        assert_eq!(fault.kind(), FaultKind::Data, "{}", fault.chain());
+        assert!(fault.chain().contains("`value`"), "{}", fault.chain());
+        assert!(fault.hint().is_some_and(|hint| hint.contains("long_values")), "{fault:?}");
     }
     let pieces = OdbcSource { long_values: OdbcLongValues::Pieces, ..configuration };
     let found = read(&open(pieces), &query(sql), 1).await.expect("in pieces");
@@ -292,7 +305,9 @@ async fn a_value_that_is_longer_than_the_driver_says_is_an_error_with_a_remedy_a
 #[tokio::test]
 async fn sql_and_names_of_any_letters_reach_the_server() {
     let database = postgres::server().await.create_database().await;
-    let Some(configuration) = odbc::postgres(&database) else { return };
+    let Some(configuration) = odbc::postgres(&database) else {
+        return;
+    };
     database
         .execute("CREATE TABLE \"Größe\" (\"naïve 名\" varchar(10)); INSERT INTO \"Größe\" VALUES ('ä')")
         .await;
@@ -309,25 +324,107 @@ async fn sql_server_through_freetds() {
     if Driver::FreeTds.library().is_none() {
         return;
     }
-    let columns = vec![
-        Column::new("id", "int", &[0x26, 4], Framing::Byte),
-        Column::new("name", "nvarchar(20)", &[0xe7, 40, 0, 0x09, 0x04, 0xd0, 0x00, 0x00], Framing::Short),
+    let nanoseconds = || DataType::Timestamp(TimeUnit::Nanosecond, None);
+    let day = &738_944_u32.to_le_bytes()[..3];
+    // The last tick before midnight but some: 23:59:59.1234567.
+    let ticks = 86_399 * 10_000_000 + 1_234_567_u64;
+    let clock = &ticks.to_le_bytes()[..5];
+    let with_collation = |head: [u8; 3]| [&head[..], &[0x09, 0x04, 0xd0, 0x00, 0x00]].concat();
+    let price = [&[0][..], &123_456_789_012_345_u64.to_le_bytes()].concat();
+    let cases = [
+        ("int", vec![0x26, 4], Framing::Byte, (-7_i32).to_le_bytes().to_vec(), DataType::Int32, "-7"),
+        ("tinyint", vec![0x26, 1], Framing::Byte, vec![255], DataType::Int16, "255"),
+        (
+            "bigint",
+            vec![0x26, 8],
+            Framing::Byte,
+            i64::MIN.to_le_bytes().to_vec(),
+            DataType::Int64,
+            "-9223372036854775808",
+        ),
+        ("bit", vec![0x68, 1], Framing::Byte, vec![1], DataType::Boolean, "true"),
+        (
+            "decimal(15,2)",
+            vec![0x6a, 9, 15, 2],
+            Framing::Byte,
+            price,
+            DataType::Decimal64(15, 2),
+            "-1234567890123.45",
+        ),
+        ("real", vec![0x6d, 4], Framing::Byte, 0.1_f32.to_le_bytes().to_vec(), DataType::Float32, "0.1"),
+        (
+            "float",
+            vec![0x6d, 8],
+            Framing::Byte,
+            0.300_000_000_000_000_04_f64.to_le_bytes().to_vec(),
+            DataType::Float64,
+            "0.30000000000000004",
+        ),
+        (
+            "nvarchar(20)",
+            with_collation([0xe7, 40, 0]),
+            Framing::Short,
+            utf16("größe 𝄞"),
+            DataType::Utf8,
+            "größe 𝄞",
+        ),
+        (
+            "nvarchar(max)",
+            with_collation([0xe7, 0xff, 0xff]),
+            Framing::Chunks,
+            utf16("größe 𝄞"),
+            DataType::Utf8,
+            "größe 𝄞",
+        ),
+        (
+            "varchar(20)",
+            with_collation([0xa7, 20, 0]),
+            Framing::Short,
+            b"gr\xf6\xdfe".to_vec(),
+            DataType::Utf8,
+            "größe",
+        ),
+        ("varbinary(10)", vec![0xa5, 10, 0], Framing::Short, vec![0, 255, 16], DataType::Binary, "\\x00ff10"),
+        ("date", vec![0x28], Framing::Byte, day.to_vec(), DataType::Date32, "2024-02-29"),
+        // Seven digits, of which `seventh_digit = "nanoseconds"` keeps the last.
+        (
+            "datetime2(7)",
+            vec![0x2a, 7],
+            Framing::Byte,
+            [clock, day].concat(),
+            nanoseconds(),
+            "2024-02-29 23:59:59.1234567",
+        ),
+        (
+            "time(7)",
+            vec![0x29, 7],
+            Framing::Byte,
+            clock.to_vec(),
+            DataType::Time64(TimeUnit::Nanosecond),
+            "23:59:59.1234567",
+        ),
     ];
-    let rows = vec![vec![Some(7_i32.to_le_bytes().to_vec()), Some(utf16("größe"))], vec![None, None]];
-    let server = TdsServer::start(Script::of(columns, rows)).await;
-    let configuration = odbc::tds(&server).expect("the driver is there");
-    open(configuration.clone()).check().await.unwrap_or_else(|fault| panic!("{}", fault.chain()));
-    let found = read(&open(configuration), &query("SELECT id, name FROM t"), 1).await;
-    let found =
-        found.unwrap_or_else(|fault| panic!("{}: {:?}: {:?}", fault.chain(), fault.hint(), server.seen()));
-    assert_eq!(column(&found, "id"), [Some("7".to_owned()), None]);
-    assert_eq!(column(&found, "name"), [Some("größe".to_owned()), None]);
+    for (sql_type, type_info, framing, bytes, data_type, expected) in cases {
+        let columns = vec![Column::new("value", sql_type, &type_info, framing)];
+        let server = TdsServer::start(Script::of(columns, vec![vec![Some(bytes)], vec![None]])).await;
+        let configuration = odbc::tds(&server).expect("the driver is there");
+        open(configuration.clone()).check().await.unwrap_or_else(|fault| panic!("{}", fault.chain()));
+        let fine = OdbcSource { seventh_digit: SeventhDigit::Nanoseconds, ..configuration.clone() };
+        check(&fine, "SELECT value FROM t", sql_type, &data_type, &[("", expected)]).await;
+        if expected.ends_with(".1234567") {
+            let found = read(&open(configuration), &query("SELECT value FROM t"), 1).await.expect(sql_type);
+            let cut = expected.trim_end_matches('7').to_owned();
+            assert_eq!(column(&found, "value"), [Some(cut), None], "{sql_type} with six digits");
+        }
+    }
 }
 
 #[tokio::test]
 async fn nanoseconds_by_choice() {
     let database = postgres::server().await.create_database().await;
-    let Some(configuration) = odbc::postgres(&database) else { return };
+    let Some(configuration) = odbc::postgres(&database) else {
+        return;
+    };
     let fine = OdbcSource { seventh_digit: SeventhDigit::Nanoseconds, ..configuration };
     let found = read(&open(fine), &query("SELECT timestamp '2024-02-29 01:02:03.123456' AS value"), 1).await;
     // PostgreSQL has six digits, so nothing changes.

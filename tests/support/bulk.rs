@@ -100,7 +100,7 @@ impl Source for Described {
     async fn export_as_text(&self, query: &Query) -> Result<TextExport, Fault> {
         let column = |name: &str, data_type| Column {
             name: name.into(),
-            source_type: "of the test".into(),
+            source_type: "varchar(20)".into(),
             data_type,
             nullable: true,
         };

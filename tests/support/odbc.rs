@@ -133,6 +133,7 @@ pub(crate) fn tds(server: &tds::TdsServer) -> Option<OdbcSource> {
         ("PWD", tds::PASSWORD.to_owned()),
         ("TDS_Version", "7.4".to_owned()),
         ("Encryption", "off".to_owned()),
+        ("ClientCharset", "UTF-8".to_owned()),
     ] {
         string.add(name, value);
     }

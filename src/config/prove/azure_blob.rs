@@ -124,9 +124,16 @@ pub(in super::super) fn prove_azure_blob(
         }
     };
     let endpoint_url = section.required("account_name", endpoint_url)?;
-    if matches!(credentials, AzureCredentials::Default(_)) && !stores::is_private(&endpoint_url) {
-        let remedy = "Write an endpoint that begins with https: tokens are as good as passwords.";
-        section.problem("endpoint_url", "would carry tokens over plain HTTP", Some(remedy));
+    // A key signs requests and is not sent itself.
+    let sent = match credentials {
+        AzureCredentials::Default(_) => Some("tokens"),
+        AzureCredentials::SharedAccessSignature(_) => Some("the shared access signature"),
+        AzureCredentials::AccountKey { .. } => None,
+    };
+    if let Some(sent) = sent.filter(|_| !stores::is_private(&endpoint_url)) {
+        let key = if section.has("endpoint_url") { "endpoint_url" } else { "connection_string" };
+        let remedy = "Write an endpoint that begins with https: what it carries is as good as a password.";
+        section.problem(key, format!("would carry {sent} over plain HTTP"), Some(remedy));
         return None;
     }
     Some(AzureBlobTarget {

@@ -28,7 +28,7 @@ use super::section::Section;
 pub(super) use azure_blob::prove_azure_blob;
 pub(super) use gcs::prove_gcs;
 pub(super) use mysql::prove_mysql;
-pub(super) use odbc::{prove_connection_string, prove_odbc};
+pub(super) use odbc::{prove_odbc, prove_odbc_side};
 pub(super) use postgresql::prove_postgresql;
 pub(super) use server::scopes;
 pub(super) use snowflake::prove_snowflake;

@@ -10,7 +10,7 @@ use super::super::known::Known;
 use super::super::model::{Consistency, MysqlSource, SslMode, TimeMapping, TinyintMapping, ZeroDates};
 use super::super::report::Report;
 use super::super::section::Section;
-use super::prove_connection_string;
+use super::prove_odbc_side;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -70,7 +70,7 @@ pub(in super::super) fn prove_mysql(
         let message = "is not used, because ssl_mode does not ask for a certificate";
         section.report().warning(&path, message, Some(remedy.into()));
     }
-    let odbc_connection = prove_connection_string(&mut section, "odbc_connection_string");
+    let odbc_connection = prove_odbc_side(&mut section);
     Some(MysqlSource {
         odbc_connection,
         host,

@@ -128,15 +128,20 @@ fn odbc(section: &mut Section<'_, '_>) -> Proven {
         section.problem("connection_string", "is missing: nothing says which driver to use", Some(remedy));
         return None;
     }
-    warn_of_whole_results(section, &connection);
+    warn_of_whole_results(section, "driver", &connection);
     Some((connection, dialect))
 }
 
+/// The side of ODBC that a kind with an adapter of its own has: `odbc_connection_string`.
+pub(in super::super) fn prove_odbc_side(section: &mut Section<'_, '_>) -> Option<ConnectionString> {
+    let key = "odbc_connection_string";
+    let connection = prove_connection_string(section, key)?;
+    warn_of_whole_results(section, key, &connection);
+    Some(connection)
+}
+
 /// The connection string of a key. `None` without one, and when it is malformed.
-pub(in super::super) fn prove_connection_string(
-    section: &mut Section<'_, '_>,
-    key: &str,
-) -> Option<ConnectionString> {
+fn prove_connection_string(section: &mut Section<'_, '_>, key: &str) -> Option<ConnectionString> {
     let text = section.secret(key)?;
     match ConnectionString::parse(text.expose()) {
         Ok(string) => Some(string),
@@ -148,21 +153,24 @@ pub(in super::super) fn prove_connection_string(
     }
 }
 
-/// Two drivers of which it is known that they keep whole results in memory unless they are told.
-fn warn_of_whole_results(section: &mut Section<'_, '_>, connection: &ConnectionString) {
+/// Two drivers of which it is known that they keep whole results in memory: one unless it is told, the other
+/// whatever it is told.
+fn warn_of_whole_results(section: &mut Section<'_, '_>, key: &str, connection: &ConnectionString) {
     let driver = connection.get("Driver").unwrap_or_default().to_ascii_lowercase();
     let is_on = |name| connection.get(name).is_some_and(|value| value != "0");
-    let missing =
-        if (driver.contains("postgresql") || driver.contains("psqlodbc")) && !is_on("UseDeclareFetch") {
-            "UseDeclareFetch=1;Fetch=8192"
-        } else if (driver.contains("mariadb") || driver.contains("maodbc")) && !is_on("NO_CACHE") {
-            "NO_CACHE=1;FORWARDONLY=1"
-        } else {
-            return;
-        };
-    let path = section.path_of("driver");
-    let remedy = format!("Add {missing} to the connection string.");
-    section.report().warning(&path, "keeps a whole result in memory before the first row", Some(remedy));
+    let remedy = if (driver.contains("postgresql") || driver.contains("psqlodbc"))
+        && !is_on("UseDeclareFetch")
+    {
+        "Add UseDeclareFetch=1;Fetch=8192 to the connection string."
+    } else if driver.contains("mariadb") || driver.contains("maodbc") {
+        "Read with the agent's own client (kind = \"mysql\", method = \"native\"), or let tasks read no more than \
+         fits into memory; no attribute of the driver changes it."
+    } else {
+        return;
+    };
+    let path = section.path_of(key);
+    let message = "names a driver that keeps a whole result in memory before the first row";
+    section.report().warning(&path, message, Some(remedy.to_owned()));
 }
 
 fn teradata(section: &mut Section<'_, '_>) -> Proven {

@@ -10,7 +10,7 @@ use super::super::known::Known;
 use super::super::model::{NumericPolicy, PostgresSource, SpecialValues, SslMode};
 use super::super::report::Report;
 use super::super::section::Section;
-use super::prove_connection_string;
+use super::prove_odbc_side;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -48,7 +48,7 @@ pub(in super::super) fn prove_postgresql(
     );
     let special_values =
         section.choice("special_values", &[("error", SpecialValues::Error), ("null", SpecialValues::Null)]);
-    let odbc_connection = prove_connection_string(&mut section, "odbc_connection_string");
+    let odbc_connection = prove_odbc_side(&mut section);
     Some(PostgresSource {
         odbc_connection,
         host,

@@ -14,7 +14,7 @@ use super::super::model::{
 };
 use super::super::report::Report;
 use super::super::section::Section;
-use super::prove_connection_string;
+use super::prove_odbc_side;
 use super::stores::{endpoint, is_private};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -86,7 +86,7 @@ pub(in super::super) fn prove_sqlserver(
         section.report().warning(&path, message, Some("Keep one of the two.".into()));
     }
     let (database, login) = (database?, login?);
-    let odbc_connection = prove_connection_string(&mut section, "odbc_connection_string");
+    let odbc_connection = prove_odbc_side(&mut section);
     let source = SqlServerSource {
         odbc_connection,
         host,

@@ -176,11 +176,19 @@ fn drivers_that_keep_whole_results_in_memory_are_warned_of() {
         ("Driver=/usr/lib/psqlodbcw.so;UseDeclareFetch=0", 1),
         ("Driver=/usr/lib/psqlodbcw.so;usedeclarefetch=1", 0),
         ("Driver=libmaodbc.so", 1),
-        ("Driver={MariaDB Unicode};NO_CACHE=1", 0),
+        // It knows no such attribute.
+        ("Driver={MariaDB Unicode};NO_CACHE=1", 1),
+        ("Driver={MySQL ODBC 9.0 Unicode Driver}", 0),
         ("DSN=x", 0),
     ] {
         assert_eq!(warned(string), expected, "{string}");
     }
+    // The other side of a connection with an adapter of its own.
+    let found = warnings(
+        "[connections.source.postgresql]\ndatabase = \"d\"\nusername = \"u\"\n\
+         odbc_connection_string = \"Driver={PostgreSQL Unicode}\"",
+    );
+    assert!(found.iter().any(|warning| warning.contains("odbc_connection_string names")), "{found:?}");
 }
 
 #[test]

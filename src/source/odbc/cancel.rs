@@ -8,11 +8,12 @@
 //! Only a call that has lasted for a while is cancelled. Some drivers (MariaDB's) take a cancel between
 //! two calls for an order to close the result, at once and on the wrong thread.
 
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use odbc_api::handles::Statement;
+use odbc_api::handles::{Record, Statement, StatementImpl};
 use odbc_api::sys::{HStmt, SQLCancel};
 
 use crate::shutdown::spawn_blocking;
@@ -128,6 +129,34 @@ impl RunningStatement {
         let answer = call();
         drop(inside);
         answer
+    }
+
+    /// What the last call reports although it succeeded, if that means that rows are wrong: an error in one of
+    /// them, or a value that was cut. A driver may also call a fetch a success in which the statement failed
+    /// after some rows.
+    pub(super) fn refusal(&self) -> Option<Record> {
+        let state = self.0.0.state();
+        let State::Running(handle, _) = &*state else { return None };
+        #[expect(unsafe_code, reason = "odbc-api keeps to itself what a fetch that succeeds reports")]
+        // SAFETY: the statement lives as long as `self`, its thread is this one, between two calls, and the copy
+        // of its handle is never dropped, which would free it.
+        let statement = ManuallyDrop::new(unsafe { StatementImpl::new(handle.0) });
+        let mut found = None;
+        for number in 1..i16::MAX {
+            let mut record = Record::default();
+            if !record.fill_from(&*statement, number) {
+                break;
+            }
+            let state = record.state.as_str();
+            if !["00", "01", "02"].iter().any(|class| state.starts_with(class)) {
+                return Some(record);
+            }
+            // A text that was cut, an error in a row, a number that was cut.
+            if found.is_none() && ["01004", "01S01", "01S07"].contains(&state) {
+                found = Some(record);
+            }
+        }
+        found
     }
 
     fn mark(&self, inside: Option<Instant>) {

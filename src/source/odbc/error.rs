@@ -116,6 +116,11 @@ fn judge(
             FaultKind::Data,
             Some("Cast the column in the query to a type that the driver can hand out, or to text."),
         ),
+        "01004" | "01S07" => (FaultKind::Data, Some(CUT)),
+        // What the driver says of a row that it cannot hand out.
+        "01S01" => {
+            (FaultKind::Data, Some("Cast the columns of the query to text, to see which value it is."))
+        }
         "42S02" | "42S22" | "42S12" | "3D000" | "3F000" | "42P01" | "42703" => (FaultKind::Request, None),
         "42601" => (FaultKind::Request, Some("Try the query in another program that uses the same driver.")),
         _ => (by_class(state, stage), None),
@@ -135,6 +140,9 @@ fn by_class(state: &str, stage: Stage) -> FaultKind {
         },
     }
 }
+
+pub(super) const CUT: &str = "Set `long_values = \"pieces\"` for the connection, raise the length in the driver's \
+    settings, or cast the column in the query to a type that is long enough.";
 
 pub(super) const INSTALL: &str = "Install the driver and register it in odbcinst.ini (`odbcinst -q -d` lists what is \
     registered; on Debian for example: apt-get install odbc-postgresql odbc-mariadb tdsodbc libsqliteodbc), or name the \

@@ -41,8 +41,8 @@ use crate::config::{OdbcConsistency, OdbcSource, SqlDialect};
 use crate::fault::{Fault, FaultKind};
 use crate::schema::{Column, TableSchema};
 use crate::shutdown::spawn_blocking;
-use crate::source::read_only;
 use crate::source::{BatchLimits, BatchStream, Extraction, Query, Source, TextExport, TextForms};
+use crate::source::{read_only, teradata_texts};
 use crate::task::Read;
 
 /// A database behind an ODBC driver.
@@ -57,17 +57,35 @@ impl Odbc {
         Self { config: Arc::new(config) }
     }
 
-    /// Connects, and runs `work` on a thread of its own. Dropping the future cancels what it runs.
+    /// Connects, and runs `work` on a thread of its own, for as long as `limit`. Dropping the future cancels
+    /// what it runs.
     async fn with_session<T: Send + 'static>(
         &self,
+        limit: Duration,
         work: impl FnOnce(Session) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         let mut session = connect(&self.config).await?;
         let stopper = Stopper::default();
         session.stopper = stopper.clone();
-        on_thread(stopper, move || work(session)).await
+        let working = on_thread(stopper, move || work(session));
+        // The statement is cancelled by the drop of the future.
+        tokio::time::timeout(limit, working).await.unwrap_or_else(|_elapsed| {
+            Err(Fault::new(
+                FaultKind::Transient,
+                format!("describe the query within statement_timeout ({limit:?})"),
+            )
+            .because("the time is over, and the statement was cancelled")
+            .remedy(
+                "See whether somebody holds a lock on a table of the query; set or raise statement_timeout of the \
+                 connection if the server needs longer.",
+            ))
+        })
     }
 }
+
+/// How long it may take to describe a query and to find the ends of its slices, where the configuration has no
+/// `statement_timeout`.
+const PLANNING_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// What a driver may take beyond the time to connect, which not every one keeps to.
 const CONNECT_MARGIN: Duration = Duration::from_secs(5);
@@ -112,18 +130,19 @@ async fn on_thread<T: Send + 'static>(
 #[async_trait]
 impl Source for Odbc {
     async fn check(&self) -> Result<(), Fault> {
-        self.with_session(|session| session.ask()).await
+        let limit = self.config.statement_timeout.unwrap_or(PLANNING_LIMIT);
+        self.with_session(limit, |session| session.ask()).await
     }
 
     async fn prepare(&self, query: &Query, wanted: NonZeroUsize) -> Result<Box<dyn Extraction>, Fault> {
         let query = query.clone();
         let config = Arc::clone(&self.config);
-        let (session, plan) = self
-            .with_session(move |session| {
-                let plan = plan(&session, &query, wanted)?;
-                Ok((session, plan))
-            })
-            .await?;
+        let limit = self.config.statement_timeout.unwrap_or(PLANNING_LIMIT);
+        let planning = self.with_session(limit, move |session| {
+            let plan = plan(&session, &query, wanted)?;
+            Ok((session, plan))
+        });
+        let (session, plan) = planning.await?;
         let mut sessions: Vec<Mutex<Option<Session>>> = vec![Mutex::new(Some(session))];
         sessions.resize_with(plan.statements.len(), || Mutex::new(None));
         Ok(Box::new(OdbcExtraction { config, plan, sessions }))
@@ -131,28 +150,32 @@ impl Source for Odbc {
 
     async fn export_as_text(&self, query: &Query) -> Result<TextExport, Fault> {
         let query = query.clone();
-        self.with_session(move |session| {
+        let limit = self.config.statement_timeout.unwrap_or(PLANNING_LIMIT);
+        self.with_session(limit, move |session| {
             if session.dialect != SqlDialect::Teradata {
                 return Err(Fault::new(FaultKind::Request, "describe the query for a bulk utility")
                     .because("only Teradata is read by one among the databases behind ODBC")
                     .remedy("Set `method` to `native`, or leave it out."));
             }
             let plan = plan(&session, &query, NonZeroUsize::MIN)?;
-            let columns = plan.schema.columns().iter().zip(&plan.mappings);
-            let texts: Vec<String> = columns
-                .map(|(column, mapping)| {
-                    texts::text_of(
-                        &format!("s.{}", sql::identifier(&column.name, session.dialect)),
-                        mapping.wire,
-                    )
-                })
-                .collect();
-            let sql = base(&query, session.dialect)?.select(&texts.join(", "), None, session.dialect);
+            let sql = select_of_texts(&plan, &base(&query, session.dialect)?, session.dialect)?;
             let forms = TextForms { texts_are_marked: true, ..TextForms::default() };
             Ok(TextExport { sql: session.finished(&sql), session: Vec::new(), schema: plan.schema, forms })
         })
         .await
     }
+}
+
+/// The statement that selects every column as text.
+fn select_of_texts(plan: &Plan, base: &Base, dialect: SqlDialect) -> Result<String, Fault> {
+    let columns = plan.schema.columns().iter().zip(&plan.mappings);
+    let texts: Result<Vec<String>, Fault> = columns
+        .map(|(column, mapping)| {
+            let name = format!("s.{}", sql::identifier(&column.name, dialect));
+            Ok(texts::text_of(&name, mapping.wire, teradata_texts::characters(column)?))
+        })
+        .collect();
+    Ok(base.select(&texts?.join(", "), None, dialect))
 }
 
 /// What is read, and how.
@@ -190,7 +213,7 @@ fn plan(session: &Session, query: &Query, wanted: NonZeroUsize) -> Result<Plan, 
         _ => all,
     };
     let config = &session.config;
-    let choices = Choices { text: config.text, seventh_digit: config.seventh_digit };
+    let choices = Choices { dialect, text: config.text, seventh_digit: config.seventh_digit };
     let mappings: Vec<Mapping> = columns.iter().map(|column| Mapping::of(column, choices)).collect();
     let described = columns.iter().zip(&mappings).map(|(column, mapping)| Column {
         name: column.name.clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use odbc_api::handles::{AsStatementRef, SqlResult};
+use odbc_api::handles::{AsStatementRef, SqlResult, SqlText, Statement as _, StatementRef};
 use odbc_api::{
     ColumnDescription, Connection, ConnectionOptions, Cursor, DataType, Error, ResultSetMetadata, environment,
 };
@@ -119,14 +119,21 @@ impl Session {
     pub(super) fn describe(&self, sql: &str, base: &Base) -> Result<Vec<Described>, Fault> {
         let action = "describe the result";
         let failed = |error: Error| self.fault(action, &error);
-        if self.stopper.is_stopped() {
-            return Err(nobody_waits());
+        let mut statement = self.connection().preallocate().map_err(failed)?;
+        let running = self.stopper.running(&statement.as_stmt_ref()).ok_or_else(nobody_waits)?;
+        // Some drivers ask the server when they prepare, others when they are asked for the columns; both wait
+        // for a table that somebody has locked.
+        let described = running.call(|| {
+            let mut prepared = Prepared(statement.as_stmt_ref());
+            let answer = prepared.0.prepare(&SqlText::new(sql));
+            answer.into_result(&prepared.0)?;
+            if prepared.num_result_cols()? == 0 { Ok(None) } else { columns(&mut prepared).map(Some) }
+        });
+        drop(running);
+        if let Some(columns) = described.map_err(failed)? {
+            return Ok(columns);
         }
-        let mut prepared = self.connection().prepare(sql).map_err(failed)?;
-        if prepared.num_result_cols().map_err(failed)? > 0 {
-            return columns(&mut prepared).map_err(failed);
-        }
-        drop(prepared);
+        drop(statement);
         // A driver that does not describe what it has not run: the same without rows.
         let sql = self.finished(&base.select("s.*", Some("1 = 0"), self.dialect));
         let mut statement = self.connection().preallocate().map_err(failed)?;
@@ -165,6 +172,17 @@ impl Drop for Session {
         }
     }
 }
+
+/// A statement that is prepared, under the eyes of a [`Stopper`], which odbc-api's own cannot be.
+struct Prepared<'s>(StatementRef<'s>);
+
+impl AsStatementRef for Prepared<'_> {
+    fn as_stmt_ref(&mut self) -> StatementRef<'_> {
+        self.0.as_stmt_ref()
+    }
+}
+
+impl ResultSetMetadata for Prepared<'_> {}
 
 pub(super) fn nobody_waits() -> Fault {
     Fault::new(FaultKind::Transient, "run a statement that nobody waits for any more")
@@ -273,12 +291,20 @@ fn settings(config: &OdbcSource, dialect: SqlDialect) -> Vec<Setting> {
     let needed = |sql: &str| Setting { sql: sql.to_owned(), is_needed: true };
     let wished = |sql: String| Setting { sql, is_needed: false };
     let name = config.application_name.replace('\'', "''");
+    // Their drivers do not cancel a statement that is being described.
+    let limit = config.statement_timeout.map(|limit| {
+        let milliseconds = limit.as_millis().min(i32::MAX as u128);
+        needed(&format!("SET statement_timeout = {milliseconds}"))
+    });
     match dialect {
         SqlDialect::PostgreSql => vec![
             needed("SET standard_conforming_strings = on"),
             needed("SET TIME ZONE 'UTC'"),
             wished(format!("SET application_name = '{}'", name.replace('\\', "\\\\"))),
-        ],
+        ]
+        .into_iter()
+        .chain(limit)
+        .collect(),
         SqlDialect::MySql => {
             let mode =
                 READING_MODES.iter().fold("CONCAT(',', @@SESSION.sql_mode, ',')".to_owned(), |mode, word| {
@@ -301,7 +327,10 @@ fn settings(config: &OdbcSource, dialect: SqlDialect) -> Vec<Setting> {
         SqlDialect::Redshift => vec![
             needed("SET timezone TO 'UTC'"),
             wished(format!("SET query_group TO '{}'", name.replace('\\', ""))),
-        ],
+        ]
+        .into_iter()
+        .chain(limit)
+        .collect(),
         SqlDialect::Teradata => {
             let band = config.query_band.clone().unwrap_or_default();
             let has_name = band.to_ascii_lowercase().contains("applicationname=");

@@ -215,11 +215,22 @@ impl Reading {
                 }
             };
             let fetched = running.call(|| block.fetch().map(|buffer| buffer.is_some()));
+            let refusal = if fetched.is_ok() { running.refusal() } else { None };
+            let is_cut = refusal.as_ref().is_some_and(|record| record.state.as_str() == "01004");
             if let Err(error) = &fetched {
                 // Before anything else, in case that the cleaning up fails as well.
                 *failure = failed_ref(session, error);
             }
             match (fetched, block.unbind()) {
+                (Ok(has_rows), Ok((cursor, buffer))) if refusal.is_some() => {
+                    *failure = refusal
+                        .and_then(|record| failed(Error::Diagnostics { record, function: "SQLFetch" }));
+                    // The decoder finds the column of a value that was cut, if it can be found.
+                    if has_rows && is_cut {
+                        drop(self.filled.send(Filled::Buffer(buffer)));
+                    }
+                    return Some(cursor);
+                }
                 (Ok(true), Ok((next, buffer))) => {
                     cursor = next;
                     if self.filled.send(Filled::Buffer(buffer)).is_err() {
@@ -256,6 +267,9 @@ impl Reading {
             if self.filled.send(Filled::Batch(batch)).is_err() {
                 return Ok(());
             }
+        }
+        if let Some(record) = running.refusal() {
+            return Err(failed(Error::Diagnostics { record, function: "SQLFetch" }));
         }
         if let Some(batch) = gathering.take()? {
             drop(self.filled.send(Filled::Batch(batch)));

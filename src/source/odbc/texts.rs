@@ -3,21 +3,21 @@
 
 use super::types::Wire;
 
-/// The expression for a column.
-pub(super) fn text_of(column: &str, wire: Wire) -> String {
+/// The expression for a column, which has so many characters at most. Its type is a VARCHAR of that length,
+/// and of one more for a text with its mark: the schema of the job says the same.
+pub(super) fn text_of(column: &str, wire: Wire, characters: u32) -> String {
+    let cast = |value: &str| format!("CAST({value} AS VARCHAR({characters}) CHARACTER SET UNICODE)");
     match wire {
-        Wire::Int2 | Wire::Int4 | Wire::Int8 | Wire::Bit | Wire::Decimal => {
-            format!("TRIM(CAST({column} AS VARCHAR(60)))")
+        Wire::Int2 | Wire::Int4 | Wire::Int8 | Wire::IntegerText | Wire::Bit | Wire::Decimal => {
+            format!("TRIM({})", cast(column))
         }
         // 17 digits, which every double comes back from.
-        Wire::Float4 | Wire::Float8 => {
-            format!("TRIM(CAST(CAST({column} AS FORMAT '-9.9(16)E-999') AS VARCHAR(40)))")
+        Wire::Float4 | Wire::Float8 | Wire::FloatText => {
+            format!("TRIM({})", cast(&format!("CAST({column} AS FORMAT '-9.9(16)E-999')")))
         }
-        Wire::Date => format!("CAST(CAST({column} AS FORMAT 'YYYY-MM-DD') AS VARCHAR(10))"),
-        Wire::Time | Wire::Timestamp => format!("TRIM(CAST({column} AS VARCHAR(40)))"),
-        Wire::WideText | Wire::NarrowText => {
-            format!("'=' || CAST({column} AS VARCHAR(32000) CHARACTER SET UNICODE)")
-        }
-        Wire::Bytes => format!("FROM_BYTES({column}, 'base16')"),
+        Wire::Date | Wire::DateText => cast(&format!("CAST({column} AS FORMAT 'YYYY-MM-DD')")),
+        Wire::Time | Wire::Timestamp | Wire::TimestampText => format!("TRIM({})", cast(column)),
+        // Bytes have no such text, and are refused before.
+        Wire::WideText | Wire::NarrowText | Wire::Bytes => format!("'=' || {}", cast(column)),
     }
 }

@@ -7,7 +7,7 @@ use odbc_api::DataType;
 use odbc_api::buffers::BufferDesc;
 use odbc_api::sys::SqlDataType;
 
-use crate::config::{OdbcText, SeventhDigit};
+use crate::config::{OdbcText, SeventhDigit, SqlDialect};
 
 /// A value whose cell would take more than this is fetched in pieces: every row of a buffer would
 /// have to have room for the longest one.
@@ -28,9 +28,15 @@ pub(super) struct Described {
     pub(super) display_size: Option<usize>,
 }
 
-/// What the configuration has to say about types.
-#[derive(Clone, Copy, Debug, Default)]
+/// A float of PostgreSQL has fifteen digits or more; its driver says ten of `money`, which is none.
+const LEAST_DIGITS_OF_A_FLOAT: usize = 15;
+/// The longest `money`, in any of the forms that a server may write it in.
+const MONEY_CHARACTERS: usize = 64;
+
+/// What the configuration has to say about types, and whose driver it is.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Choices {
+    pub(super) dialect: SqlDialect,
     pub(super) text: OdbcText,
     pub(super) seventh_digit: SeventhDigit,
 }
@@ -41,11 +47,20 @@ pub(super) enum Wire {
     Int2,
     Int4,
     Int8,
+    /// As text, from a driver that makes NULL of what is no integer, and an integer of what is another number.
+    IntegerText,
     Float4,
     Float8,
+    /// As text, likewise.
+    FloatText,
+    /// As one byte: MariaDB's driver forgets to say of a `SQL_C_BIT` that it is not NULL.
     Bit,
     Date,
+    /// As text, `YYYY-MM-DD`, from a driver that makes another date of one that its structure does not hold.
+    DateText,
     Timestamp,
+    /// As text, likewise, with `hh:mm:ss.fffffffff`.
+    TimestampText,
     /// As text, `hh:mm:ss.fffffffff`: the structure of the standard has no fractions.
     Time,
     /// As text, digits with a point.
@@ -77,7 +92,20 @@ impl Mapping {
         let small = || Self::fixed(Wire::Int2, ArrowType::Int16, BufferDesc::I16 { nullable: NULLABLE });
         let integer = || Self::fixed(Wire::Int4, ArrowType::Int32, BufferDesc::I32 { nullable: NULLABLE });
         let big = || Self::fixed(Wire::Int8, ArrowType::Int64, BufferDesc::I64 { nullable: NULLABLE });
+        let is_sqlite = choices.dialect == SqlDialect::Sqlite;
         match column.data_type {
+            // Any column of SQLite holds integers of 64 bits, doubles and texts, whatever its type says.
+            DataType::TinyInt | DataType::SmallInt | DataType::Integer | DataType::BigInt if is_sqlite => {
+                Self::short(Wire::IntegerText, ArrowType::Int64)
+            }
+            DataType::Real | DataType::Float { .. } | DataType::Double if is_sqlite => {
+                Self::short(Wire::FloatText, ArrowType::Float64)
+            }
+            DataType::Float { precision }
+                if choices.dialect == SqlDialect::PostgreSql && precision < LEAST_DIGITS_OF_A_FLOAT =>
+            {
+                Self::text(Some(MONEY_CHARACTERS), choices)
+            }
             // The next wider signed type: not every reader of Parquet knows unsigned ones.
             DataType::TinyInt => small(),
             DataType::SmallInt if column.is_unsigned => integer(),
@@ -96,13 +124,17 @@ impl Mapping {
                 Self::fixed(Wire::Float8, ArrowType::Float64, BufferDesc::F64 { nullable: NULLABLE })
             }
             DataType::Bit => {
-                Self::fixed(Wire::Bit, ArrowType::Boolean, BufferDesc::Bit { nullable: NULLABLE })
+                Self::fixed(Wire::Bit, ArrowType::Boolean, BufferDesc::I8 { nullable: NULLABLE })
             }
             DataType::Numeric { precision, scale } | DataType::Decimal { precision, scale } => {
                 match decimal(precision, scale) {
                     Some((precision, scale)) => Self::decimal(precision, scale),
                     None => Self::text(None, choices),
                 }
+            }
+            DataType::Date if choices.has_dates_as_text() => Self::short(Wire::DateText, ArrowType::Date32),
+            DataType::Timestamp { precision } if choices.has_dates_as_text() => {
+                Self::short(Wire::TimestampText, ArrowType::Timestamp(unit(precision, choices), None))
             }
             DataType::Date => {
                 Self::fixed(Wire::Date, ArrowType::Date32, BufferDesc::Date { nullable: NULLABLE })
@@ -142,8 +174,12 @@ impl Mapping {
     }
 
     fn time(precision: i16, choices: Choices) -> Self {
-        let cell = BufferDesc::Text { max_str_len: 31 };
-        Self::fixed(Wire::Time, ArrowType::Time64(unit(precision, choices)), cell)
+        Self::short(Wire::Time, ArrowType::Time64(unit(precision, choices)))
+    }
+
+    /// A value that is read from a short text.
+    fn short(wire: Wire, arrow: ArrowType) -> Self {
+        Self::fixed(wire, arrow, BufferDesc::Text { max_str_len: 31 })
     }
 
     fn text(characters: Option<usize>, choices: Choices) -> Self {
@@ -158,12 +194,12 @@ impl Mapping {
                 characters.map(|count| BufferDesc::Text { max_str_len: count.saturating_mul(4) }),
             ),
         };
-        Self { wire, arrow: ArrowType::Utf8, cell: cell.filter(is_short) }
+        Self { wire, arrow: ArrowType::Utf8, cell: cell.filter(is_short).map(with_one_more) }
     }
 
     fn bytes(length: Option<usize>) -> Self {
         let cell = length.map(|max_bytes| BufferDesc::Binary { max_bytes });
-        Self { wire: Wire::Bytes, arrow: ArrowType::Binary, cell: cell.filter(is_short) }
+        Self { wire: Wire::Bytes, arrow: ArrowType::Binary, cell: cell.filter(is_short).map(with_one_more) }
     }
 }
 
@@ -173,6 +209,31 @@ fn is_short(cell: &BufferDesc) -> bool {
         BufferDesc::WText { max_str_len } => max_str_len <= LONGEST_CELL / 2,
         BufferDesc::Binary { max_bytes } => max_bytes <= LONGEST_CELL,
         _ => true,
+    }
+}
+
+/// Room for one unit more than values may have: one that fills its cell was cut, whatever the driver says.
+fn with_one_more(cell: BufferDesc) -> BufferDesc {
+    match cell {
+        BufferDesc::Text { max_str_len } => BufferDesc::Text { max_str_len: max_str_len + 1 },
+        BufferDesc::WText { max_str_len } => BufferDesc::WText { max_str_len: max_str_len + 1 },
+        BufferDesc::Binary { max_bytes } => BufferDesc::Binary { max_bytes: max_bytes + 1 },
+        other => other,
+    }
+}
+
+impl Choices {
+    /// Drivers that were seen to make another date, or NULL, of one that the structure of ODBC does not hold:
+    /// `infinity` and years of five digits of PostgreSQL, zero dates of MySQL, any text in SQLite.
+    fn has_dates_as_text(self) -> bool {
+        match self.dialect {
+            SqlDialect::PostgreSql | SqlDialect::Redshift | SqlDialect::MySql | SqlDialect::Sqlite => true,
+            SqlDialect::SqlServer
+            | SqlDialect::Oracle
+            | SqlDialect::Db2
+            | SqlDialect::Teradata
+            | SqlDialect::Ansi => false,
+        }
     }
 }
 
@@ -246,8 +307,43 @@ mod tests {
         Described { name: "c".into(), data_type, is_unsigned, display_size: None }
     }
 
+    fn choices(dialect: SqlDialect) -> Choices {
+        Choices { dialect, text: OdbcText::default(), seventh_digit: SeventhDigit::default() }
+    }
+
     fn arrow(data_type: DataType, is_unsigned: bool) -> ArrowType {
-        Mapping::of(&described(data_type, is_unsigned), Choices::default()).arrow
+        Mapping::of(&described(data_type, is_unsigned), choices(SqlDialect::Ansi)).arrow
+    }
+
+    #[test]
+    fn dates_of_drivers_that_change_them_come_as_text() {
+        for (dialect, data_type, wire) in [
+            (SqlDialect::PostgreSql, DataType::Date, Wire::DateText),
+            (SqlDialect::Redshift, DataType::Timestamp { precision: 6 }, Wire::TimestampText),
+            (SqlDialect::MySql, DataType::Timestamp { precision: 0 }, Wire::TimestampText),
+            (SqlDialect::Oracle, DataType::Timestamp { precision: 6 }, Wire::Timestamp),
+            (SqlDialect::Ansi, DataType::Date, Wire::Date),
+            (SqlDialect::Sqlite, DataType::SmallInt, Wire::IntegerText),
+            (SqlDialect::Sqlite, DataType::Double, Wire::FloatText),
+            // `money`, and a float.
+            (SqlDialect::PostgreSql, DataType::Float { precision: 10 }, Wire::WideText),
+            (SqlDialect::PostgreSql, DataType::Float { precision: 15 }, Wire::Float8),
+        ] {
+            let mapping = Mapping::of(&described(data_type, false), choices(dialect));
+            assert_eq!(mapping.wire, wire, "{dialect:?} {data_type:?}");
+        }
+    }
+
+    #[test]
+    fn a_cell_has_room_for_one_unit_more_than_a_value() {
+        let length = NonZeroUsize::new(10);
+        for (data_type, cell) in [
+            (DataType::Varchar { length }, BufferDesc::WText { max_str_len: 21 }),
+            (DataType::Binary { length }, BufferDesc::Binary { max_bytes: 11 }),
+        ] {
+            let mapping = Mapping::of(&described(data_type, false), choices(SqlDialect::Ansi));
+            assert_eq!(mapping.cell, Some(cell));
+        }
     }
 
     #[test]
@@ -303,7 +399,7 @@ mod tests {
             (DataType::LongVarbinary { length: length(10) }, false),
             (DataType::Unknown, false),
         ] {
-            let mapping = Mapping::of(&described(data_type, false), Choices::default());
+            let mapping = Mapping::of(&described(data_type, false), choices(SqlDialect::Ansi));
             assert_eq!(mapping.cell.is_some(), has_cell, "{data_type:?}");
         }
     }
@@ -311,8 +407,8 @@ mod tests {
     #[test]
     fn seven_digits_are_cut_or_kept_as_nanoseconds() {
         let seven = described(DataType::Timestamp { precision: 7 }, false);
-        let keeps = Choices { seventh_digit: SeventhDigit::Nanoseconds, ..Choices::default() };
-        let (cut, kept) = (Mapping::of(&seven, Choices::default()), Mapping::of(&seven, keeps));
+        let keeps = Choices { seventh_digit: SeventhDigit::Nanoseconds, ..choices(SqlDialect::Ansi) };
+        let (cut, kept) = (Mapping::of(&seven, choices(SqlDialect::Ansi)), Mapping::of(&seven, keeps));
         assert_eq!(cut.arrow, ArrowType::Timestamp(TimeUnit::Microsecond, None));
         assert_eq!(kept.arrow, ArrowType::Timestamp(TimeUnit::Nanosecond, None));
         let six = described(DataType::Timestamp { precision: 6 }, false);

@@ -134,6 +134,8 @@ pub(crate) enum Seen {
         packet_bytes: u32,
     },
     Batch(String),
+    /// A call of a procedure.
+    Call,
     Attention,
     Closed,
 }

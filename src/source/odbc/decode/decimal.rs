@@ -5,7 +5,7 @@ use arrow::datatypes::{ArrowNativeTypeOp, DataType, DecimalType};
 use odbc_api::CursorRow;
 use odbc_api::buffers::AnyColumnBufferSlice;
 
-use super::text::short_text;
+use super::text::{count, each_text, short_text};
 use super::{ColumnDecoder, Invalid};
 use crate::source::digits::{Digits, precision_and_scale};
 use crate::source::fixed_width::Primitives;
@@ -67,12 +67,8 @@ where
     T::Native: Digits + Send,
 {
     fn append(&mut self, cells: AnyColumnBufferSlice<'_>) -> Result<(), Invalid> {
-        let texts = cells.as_text().ok_or(Invalid::OtherBuffer)?;
-        self.values.reserve(texts.len());
-        for text in texts.iter() {
-            self.push(text)?;
-        }
-        Ok(())
+        self.values.reserve(count(cells));
+        each_text(cells, |text| self.push(text))
     }
 
     fn append_from(&mut self, row: &mut CursorRow<'_>, number: u16) -> Result<(), Invalid> {

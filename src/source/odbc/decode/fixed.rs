@@ -6,7 +6,7 @@ use arrow::datatypes::{
 };
 use odbc_api::buffers::AnyColumnBufferSlice;
 use odbc_api::sys::NULL_DATA;
-use odbc_api::{Bit, CursorRow, Nullable, Pod};
+use odbc_api::{CursorRow, Nullable, Pod};
 
 use super::{ColumnDecoder, Invalid};
 use crate::source::fixed_width::{Booleans, Primitives};
@@ -96,24 +96,20 @@ impl<K: Cell> ColumnDecoder for Fixed<K> {
     }
 }
 
-/// Some drivers send other numbers than 0 and 1, which `Bit::as_bool` does not take.
-fn truth(bit: Bit) -> bool {
-    bit.0 != 0
-}
-
+/// Bytes; some drivers send other numbers than 0 and 1.
 impl ColumnDecoder for Booleans {
     fn append(&mut self, cells: AnyColumnBufferSlice<'_>) -> Result<(), Invalid> {
-        let (values, indicators) = cells.as_nullable_slice::<Bit>().ok_or(Invalid::OtherBuffer)?.raw_values();
+        let (values, indicators) = cells.as_nullable_slice::<i8>().ok_or(Invalid::OtherBuffer)?.raw_values();
         for (value, indicator) in values.iter().zip(indicators) {
-            self.push((*indicator != NULL_DATA).then_some(truth(*value)));
+            self.push((*indicator != NULL_DATA).then_some(*value != 0));
         }
         Ok(())
     }
 
     fn append_from(&mut self, row: &mut CursorRow<'_>, number: u16) -> Result<(), Invalid> {
-        let mut cell = Nullable::<Bit>::null();
+        let mut cell = Nullable::<i8>::null();
         row.get_data(number, &mut cell)?;
-        self.push(cell.into_opt().map(truth));
+        self.push(cell.into_opt().map(|value| value != 0));
         Ok(())
     }
 

@@ -8,12 +8,14 @@ mod decimal;
 mod fixed;
 mod temporal;
 mod text;
+mod written;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Decimal64Type, Decimal128Type, Decimal256Type, TimeUnit};
 use odbc_api::CursorRow;
-use odbc_api::buffers::AnyColumnBufferSlice;
+use odbc_api::buffers::{AnyColumnBufferSlice, BufferDesc};
 
+use super::error::CUT;
 use super::types::{Mapping, Wire};
 use crate::source::fixed_width::Booleans;
 use crate::source::variable_width::TooLong;
@@ -27,8 +29,8 @@ pub(super) enum Invalid {
     /// Digits of a number, or the fields of a time, are not what the driver should send.
     #[error("the driver sent a value of another form than its type has")]
     Malformed,
-    /// A date that no calendar has.
-    #[error("a date has a year, month or day that no calendar has")]
+    /// A date that no calendar has, or one before the year 1.
+    #[error("a date has a year, month or day that no calendar has, or is before the year 1")]
     NoSuchDate,
     /// A time that is negative, or of a day and more.
     #[error("a time is negative or longer than a day, and the output has times of a day only")]
@@ -61,9 +63,7 @@ impl Invalid {
     pub(super) fn remedy(&self) -> &'static str {
         match self {
             Self::NotUtf8 => "Set `text = \"utf16\"` for the connection, or set the driver up for UTF-8.",
-            Self::Truncated => {
-                "Set `long_values = \"pieces\"` for the connection, raise the length in the driver's settings, or cast the column in the query to a type that is long enough."
-            }
+            Self::Truncated => CUT,
             Self::FarInstant => "Set `seventh_digit = \"cut\"` for the connection.",
             Self::LongTime | Self::NoSuchDate | Self::Overflow | Self::Malformed | Self::NotUtf16 => {
                 "Cast the column in the query to text, or to a type that holds every value."
@@ -95,8 +95,21 @@ pub(super) trait ColumnDecoder: Send {
     fn finish(&mut self) -> Result<ArrayRef, Invalid>;
 }
 
+/// Bytes of a cell of bytes.
+fn cell_bytes(mapping: &Mapping) -> usize {
+    match mapping.cell {
+        Some(BufferDesc::Binary { max_bytes }) => max_bytes,
+        _ => usize::MAX,
+    }
+}
+
 /// The decoder of a column.
 pub(super) fn decoder(mapping: &Mapping) -> Box<dyn ColumnDecoder> {
+    macro_rules! written {
+        ($reader:ty) => {
+            Box::new(written::Written::<$reader>::new(&mapping.arrow))
+        };
+    }
     macro_rules! fixed {
         ($cell:ty) => {
             Box::new(fixed::Fixed::<$cell>::new(&mapping.arrow))
@@ -110,12 +123,17 @@ pub(super) fn decoder(mapping: &Mapping) -> Box<dyn ColumnDecoder> {
         Wire::Int2 => fixed!(fixed::Int2),
         Wire::Int4 => fixed!(fixed::Int4),
         Wire::Int8 => fixed!(fixed::Int8),
+        Wire::IntegerText => written!(written::Integer),
         Wire::Float4 => fixed!(fixed::Float4),
         Wire::Float8 => fixed!(fixed::Float8),
+        Wire::FloatText => written!(written::Double),
         Wire::Bit => Box::new(Booleans::default()),
         Wire::Date => fixed!(temporal::Day),
+        Wire::DateText => written!(written::Day),
         Wire::Timestamp if is_fine => fixed!(temporal::Nanoseconds),
         Wire::Timestamp => fixed!(temporal::Microseconds),
+        Wire::TimestampText if is_fine => written!(written::Nanoseconds),
+        Wire::TimestampText => written!(written::Microseconds),
         Wire::Time => Box::new(temporal::Times::new(is_fine)),
         Wire::Decimal => match mapping.arrow {
             DataType::Decimal64(..) => Box::new(decimal::Decimals::<Decimal64Type>::new(&mapping.arrow)),
@@ -124,6 +142,6 @@ pub(super) fn decoder(mapping: &Mapping) -> Box<dyn ColumnDecoder> {
         },
         Wire::WideText => Box::new(text::WideTexts::default()),
         Wire::NarrowText => Box::new(text::NarrowTexts::default()),
-        Wire::Bytes => Box::new(text::Binaries::default()),
+        Wire::Bytes => Box::new(text::Binaries::new(cell_bytes(mapping))),
     }
 }

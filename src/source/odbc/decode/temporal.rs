@@ -1,4 +1,4 @@
-//! Dates, times and instants.
+//! Dates and instants in the structures of ODBC, and times of a day.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use odbc_api::buffers::AnyColumnBufferSlice;
 use odbc_api::sys::{Date, Timestamp};
 
 use super::fixed::Cell;
-use super::text::short_text;
+use super::text::{each_text, short_text};
 use super::{ColumnDecoder, Invalid};
 
-const SECOND: i64 = 1_000_000_000;
-const DAY_SECONDS: i64 = 86_400;
+pub(super) const SECOND: i64 = 1_000_000_000;
+pub(super) const DAY_SECONDS: i64 = 86_400;
 
 /// Days since 1970-01-01 of a date that some calendar page shows.
 ///
 /// Counts in years that begin in March, so that the leap day is the last one, and in cycles of 400
 /// years, which all have 146,097 days.
 #[inline]
-fn days(year: i16, month: u16, day: u16) -> Result<i32, Invalid> {
+pub(super) fn days(year: i16, month: u16, day: u16) -> Result<i32, Invalid> {
     let longest = match month {
         1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
         4 | 6 | 9 | 11 => 30,
@@ -28,7 +28,7 @@ fn days(year: i16, month: u16, day: u16) -> Result<i32, Invalid> {
         2 => 28,
         _ => return Err(Invalid::NoSuchDate),
     };
-    if day == 0 || day > longest {
+    if day == 0 || day > longest || year < 1 {
         return Err(Invalid::NoSuchDate);
     }
     let (month, day) = (i32::from(month), i32::from(day));
@@ -45,7 +45,7 @@ fn days(year: i16, month: u16, day: u16) -> Result<i32, Invalid> {
 #[inline]
 fn instant(value: Timestamp) -> Result<(i64, i64), Invalid> {
     let Timestamp { year, month, day, hour, minute, second, fraction } = value;
-    if hour > 23 || minute > 59 || second > 60 || i64::from(fraction) >= SECOND {
+    if hour > 23 || minute > 59 || second > 59 || i64::from(fraction) >= SECOND {
         return Err(Invalid::Malformed);
     }
     let clock = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second);
@@ -86,9 +86,15 @@ impl Cell for Nanoseconds {
     #[inline]
     fn read(value: Timestamp) -> Result<i64, Invalid> {
         let (seconds, nanoseconds) = instant(value)?;
-        let whole = i128::from(seconds) * i128::from(SECOND) + i128::from(nanoseconds);
-        i64::try_from(whole).map_err(|_too_far| Invalid::FarInstant)
+        in_nanoseconds(seconds, nanoseconds)
     }
+}
+
+/// Nanoseconds since 1970-01-01 00:00:00.
+#[inline]
+pub(super) fn in_nanoseconds(seconds: i64, nanoseconds: i64) -> Result<i64, Invalid> {
+    let whole = i128::from(seconds) * i128::from(SECOND) + i128::from(nanoseconds);
+    i64::try_from(whole).map_err(|_too_far| Invalid::FarInstant)
 }
 
 /// Gathers times of a day, which arrive as texts.
@@ -115,7 +121,7 @@ impl Times {
 
 /// Nanoseconds since midnight of `hh:mm:ss[.f]`.
 #[inline]
-fn time_of_day(text: &[u8]) -> Result<i64, Invalid> {
+pub(super) fn time_of_day(text: &[u8]) -> Result<i64, Invalid> {
     let text = text.trim_ascii();
     let (clock, fraction) = match text.iter().position(|byte| *byte == b'.') {
         Some(point) => (&text[..point], &text[point + 1..]),
@@ -133,7 +139,7 @@ fn time_of_day(text: &[u8]) -> Result<i64, Invalid> {
     if hour > 23 {
         return Err(Invalid::LongTime);
     }
-    if minute > 59 || second > 60 || fraction.len() > 9 {
+    if minute > 59 || second > 59 || fraction.len() > 9 {
         return Err(Invalid::Malformed);
     }
     let mut nanoseconds = 0;
@@ -149,10 +155,7 @@ fn time_of_day(text: &[u8]) -> Result<i64, Invalid> {
 
 impl ColumnDecoder for Times {
     fn append(&mut self, cells: AnyColumnBufferSlice<'_>) -> Result<(), Invalid> {
-        for text in cells.as_text().ok_or(Invalid::OtherBuffer)?.iter() {
-            self.push(text)?;
-        }
-        Ok(())
+        each_text(cells, |text| self.push(text))
     }
 
     fn append_from(&mut self, row: &mut CursorRow<'_>, number: u16) -> Result<(), Invalid> {
@@ -186,13 +189,17 @@ mod tests {
     #[test]
     fn instants_are_counted_from_1970() {
         assert_eq!(Microseconds::read(timestamp(1969, 12, 31, 999_999_999)).ok(), Some(-1));
+        let sixty = Timestamp { second: 60, ..timestamp(2016, 12, 31, 0) };
+        assert!(matches!(Microseconds::read(sixty), Err(Invalid::Malformed)));
         assert_eq!(Nanoseconds::read(timestamp(1969, 12, 31, 999_999_999)).ok(), Some(-1));
         assert!(matches!(Nanoseconds::read(timestamp(9999, 12, 31, 0)), Err(Invalid::FarInstant)));
         assert_eq!(
             Microseconds::read(timestamp(9999, 12, 31, 999_999_000)).ok(),
             Some(253_402_300_799_999_999)
         );
-        for (year, month, day) in [(0, 0, 0), (2023, 2, 29), (1900, 2, 29), (2024, 13, 1), (2024, 4, 31)] {
+        for (year, month, day) in
+            [(0, 0, 0), (0, 1, 1), (-44, 3, 15), (2023, 2, 29), (1900, 2, 29), (2024, 13, 1), (2024, 4, 31)]
+        {
             assert!(matches!(Microseconds::read(timestamp(year, month, day, 0)), Err(Invalid::NoSuchDate)));
         }
     }
@@ -210,7 +217,9 @@ mod tests {
         for text in ["-01:00:00", "838:59:59", "24:00:00"] {
             assert!(matches!(time_of_day(text.as_bytes()), Err(Invalid::LongTime)), "{text}");
         }
-        for text in ["", "1:2:3", "12:00", "12:60:00", "12:00:00.1234567890", "12:00:00.x", "ab:cd:ef"] {
+        for text in
+            ["", "1:2:3", "12:00", "12:60:00", "23:59:60", "12:00:00.1234567890", "12:00:00.x", "ab:cd:ef"]
+        {
             assert!(matches!(time_of_day(text.as_bytes()), Err(Invalid::Malformed)), "{text}");
         }
     }

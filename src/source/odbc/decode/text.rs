@@ -27,6 +27,29 @@ pub(super) fn short_text<const N: usize, T>(
     take(cell.as_slice())
 }
 
+/// How many texts a filled buffer has.
+pub(super) fn count(cells: AnyColumnBufferSlice<'_>) -> usize {
+    cells.as_text().map_or(0, |texts| texts.len())
+}
+
+/// Hands out the texts of a filled buffer. One that fills its cell was cut, whatever the driver says: a cell has
+/// room for one unit more than values have.
+#[inline]
+pub(super) fn each_text(
+    cells: AnyColumnBufferSlice<'_>,
+    mut take: impl FnMut(Option<&[u8]>) -> Result<(), Invalid>,
+) -> Result<(), Invalid> {
+    let texts = cells.as_text().ok_or(Invalid::OtherBuffer)?;
+    let full = texts.max_len();
+    for text in texts.iter() {
+        if text.is_some_and(|text| text.len() >= full) {
+            return Err(Invalid::Truncated);
+        }
+        take(text)?;
+    }
+    Ok(())
+}
+
 /// Reads a value of any length out of a row, piece by piece. False when it is NULL.
 fn pieces<K: VarKind>(
     row: &mut CursorRow<'_>,
@@ -96,9 +119,11 @@ impl ColumnDecoder for WideTexts {
     fn append(&mut self, cells: AnyColumnBufferSlice<'_>) -> Result<(), Invalid> {
         let texts = cells.as_wide_text().ok_or(Invalid::OtherBuffer)?;
         self.values.reserve(texts.len());
+        let full = texts.max_len();
         // Not its iterator, which panics where a text is not UTF-16.
         for row in 0..texts.len() {
             self.values.take_by(|bytes| match texts.get(row) {
+                Some(text) if text.len() >= full => Err(Invalid::Truncated),
                 Some(text) => append_whole(bytes, text).map(|()| true),
                 None => Ok::<_, Invalid>(false),
             })?;
@@ -139,12 +164,8 @@ fn append_bytes(bytes: &mut Vec<u8>, piece: &[u8]) -> Result<(), Invalid> {
 
 impl ColumnDecoder for NarrowTexts {
     fn append(&mut self, cells: AnyColumnBufferSlice<'_>) -> Result<(), Invalid> {
-        let texts = cells.as_text().ok_or(Invalid::OtherBuffer)?;
-        self.values.reserve(texts.len());
-        for text in texts.iter() {
-            self.values.take(text, append_bytes)?;
-        }
-        Ok(())
+        self.values.reserve(count(cells));
+        each_text(cells, |text| self.values.take(text, append_bytes))
     }
 
     fn append_from(&mut self, row: &mut CursorRow<'_>, number: u16) -> Result<(), Invalid> {
@@ -162,10 +183,18 @@ impl ColumnDecoder for NarrowTexts {
 }
 
 /// Gathers bytes.
-#[derive(Default)]
 pub(super) struct Binaries {
     values: VariableWidth,
     room: Vec<u8>,
+    /// Bytes of a cell.
+    full: usize,
+}
+
+impl Binaries {
+    /// For cells of so many bytes.
+    pub(super) fn new(full: usize) -> Self {
+        Self { values: VariableWidth::default(), room: Vec::new(), full }
+    }
 }
 
 impl ColumnDecoder for Binaries {
@@ -173,13 +202,16 @@ impl ColumnDecoder for Binaries {
         let values = cells.as_binary().ok_or(Invalid::OtherBuffer)?;
         self.values.reserve(values.len());
         for value in values.iter() {
+            if value.is_some_and(|value| value.len() >= self.full) {
+                return Err(Invalid::Truncated);
+            }
             self.values.take(value, append_bytes)?;
         }
         Ok(())
     }
 
     fn append_from(&mut self, row: &mut CursorRow<'_>, number: u16) -> Result<(), Invalid> {
-        let Self { values, room } = self;
+        let Self { values, room, .. } = self;
         values.take_by(|bytes| pieces::<Binary>(row, number, room, |piece| append_bytes(bytes, piece)))
     }
 
@@ -194,9 +226,32 @@ impl ColumnDecoder for Binaries {
 
 #[cfg(test)]
 mod tests {
+    use odbc_api::RowSetBuffer as _;
+    use odbc_api::buffers::{BufferDesc, ColumnarDynBuffer};
     use proptest::prelude::*;
 
     use super::*;
+
+    /// In a fresh buffer, values have no units: they fill a cell that has room for none.
+    #[test]
+    fn a_value_that_fills_its_cell_was_cut() {
+        for (room, is_whole) in [(0, false), (1, true)] {
+            let narrow = BufferDesc::Text { max_str_len: room };
+            let wide = BufferDesc::WText { max_str_len: room };
+            let bytes = BufferDesc::Binary { max_bytes: room };
+            let mut buffer = ColumnarDynBuffer::try_from_descs(1, [narrow, wide, bytes]).expect("small");
+            *buffer.mut_num_fetch_rows() = 1;
+            let answers = [
+                NarrowTexts::default().append(buffer.column(0)),
+                WideTexts::default().append(buffer.column(1)),
+                Binaries::new(room).append(buffer.column(2)),
+            ];
+            for answer in answers {
+                let is_cut = matches!(answer, Err(Invalid::Truncated));
+                assert_eq!((answer.is_ok(), is_cut), (is_whole, !is_whole), "{answer:?}");
+            }
+        }
+    }
 
     proptest! {
         #[test]
