@@ -30,6 +30,7 @@ fn source() -> SqlServerSource {
         statement_timeout: None,
         packet_bytes: SqlServerSource::DEFAULT_PACKET_BYTES,
         table_hint: None,
+        longest_row: SqlServerSource::DEFAULT_LONGEST_ROW,
         consistency: SqlServerConsistency::Exact,
         datetimeoffset: OffsetPolicy::Utc,
         seventh_digit: SeventhDigit::Cut,
