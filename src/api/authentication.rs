@@ -15,6 +15,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Doors;
+use super::audit;
 use super::console;
 use super::console::session::{PAGE_HEADER, Sessions, demand_page};
 use super::origin::CHANGING;
@@ -172,8 +173,17 @@ fn needed(method: &Method, path: &str) -> Option<Scope> {
 
 /// Lets a request through, or says what it lacks.
 pub(super) async fn guard(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
-    match judge(&doors.now(), &request) {
-        Ok((caller, bounds)) => {
+    let access = doors.now();
+    match judge(&access, &request) {
+        Ok(Visitor { caller, bounds, key }) => {
+            let (method, path) = (request.method(), request.uri().path());
+            let is_more = matches!(needed(method, path), Some(Scope::Submit | Scope::Operate));
+            // Strangers, who get no further than to a probe, could fill the log.
+            if is_more && caller == Caller::Known {
+                let peer =
+                    request.extensions().get::<Peer>().map(|Peer(address)| address.ip().to_canonical());
+                audit::note(key.map(|number| access.keys[number].name()), peer, method, path);
+            }
             request.extensions_mut().insert(caller);
             request.extensions_mut().insert(Bounds(bounds));
             next.run(request).await
@@ -190,15 +200,24 @@ pub(super) async fn guard(State(doors): State<Doors>, mut request: Request, next
     }
 }
 
-fn judge(access: &Access, request: &Request) -> Result<(Caller, Arc<TaskBounds>), Problem> {
+/// A caller that is let in.
+struct Visitor {
+    caller: Caller,
+    bounds: Arc<TaskBounds>,
+    /// The number of its key.
+    key: Option<usize>,
+}
+
+fn judge(access: &Access, request: &Request) -> Result<Visitor, Problem> {
+    let without_key = |caller| Visitor { caller, bounds: Arc::clone(&access.unbounded), key: None };
     let holder = access.holder(request.headers());
     access.count(holder, request)?;
+    let (method, path) = (request.method(), request.uri().path());
     if !access.knows_host(request.headers()) {
         let detail = "the request calls the agent by a name that it does not know; use its address or \
                       `localhost`, or list the name in server.allowed_hosts";
         return Err(Problem::new(ProblemKind::UnknownHost, detail));
     }
-    let (method, path) = (request.method(), request.uri().path());
     if access.keys.is_empty() {
         let peer = request.extensions().get::<Peer>();
         let is_near = peer.is_none_or(|Peer(address)| address.ip().to_canonical().is_loopback());
@@ -206,45 +225,36 @@ fn judge(access: &Access, request: &Request) -> Result<(Caller, Arc<TaskBounds>)
             let detail = "from another machine this is done by POST only, because any page can make a browser send GET";
             return Err(Problem::new(ProblemKind::Forbidden, detail));
         }
-        return Ok((Caller::Known, Arc::clone(&access.unbounded)));
+        return Ok(without_key(Caller::Known));
     }
     let needed = needed(method, path);
-    let stranger = || Ok((Caller::Stranger, Arc::clone(&access.unbounded)));
-    let key = match holder {
-        Holder::Key(number) => &access.keys[number],
+    let number = match holder {
+        Holder::Key(number) => number,
         Holder::Session(number) => {
             if matches!(needed, Some(Scope::Submit | Scope::Operate)) {
                 demand_page(request.headers())?;
             }
-            &access.keys[number]
+            number
         }
         // A probe goes on when its key is no longer known.
-        Holder::Unknown if OPEN.contains(&path) => return stranger(),
+        Holder::Unknown if OPEN.contains(&path) => return Ok(without_key(Caller::Stranger)),
         Holder::Unknown => {
             return Err(Problem::new(ProblemKind::Unauthorized, "the agent does not know this API key"));
         }
-        Holder::Nobody if needed.is_none() => return stranger(),
+        Holder::Nobody if needed.is_none() => return Ok(without_key(Caller::Stranger)),
         Holder::Nobody => {
             let detail = "send an API key: `Authorization: Bearer <key>` or `X-API-Key: <key>`";
             return Err(Problem::new(ProblemKind::Unauthorized, detail));
         }
     };
-    match needed {
-        Some(scope) if !key.allows(scope) => {
-            let held = key.scopes().iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
-            let detail = format!(
-                "the API key `{}` has the scopes {held}; this needs `{}`",
-                key.name(),
-                scope.as_str()
-            );
-            Err(Problem::new(ProblemKind::Forbidden, detail))
-        }
-        Some(Scope::Submit | Scope::Operate) => {
-            tracing::debug!(api_key = key.name(), %method, path, "a change was asked for");
-            Ok((Caller::Known, Arc::clone(key.bounds())))
-        }
-        Some(Scope::Read) | None => Ok((Caller::Known, Arc::clone(key.bounds()))),
+    let key = &access.keys[number];
+    if let Some(scope) = needed.filter(|scope| !key.allows(*scope)) {
+        let held = key.scopes().iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
+        let detail =
+            format!("the API key `{}` has the scopes {held}; this needs `{}`", key.name(), scope.as_str());
+        return Err(Problem::new(ProblemKind::Forbidden, detail));
     }
+    Ok(Visitor { caller: Caller::Known, bounds: Arc::clone(key.bounds()), key: Some(number) })
 }
 
 /// The key of a request, from either header.

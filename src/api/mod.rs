@@ -12,6 +12,7 @@
 //! Callers show an API key; without any configured, the listener is on a loopback address, or behind
 //! something that keeps strangers out.
 
+mod audit;
 mod authentication;
 mod connections;
 mod console;
@@ -125,6 +126,7 @@ type Api = Arc<Shared>;
 pub fn router(state: ApiState) -> Router {
     let document = openapi().to_json().expect("the document is made of texts and numbers");
     let doors = state.doors.clone();
+    let metrics = Arc::clone(&state.observer.metrics);
     let throughput = throughput::Throughput::start(&state.pool, &state.shutdown);
     let shared = Shared {
         connections: health::ConnectionChecks::default(),
@@ -135,7 +137,9 @@ pub fn router(state: ApiState) -> Router {
         throughput,
         openapi: Bytes::from(document),
     };
-    finished(Router::from(routes()).merge(console::routes()), doors).with_state(Arc::new(shared))
+    finished(Router::from(routes()).merge(console::routes()), doors)
+        .layer(middleware::from_fn_with_state(metrics, audit::count_refusals))
+        .with_state(Arc::new(shared))
 }
 
 /// Puts the fallbacks and the layers around routes; the last layer is the outermost.
