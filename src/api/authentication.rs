@@ -1,7 +1,7 @@
 //! Who may do what: API keys with scopes, and what is left to callers without one.
 //!
 //! With keys, every route but the probes asks for one. Without keys the agent listens on a loopback
-//! address, or its operator has said that something in front of it keeps strangers out; then two
+//! address, or its operator has said that something in front of it keeps strangers out; in both cases two
 //! doors of browsers stay shut: names that lead to this address by somebody else's DNS, and changes
 //! by GET from other machines.
 
@@ -28,6 +28,8 @@ use crate::config::{ApiKey, KeyDigest, Scope, Server};
 const KEY_HEADER: &str = "x-api-key";
 /// Routes for probes and for people who want to know what there is: they show nothing of tasks.
 pub(super) const OPEN: [&str; 3] = ["/live", "/ready", "/openapi.json"];
+/// Routes that answer under every name, because a supervisor chooses its own, and a stranger learns nothing.
+const PROBES: [&str; 2] = ["/live", "/ready"];
 
 /// The doors of the API.
 #[derive(Clone, Debug, Default)]
@@ -47,8 +49,9 @@ impl Access {
     /// As the configuration says.
     #[must_use]
     pub fn new(server: &Server) -> Self {
-        let any_host =
-            server.allowed_hosts.is_empty() && (server.allow_unauthenticated || !server.api_keys.is_empty());
+        // A page that came under a foreign name has no key to show. What keeps strangers out does not keep
+        // out the browsers of those who are let in, so that `allow_unauthenticated` opens no name.
+        let any_host = server.allowed_hosts.is_empty() && !server.api_keys.is_empty();
         let hosts = (!any_host).then(|| server.allowed_hosts.clone());
         let rate = server.requests_per_minute.map(|limit| Arc::new(RateLimit::new(limit)));
         Self { keys: server.api_keys.clone(), hosts, rate, ..Self::default() }
@@ -214,6 +217,9 @@ fn judge(access: &Access, request: &Request) -> Result<Visitor, Problem> {
     access.count(holder, request)?;
     let (method, path) = (request.method(), request.uri().path());
     if !access.knows_host(request.headers()) {
+        if PROBES.contains(&path) {
+            return Ok(without_key(Caller::Stranger));
+        }
         let detail = "the request calls the agent by a name that it does not know; use its address or \
                       `localhost`, or list the name in server.allowed_hosts";
         return Err(Problem::new(ProblemKind::UnknownHost, detail));
