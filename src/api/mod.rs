@@ -14,6 +14,7 @@
 
 mod audit;
 mod authentication;
+mod checks;
 mod connections;
 mod console;
 mod control;
@@ -109,7 +110,8 @@ pub struct ApiState {
 /// The state and what the API itself remembers.
 struct Shared {
     agent: ApiState,
-    connections: health::ConnectionChecks,
+    connections: checks::ConnectionChecks,
+    queue_check: checks::QueueCheck,
     watchers: Arc<Semaphore>,
     /// One permit: a large body is checked at a time.
     large_bodies: Arc<Semaphore>,
@@ -129,7 +131,8 @@ pub fn router(state: ApiState) -> Router {
     let metrics = Arc::clone(&state.observer.metrics);
     let throughput = throughput::Throughput::start(&state.pool, &state.shutdown);
     let shared = Shared {
-        connections: health::ConnectionChecks::default(),
+        connections: checks::ConnectionChecks::default(),
+        queue_check: checks::QueueCheck::default(),
         watchers: Arc::new(Semaphore::new(state.max_watchers)),
         agent: state,
         large_bodies: Arc::new(Semaphore::new(1)),

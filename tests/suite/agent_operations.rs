@@ -251,6 +251,34 @@ async fn no_task_is_started_while_the_disk_is_short_and_then_they_go_on() {
     assert_eq!(agent.ask("/ready").await.status, 200);
 }
 
+#[tokio::test]
+async fn a_stranger_is_told_what_is_short_and_not_where() {
+    const KEY: &str = "0123456789abcdef";
+    let place = place()
+        .await
+        .section("guards", "min_free_disk = \"1000 TiB\"")
+        .section("server.api_keys.operator", &format!("key = {KEY:?}"))
+        .section("server.api_keys.bounded", "key = \"fedcba9876543210\"\nsources = \"shop\"")
+        .key(KEY);
+    let agent = place.start().await;
+    let stranger = reqwest::Client::builder().no_proxy().build().unwrap();
+    let told = async |path: &str, key: Option<&str>| {
+        let mut request = stranger.get(agent.url(path)).timeout(PATIENCE);
+        if let Some(key) = key {
+            request = request.header("x-api-key", key);
+        }
+        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        answer[if path == "/ready" { "reason" } else { "held" }].as_str().unwrap().to_owned()
+    };
+    for path in ["/ready", "/health"] {
+        for key in [None, Some("fedcba9876543210")] {
+            assert_eq!(told(path, key).await, "no new task is started: a disk is short", "{path} {key:?}");
+        }
+        let reason = told(path, Some(KEY)).await;
+        assert!(reason.contains("guards.min_free_disk"), "{path}: {reason}");
+    }
+}
+
 /// What systemd heard, until it hears `expected`.
 fn listen(socket: &UnixDatagram, expected: &str) -> Vec<String> {
     let mut heard = Vec::new();
