@@ -73,6 +73,12 @@ impl Access {
         keys.fold(None, |found, (number, key)| if key.is(digest) { Some(number) } else { found })
     }
 
+    /// Whether a caller who was let in to read may still do so.
+    pub(super) fn may_still_read(&self, ShownKey(digest): ShownKey) -> bool {
+        self.keys.is_empty()
+            || digest.and_then(|digest| self.find_key(&digest)).is_some_and(|key| key.allows(Scope::Read))
+    }
+
     /// The sessions of browsers.
     pub(super) fn sessions(&self) -> &Sessions {
         &self.sessions
@@ -145,6 +151,10 @@ enum Holder {
 #[derive(Clone, Debug)]
 pub(super) struct Bounds(pub(super) Arc<TaskBounds>);
 
+/// The key of the caller, if any; in the extensions of every request that gets to a handler.
+#[derive(Clone, Copy)]
+pub(super) struct ShownKey(Option<KeyDigest>);
+
 /// Where a connection comes from; in the extensions of every request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
@@ -189,6 +199,7 @@ pub(super) async fn guard(State(doors): State<Doors>, mut request: Request, next
             }
             request.extensions_mut().insert(caller);
             request.extensions_mut().insert(Bounds(bounds));
+            request.extensions_mut().insert(ShownKey(key.map(|number| access.keys[number].digest())));
             next.run(request).await
         }
         Err(problem) => {
