@@ -39,6 +39,7 @@ mod server;
 mod slow_reader;
 mod strict_json;
 mod submission;
+mod task_page;
 mod task_request;
 mod tasks;
 mod throughput;
@@ -113,6 +114,8 @@ struct Shared {
     connections: checks::ConnectionChecks,
     queue_check: checks::QueueCheck,
     watchers: Arc<Semaphore>,
+    /// A permit for each large body that may be in memory.
+    body_room: Arc<Semaphore>,
     /// One permit: a large body is checked at a time.
     large_bodies: Arc<Semaphore>,
     /// Previews that can run.
@@ -134,6 +137,7 @@ pub fn router(state: ApiState) -> Router {
         connections: checks::ConnectionChecks::default(),
         queue_check: checks::QueueCheck::default(),
         watchers: Arc::new(Semaphore::new(state.max_watchers)),
+        body_room: Arc::new(Semaphore::new(extract::large_bodies(state.max_body_bytes))),
         agent: state,
         large_bodies: Arc::new(Semaphore::new(1)),
         previews: Arc::new(Semaphore::new(preview::MAX_PREVIEWS)),
