@@ -287,6 +287,7 @@ fn presented(headers: &HeaderMap) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs
@@ -333,6 +334,34 @@ mod tests {
             assert!(!access.knows_host(&headers(&[("host", foreign)])), "{foreign}");
         }
         assert!(Access::default().knows_host(&headers(&[("host", "evil.example")])));
+    }
+
+    #[test]
+    fn a_get_that_changes_something_is_for_loopback_peers_where_there_are_no_keys() {
+        let key = ApiKey::new("operator", &Secret::new("operator-key-0123456789"), Scope::ALL.to_vec());
+        let with_keys = Access { keys: vec![key], ..Access::default() };
+        let asked = |access: &Access, peer: &str, method: Method, path: &str| {
+            let request =
+                Request::builder().method(method).uri(path).header(KEY_HEADER, "operator-key-0123456789");
+            let mut request = request.body(axum::body::Body::empty()).unwrap();
+            request.extensions_mut().insert(Peer(SocketAddr::new(peer.parse().unwrap(), 50_000)));
+            judge(access, &request).map(drop).map_err(|problem| problem.kind())
+        };
+        let open = Access::default();
+        for path in CHANGING {
+            for near in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
+                assert_eq!(asked(&open, near, Method::GET, path), Ok(()), "{near} {path}");
+            }
+            for far in ["10.0.0.7", "192.168.1.1", "2001:db8::1", "::ffff:10.0.0.7"] {
+                for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
+                    let refused = Err(ProblemKind::Forbidden);
+                    assert_eq!(asked(&open, far, method.clone(), path), refused, "{method} {far} {path}");
+                }
+                assert_eq!(asked(&open, far, Method::POST, path), Ok(()), "{far} {path}");
+                assert_eq!(asked(&with_keys, far, Method::GET, path), Ok(()), "{far} has shown a key");
+            }
+        }
+        assert_eq!(asked(&open, "10.0.0.7", Method::GET, "/tasks"), Ok(()));
     }
 
     #[test]
