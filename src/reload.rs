@@ -43,6 +43,13 @@ impl Reload {
     /// Applies what can change of a proven configuration.
     pub fn apply(&mut self, new: &Config) -> Changes {
         let (live, changes) = merge(&self.live, new);
+        if live.server.api_keys != new.server.api_keys {
+            tracing::warn!(
+                host = %live.server.host,
+                "the API keys stay until a restart: the agent still listens where other machines reach it, and \
+                 the new configuration has no key; restart it, or write a key"
+            );
+        }
         self.log.configure(log_level(&live));
         self.guards.set(live.guards);
         self.queue.set(live.queue);
@@ -94,6 +101,10 @@ fn merge(old: &Config, new: &Config) -> (Config, Changes) {
         "guards.min_available_memory": guards.min_available_memory,
         "idle_shutdown.minutes": idle_shutdown,
     }
+    if !may_go_without_keys(old, new) && new.server.api_keys.is_empty() {
+        live.server.api_keys.clone_from(&old.server.api_keys);
+        changes.applied.retain(|key| key != "server.api_keys");
+    }
     // What is equal now has changed; the rest has to wait.
     let mut rest = live.clone();
     macro_rules! wait {
@@ -109,6 +120,7 @@ fn merge(old: &Config, new: &Config) -> (Config, Changes) {
         "application.affinity": application.affinity,
         "application.data_directory": application.data_directory,
         "application.memory_limit": application.memory_limit,
+        "server.api_keys": server.api_keys,
         "server.host": server.host,
         "server.port": server.port,
         "server.max_body_bytes": server.max_body_bytes,
@@ -142,6 +154,13 @@ fn merge(old: &Config, new: &Config) -> (Config, Changes) {
         changes.needs_restart.push("other keys".to_owned());
     }
     (live, changes)
+}
+
+/// Whether the last API key can be taken away while the agent runs. The new configuration was proven with
+/// its own address, but the listener stays on the old one until a restart.
+fn may_go_without_keys(old: &Config, new: &Config) -> bool {
+    let is_allowed = old.server.allow_unauthenticated && new.server.allow_unauthenticated;
+    old.server.host.is_loopback() || is_allowed
 }
 
 #[cfg(test)]
@@ -216,5 +235,25 @@ mod tests {
                 "other keys",
             ],
         );
+    }
+
+    #[test]
+    fn a_listener_on_a_network_keeps_its_keys_until_a_restart() {
+        const KEY: &str = "[server.api_keys.a]\nkey = \"0123456789abcdef\"";
+        let server = |lines: &str, key: &str| format!("[server]\n{lines}\n{key}");
+        let network = "host = \"0.0.0.0\"";
+        let allowed = "host = \"0.0.0.0\"\nallow_unauthenticated = true";
+        let near = "host = \"127.0.0.1\"";
+        check(&server(network, KEY), &server(near, ""), &[], &["server.api_keys", "server.host"]);
+        // Only one of the two says that something in front keeps strangers out.
+        let waiting = ["server.api_keys", "server.allow_unauthenticated"];
+        check(&server(network, KEY), &server(allowed, ""), &[], &waiting);
+        let waiting = ["server.api_keys", "server.host", "server.allow_unauthenticated"];
+        check(&server(allowed, KEY), &server(near, ""), &[], &waiting);
+
+        check(&server(allowed, KEY), &server(allowed, ""), &["server.api_keys"], &[]);
+        check(&server(near, KEY), &server(near, ""), &["server.api_keys"], &[]);
+        let other = KEY.replace("0123", "4567");
+        check(&server(network, KEY), &server(network, &other), &["server.api_keys"], &[]);
     }
 }

@@ -1,7 +1,7 @@
 //! Who may do what: API keys with scopes, and what is left to callers without one.
 //!
 //! With keys, every route but the probes asks for one. Without keys the agent listens on a loopback
-//! address, or its operator has said that something in front of it keeps strangers out; then two
+//! address, or its operator has said that something in front of it keeps strangers out; in both cases two
 //! doors of browsers stay shut: names that lead to this address by somebody else's DNS, and changes
 //! by GET from other machines.
 
@@ -15,6 +15,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Doors;
+use super::audit;
 use super::console;
 use super::console::session::{PAGE_HEADER, Sessions, demand_page};
 use super::origin::CHANGING;
@@ -27,6 +28,8 @@ use crate::config::{ApiKey, KeyDigest, Scope, Server};
 const KEY_HEADER: &str = "x-api-key";
 /// Routes for probes and for people who want to know what there is: they show nothing of tasks.
 pub(super) const OPEN: [&str; 3] = ["/live", "/ready", "/openapi.json"];
+/// Routes that answer under every name, because a supervisor chooses its own, and a stranger learns nothing.
+const PROBES: [&str; 2] = ["/live", "/ready"];
 
 /// The doors of the API.
 #[derive(Clone, Debug, Default)]
@@ -46,8 +49,9 @@ impl Access {
     /// As the configuration says.
     #[must_use]
     pub fn new(server: &Server) -> Self {
-        let any_host =
-            server.allowed_hosts.is_empty() && (server.allow_unauthenticated || !server.api_keys.is_empty());
+        // A page that came under a foreign name has no key to show. What keeps strangers out does not keep
+        // out the browsers of those who are let in, so that `allow_unauthenticated` opens no name.
+        let any_host = server.allowed_hosts.is_empty() && !server.api_keys.is_empty();
         let hosts = (!any_host).then(|| server.allowed_hosts.clone());
         let rate = server.requests_per_minute.map(|limit| Arc::new(RateLimit::new(limit)));
         Self { keys: server.api_keys.clone(), hosts, rate, ..Self::default() }
@@ -67,6 +71,12 @@ impl Access {
         // Every key is compared, so that the time tells nothing about their order.
         let keys = self.keys.iter().enumerate();
         keys.fold(None, |found, (number, key)| if key.is(digest) { Some(number) } else { found })
+    }
+
+    /// Whether a caller who was let in to read may still do so.
+    pub(super) fn may_still_read(&self, ShownKey(digest): ShownKey) -> bool {
+        self.keys.is_empty()
+            || digest.and_then(|digest| self.find_key(&digest)).is_some_and(|key| key.allows(Scope::Read))
     }
 
     /// The sessions of browsers.
@@ -141,6 +151,10 @@ enum Holder {
 #[derive(Clone, Debug)]
 pub(super) struct Bounds(pub(super) Arc<TaskBounds>);
 
+/// The key of the caller, if any; in the extensions of every request that gets to a handler.
+#[derive(Clone, Copy)]
+pub(super) struct ShownKey(Option<KeyDigest>);
+
 /// Where a connection comes from; in the extensions of every request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
@@ -172,10 +186,20 @@ fn needed(method: &Method, path: &str) -> Option<Scope> {
 
 /// Lets a request through, or says what it lacks.
 pub(super) async fn guard(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
-    match judge(&doors.now(), &request) {
-        Ok((caller, bounds)) => {
+    let access = doors.now();
+    match judge(&access, &request) {
+        Ok(Visitor { caller, bounds, key }) => {
+            let (method, path) = (request.method(), request.uri().path());
+            let is_more = matches!(needed(method, path), Some(Scope::Submit | Scope::Operate));
+            // Strangers, who get no further than to a probe, could fill the log.
+            if is_more && caller == Caller::Known {
+                let peer =
+                    request.extensions().get::<Peer>().map(|Peer(address)| address.ip().to_canonical());
+                audit::note(key.map(|number| access.keys[number].name()), peer, method, path);
+            }
             request.extensions_mut().insert(caller);
             request.extensions_mut().insert(Bounds(bounds));
+            request.extensions_mut().insert(ShownKey(key.map(|number| access.keys[number].digest())));
             next.run(request).await
         }
         Err(problem) => {
@@ -190,15 +214,27 @@ pub(super) async fn guard(State(doors): State<Doors>, mut request: Request, next
     }
 }
 
-fn judge(access: &Access, request: &Request) -> Result<(Caller, Arc<TaskBounds>), Problem> {
+/// A caller that is let in.
+struct Visitor {
+    caller: Caller,
+    bounds: Arc<TaskBounds>,
+    /// The number of its key.
+    key: Option<usize>,
+}
+
+fn judge(access: &Access, request: &Request) -> Result<Visitor, Problem> {
+    let without_key = |caller| Visitor { caller, bounds: Arc::clone(&access.unbounded), key: None };
     let holder = access.holder(request.headers());
     access.count(holder, request)?;
+    let (method, path) = (request.method(), request.uri().path());
     if !access.knows_host(request.headers()) {
+        if PROBES.contains(&path) {
+            return Ok(without_key(Caller::Stranger));
+        }
         let detail = "the request calls the agent by a name that it does not know; use its address or \
                       `localhost`, or list the name in server.allowed_hosts";
         return Err(Problem::new(ProblemKind::UnknownHost, detail));
     }
-    let (method, path) = (request.method(), request.uri().path());
     if access.keys.is_empty() {
         let peer = request.extensions().get::<Peer>();
         let is_near = peer.is_none_or(|Peer(address)| address.ip().to_canonical().is_loopback());
@@ -206,45 +242,36 @@ fn judge(access: &Access, request: &Request) -> Result<(Caller, Arc<TaskBounds>)
             let detail = "from another machine this is done by POST only, because any page can make a browser send GET";
             return Err(Problem::new(ProblemKind::Forbidden, detail));
         }
-        return Ok((Caller::Known, Arc::clone(&access.unbounded)));
+        return Ok(without_key(Caller::Known));
     }
     let needed = needed(method, path);
-    let stranger = || Ok((Caller::Stranger, Arc::clone(&access.unbounded)));
-    let key = match holder {
-        Holder::Key(number) => &access.keys[number],
+    let number = match holder {
+        Holder::Key(number) => number,
         Holder::Session(number) => {
             if matches!(needed, Some(Scope::Submit | Scope::Operate)) {
                 demand_page(request.headers())?;
             }
-            &access.keys[number]
+            number
         }
         // A probe goes on when its key is no longer known.
-        Holder::Unknown if OPEN.contains(&path) => return stranger(),
+        Holder::Unknown if OPEN.contains(&path) => return Ok(without_key(Caller::Stranger)),
         Holder::Unknown => {
             return Err(Problem::new(ProblemKind::Unauthorized, "the agent does not know this API key"));
         }
-        Holder::Nobody if needed.is_none() => return stranger(),
+        Holder::Nobody if needed.is_none() => return Ok(without_key(Caller::Stranger)),
         Holder::Nobody => {
             let detail = "send an API key: `Authorization: Bearer <key>` or `X-API-Key: <key>`";
             return Err(Problem::new(ProblemKind::Unauthorized, detail));
         }
     };
-    match needed {
-        Some(scope) if !key.allows(scope) => {
-            let held = key.scopes().iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
-            let detail = format!(
-                "the API key `{}` has the scopes {held}; this needs `{}`",
-                key.name(),
-                scope.as_str()
-            );
-            Err(Problem::new(ProblemKind::Forbidden, detail))
-        }
-        Some(Scope::Submit | Scope::Operate) => {
-            tracing::debug!(api_key = key.name(), %method, path, "a change was asked for");
-            Ok((Caller::Known, Arc::clone(key.bounds())))
-        }
-        Some(Scope::Read) | None => Ok((Caller::Known, Arc::clone(key.bounds()))),
+    let key = &access.keys[number];
+    if let Some(scope) = needed.filter(|scope| !key.allows(*scope)) {
+        let held = key.scopes().iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
+        let detail =
+            format!("the API key `{}` has the scopes {held}; this needs `{}`", key.name(), scope.as_str());
+        return Err(Problem::new(ProblemKind::Forbidden, detail));
     }
+    Ok(Visitor { caller: Caller::Known, bounds: Arc::clone(key.bounds()), key: Some(number) })
 }
 
 /// The key of a request, from either header.
@@ -260,6 +287,7 @@ fn presented(headers: &HeaderMap) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs
@@ -306,6 +334,34 @@ mod tests {
             assert!(!access.knows_host(&headers(&[("host", foreign)])), "{foreign}");
         }
         assert!(Access::default().knows_host(&headers(&[("host", "evil.example")])));
+    }
+
+    #[test]
+    fn a_get_that_changes_something_is_for_loopback_peers_where_there_are_no_keys() {
+        let key = ApiKey::new("operator", &Secret::new("operator-key-0123456789"), Scope::ALL.to_vec());
+        let with_keys = Access { keys: vec![key], ..Access::default() };
+        let asked = |access: &Access, peer: &str, method: Method, path: &str| {
+            let request =
+                Request::builder().method(method).uri(path).header(KEY_HEADER, "operator-key-0123456789");
+            let mut request = request.body(axum::body::Body::empty()).unwrap();
+            request.extensions_mut().insert(Peer(SocketAddr::new(peer.parse().unwrap(), 50_000)));
+            judge(access, &request).map(drop).map_err(|problem| problem.kind())
+        };
+        let open = Access::default();
+        for path in CHANGING {
+            for near in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
+                assert_eq!(asked(&open, near, Method::GET, path), Ok(()), "{near} {path}");
+            }
+            for far in ["10.0.0.7", "192.168.1.1", "2001:db8::1", "::ffff:10.0.0.7"] {
+                for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
+                    let refused = Err(ProblemKind::Forbidden);
+                    assert_eq!(asked(&open, far, method.clone(), path), refused, "{method} {far} {path}");
+                }
+                assert_eq!(asked(&open, far, Method::POST, path), Ok(()), "{far} {path}");
+                assert_eq!(asked(&with_keys, far, Method::GET, path), Ok(()), "{far} has shown a key");
+            }
+        }
+        assert_eq!(asked(&open, "10.0.0.7", Method::GET, "/tasks"), Ok(()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `/tasks/{id}/events`: a task as a stream of server-sent events.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
@@ -10,13 +11,14 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
+use tokio::sync::{OwnedSemaphorePermit, TryAcquireError, watch};
 
-use super::Api;
+use super::authentication::ShownKey;
 use super::extract::PathId;
 use super::problem::{Problem, ProblemKind};
 use super::server::Closing;
 use super::view::TaskView;
+use super::{Access, Api};
 use crate::fault::Fault;
 use crate::task::TaskId;
 use crate::task_source::local::{TaskRecord, TaskState};
@@ -31,8 +33,8 @@ const END: &str = "end";
 /// Streams a task: at once, at every change, and about once a second while it runs.
 ///
 /// Every event is named `task` and has the same JSON as `GET /tasks/{id}`. The stream ends after
-/// the event with the final status, or when the agent stops. A browser that connects again by
-/// itself after the final event is told by 204 to stay away.
+/// the event with the final status, when the agent stops, or when the API key is taken away. A browser
+/// that connects again by itself after the final event is told by 204 to stay away.
 #[utoipa::path(
     get, path = "/tasks/{id}/events", tag = "tasks", operation_id = "watch_task",
     params(
@@ -51,9 +53,15 @@ pub(super) async fn watch(
     State(api): State<Api>,
     PathId(id): PathId,
     closing: Option<Extension<Closing>>,
+    Extension(key): Extension<ShownKey>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let watchers = std::sync::Arc::clone(&api.watchers);
+    // Registered before anything is shown, so that no replacement falls between the guard and this.
+    let doors = api.agent.doors.follow();
+    if !doors.borrow().may_still_read(key) {
+        return Err(Problem::new(ProblemKind::Unauthorized, "the API key was taken away just now"));
+    }
+    let watchers = Arc::clone(&api.watchers);
     let permit = watchers.try_acquire_owned().map_err(|error| match error {
         TryAcquireError::NoPermits | TryAcquireError::Closed => Problem::new(
             ProblemKind::Unavailable,
@@ -67,7 +75,8 @@ pub(super) async fn watch(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let closing = closing.map(|Extension(closing)| closing).unwrap_or_default();
-    let watch = Watch { api, id, changes, closing, unsent: Some(record.clone()), record, _permit: permit };
+    let unsent = Some(record.clone());
+    let watch = Watch { api, id, changes, doors, key, closing, unsent, record, _permit: permit };
     let events =
         stream::unfold(watch, async |mut watch| Some((Ok::<_, Infallible>(watch.next().await?), watch)));
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
@@ -79,6 +88,8 @@ struct Watch {
     api: Api,
     id: TaskId,
     changes: broadcast::Receiver<TaskId>,
+    doors: watch::Receiver<Arc<Access>>,
+    key: ShownKey,
     closing: Closing,
     /// What was read and not sent yet.
     unsent: Option<TaskRecord>,
@@ -141,8 +152,12 @@ impl Watch {
                 }
             }
         };
+        let key = self.key;
+        // An error means that the doors are gone, and the agent with them.
+        let shut_out = async { drop(self.doors.wait_for(|access| !access.may_still_read(key)).await) };
         tokio::select! {
             woken = changed => woken,
+            () = shut_out => Woken::Stopped,
             () = tokio::time::sleep(PROGRESS_INTERVAL), if is_running => Woken::Tick,
             () = self.closing.closed() => Woken::Stopped,
             () = self.api.agent.shutdown.aborting() => Woken::Stopped,

@@ -1,5 +1,6 @@
 //! Parts of a request: the JSON body, the id in the path, the query parameters.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -8,6 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use futures::TryStreamExt;
 use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fields::Findings;
 use super::problem::{Problem, ProblemKind};
@@ -18,12 +20,39 @@ use crate::task::{TaskId, Traceparent};
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a refused body that are read at most before its connection is cut.
 const MAX_DISCARDED: usize = 64 << 20;
+/// Larger bodies need room, and are checked apart from the others.
+const LARGE_BODY: usize = 64 << 10;
+/// Bytes of large bodies in memory at the same time, about.
+const MAX_LARGE_BYTES: usize = 64 << 20;
+
+/// Large bodies that may be in memory at the same time, when none is longer than `longest`; always one.
+pub(super) fn large_bodies(longest: usize) -> usize {
+    (MAX_LARGE_BYTES / longest.max(1)).clamp(1, Semaphore::MAX_PERMITS)
+}
 
 /// The whole body of a request that says it is JSON, not parsed yet.
 ///
 /// A refused body is read and thrown away first, within [`MAX_DISCARDED`]: most clients write all
 /// of it before they read an answer, and would see a broken connection in place of the answer.
 pub(super) async fn json_body(request: Request, longest: usize) -> Result<Vec<u8>, Problem> {
+    body(request, longest, None).await.map(|(body, _none)| body)
+}
+
+/// The same for bodies of which many are too many: a large one comes with its room, without which it is
+/// refused before it is in memory.
+pub(super) async fn roomy_json_body(
+    request: Request,
+    longest: usize,
+    room: &Arc<Semaphore>,
+) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Problem> {
+    body(request, longest, Some(room)).await
+}
+
+async fn body(
+    request: Request,
+    longest: usize,
+    room: Option<&Arc<Semaphore>>,
+) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Problem> {
     let too_large =
         || Problem::new(ProblemKind::BodyTooLarge, format!("a body can have at most {longest} bytes"));
     let (parts, body) = request.into_parts();
@@ -37,13 +66,17 @@ pub(super) async fn json_body(request: Request, longest: usize) -> Result<Vec<u8
     if let Some(refusal) = refused {
         // A client that expects a word before it sends the body has not sent it.
         if !parts.headers.contains_key(header::EXPECT) {
-            drop(tokio::time::timeout(BODY_TIMEOUT, read_body(body, 0)).await);
+            drop(tokio::time::timeout(BODY_TIMEOUT, read_body(body, 0, None)).await);
         }
         return Err(refusal);
     }
-    match tokio::time::timeout(BODY_TIMEOUT, read_body(body, longest)).await {
-        Ok(Ok(Some(body))) => Ok(body),
-        Ok(Ok(None)) => Err(too_large()),
+    match tokio::time::timeout(BODY_TIMEOUT, read_body(body, longest, room)).await {
+        Ok(Ok(Arrived::Whole(body, room))) => Ok((body, room)),
+        Ok(Ok(Arrived::TooLong)) => Err(too_large()),
+        Ok(Ok(Arrived::NoRoom)) => {
+            let detail = "too many large bodies are being read; send it again later, or fewer tasks at once";
+            Err(Problem::new(ProblemKind::Unavailable, detail))
+        }
         // Nobody is left to read this.
         Ok(Err(_)) => Err(Problem::new(ProblemKind::MalformedJson, "the body ended before its time")),
         Err(_elapsed) => {
@@ -58,22 +91,46 @@ fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads a body; `None` when it is longer than `longest`.
-async fn read_body(body: Body, longest: usize) -> Result<Option<Vec<u8>>, axum::Error> {
+/// What became of a body.
+enum Arrived {
+    /// All of it, and its room where it needs some.
+    Whole(Vec<u8>, Option<OwnedSemaphorePermit>),
+    TooLong,
+    NoRoom,
+}
+
+/// Reads a body. What is refused is thrown away as it comes.
+async fn read_body(
+    body: Body,
+    longest: usize,
+    room: Option<&Arc<Semaphore>>,
+) -> Result<Arrived, axum::Error> {
     let mut stream = body.into_data_stream();
-    let mut whole = Vec::new();
+    let mut arrived = Arrived::Whole(Vec::new(), None);
     let mut length = 0;
     while let Some(chunk) = stream.try_next().await? {
         length += chunk.len();
-        if length <= longest {
-            whole.extend_from_slice(&chunk);
-        } else if length - longest > MAX_DISCARDED {
-            break;
-        } else {
-            whole = Vec::new();
+        if length > longest {
+            arrived = Arrived::TooLong;
+        }
+        match &mut arrived {
+            Arrived::Whole(whole, taken) => {
+                if let Some(room) = room.filter(|_| length > LARGE_BODY && taken.is_none()) {
+                    match Arc::clone(room).try_acquire_owned() {
+                        Ok(permit) => *taken = Some(permit),
+                        Err(_full) => {
+                            arrived = Arrived::NoRoom;
+                            continue;
+                        }
+                    }
+                }
+                whole.extend_from_slice(&chunk);
+            }
+            Arrived::TooLong | Arrived::NoRoom if length.saturating_sub(longest) > MAX_DISCARDED => break,
+            Arrived::TooLong | Arrived::NoRoom => {}
         }
     }
-    Ok((length <= longest).then_some(whole))
+    Ok(arrived)
 }
 
 /// Parses a body.

@@ -1,28 +1,17 @@
 //! `/health`, `/live`, `/ready`: what a person, a supervisor and a load balancer ask.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use futures::future::join_all;
 use serde::Serialize;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::authentication::{Bounds, Caller};
 use super::{Api, ApiState};
-use crate::catalog::Catalog;
-use crate::fault::Fault;
-
-/// Longest time for one check.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
-/// Results of connection checks are shown this long, so that probes do not load databases.
-const CHECK_LIFETIME: Duration = Duration::from_secs(10);
+use crate::guards::{Hold, Short};
 
 /// The state of the agent and of everything that it depends on.
 #[derive(Debug, Serialize, ToSchema)]
@@ -117,18 +106,19 @@ pub(super) async fn health(
             Caller::Stranger => Arc::default(),
         }
     };
-    let (queue, connections) = tokio::join!(queue_state(agent), connections);
+    let (queue, connections) = tokio::join!(api.queue_check.get(&agent.queue), connections);
     let (workers_state, workers_whole) = match (agent.pool.is_whole(), agent.shutdown.is_draining()) {
         (_, true) => ("stopping", true),
         (true, false) => ("ok", true),
         (false, false) => ("a worker or poller has ended; restart the agent", false),
     };
     let is_healthy = queue.is_ok() && workers_whole;
+    let reader = Reader::of(caller, bounds.is_unbounded());
     let health = Health {
         status: if is_healthy { "healthy" } else { "unhealthy" },
         service: "data_exchange_agent",
         version: env!("CARGO_PKG_VERSION"),
-        queue: queue.err().unwrap_or_else(|| "ok".to_owned()),
+        queue: queue.err().map_or_else(|| "ok".to_owned(), |reason| reader.of_queue(reason)),
         workers: WorkersHealth {
             total: agent.pool.workers().get(),
             busy: agent.pool.running().count(),
@@ -136,7 +126,7 @@ pub(super) async fn health(
             running: running_by_source(agent),
         },
         handling_tasks: agent.pool.is_handling(),
-        held: agent.guards.hold().map(|hold| hold.reason),
+        held: agent.guards.hold().map(|hold| reader.of_hold(hold)),
         database_connections: only(&connections.sources, |name| bounds.allows_source(name)),
         destination_connections: only(&connections.destinations, |name| bounds.allows_destination(name)),
         // They have no name that a task could be allowed to use.
@@ -149,6 +139,39 @@ pub(super) async fn health(
 fn only(entries: &BTreeMap<String, String>, may_know: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
     let entries = entries.iter().filter(|(name, _)| may_know(name));
     entries.map(|(name, state)| (name.clone(), state.clone())).collect()
+}
+
+/// Who reads the reason of something.
+#[derive(Clone, Copy)]
+enum Reader {
+    /// Somebody who may know every name.
+    Operator,
+    /// Somebody to whom names of connections and places say more than they should know.
+    Other,
+}
+
+impl Reader {
+    fn of(caller: Caller, is_unbounded: bool) -> Self {
+        match caller {
+            Caller::Known if is_unbounded => Self::Operator,
+            Caller::Known | Caller::Stranger => Self::Other,
+        }
+    }
+
+    fn of_hold(self, hold: Hold) -> String {
+        match (self, hold.short) {
+            (Self::Operator, _) => hold.reason,
+            (Self::Other, Short::Disk) => "no new task is started: a disk is short".to_owned(),
+            (Self::Other, Short::Memory) => "no new task is started: memory is short".to_owned(),
+        }
+    }
+
+    fn of_queue(self, reason: String) -> String {
+        match self {
+            Self::Operator => reason,
+            Self::Other => "the queue cannot store tasks".to_owned(),
+        }
+    }
 }
 
 /// Answers as long as the process does.
@@ -169,12 +192,18 @@ pub(super) async fn live() -> Json<Live> {
         (status = 503, description = "The agent stops, its queue cannot store tasks, or a disk or the memory is short", body = Ready),
     )
 )]
-pub(super) async fn ready(State(api): State<Api>) -> (StatusCode, Json<Ready>) {
+pub(super) async fn ready(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Extension(Bounds(bounds)): Extension<Bounds>,
+) -> (StatusCode, Json<Ready>) {
+    let reader = Reader::of(caller, bounds.is_unbounded());
     let reason = if api.agent.shutdown.is_draining() {
         Some("the agent is stopping".to_owned())
     } else {
-        let hold = api.agent.guards.hold().map(|hold| hold.reason);
-        hold.or(queue_state(&api.agent).await.err())
+        let hold = api.agent.guards.hold().map(|hold| reader.of_hold(hold));
+        let queue = api.queue_check.get(&api.agent.queue).await.err();
+        hold.or(queue.map(|reason| reader.of_queue(reason)))
     };
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Ready { ready: reason.is_none(), reason }))
@@ -186,92 +215,4 @@ fn running_by_source(agent: &ApiState) -> BTreeMap<&'static str, usize> {
         *running.entry(source).or_default() += 1;
     }
     running
-}
-
-async fn queue_state(agent: &ApiState) -> Result<(), String> {
-    check(agent.queue.check()).await
-}
-
-/// Runs one check within its time. The reason is kind and action of the fault: its causes can have
-/// words of a server, which stay in the log.
-async fn check(check: impl Future<Output = Result<(), Fault>>) -> Result<(), String> {
-    match tokio::time::timeout(CHECK_TIMEOUT, check).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(fault)) => {
-            tracing::warn!(error = fault.chain(), kind = %fault.kind(), "a health check failed");
-            Err(format!("{fault} ({})", fault.kind()))
-        }
-        Err(_elapsed) => Err(format!("no answer within {} s", CHECK_TIMEOUT.as_secs())),
-    }
-}
-
-/// What the connection checks found, by name.
-#[derive(Debug, Default)]
-pub(super) struct Connections {
-    sources: BTreeMap<String, String>,
-    destinations: BTreeMap<String, String>,
-    others: BTreeMap<String, String>,
-}
-
-/// The last connection checks. Requests that come while checks run wait for their results, so that
-/// there is at most one check of a connection at any time.
-#[derive(Debug, Default)]
-pub(super) struct ConnectionChecks(Mutex<Option<(Instant, Arc<Connections>)>>);
-
-impl ConnectionChecks {
-    async fn get(&self, catalog: &Catalog) -> Arc<Connections> {
-        let mut last = self.0.lock().await;
-        if let Some((checked_at, connections)) = last.as_ref()
-            && checked_at.elapsed() < CHECK_LIFETIME
-        {
-            return Arc::clone(connections);
-        }
-        let connections = Arc::new(run(catalog).await);
-        *last = Some((Instant::now(), Arc::clone(&connections)));
-        connections
-    }
-}
-
-/// Checks all connections at the same time.
-async fn run(catalog: &Catalog) -> Connections {
-    let sources = join_all(catalog.sources().map(async |(name, source)| named(name, source.check()).await));
-    let destinations = join_all(
-        catalog.destinations().map(async |(name, _, destination)| named(name, destination.check()).await),
-    );
-    let (sources, destinations) = tokio::join!(sources, destinations);
-    let mut connections = Connections {
-        sources: sources.into_iter().collect(),
-        destinations: destinations.into_iter().collect(),
-        others: BTreeMap::new(),
-    };
-    for (section, reason) in catalog.unavailable() {
-        let (map, name) = if let Some(name) = section.strip_prefix("connections.source.") {
-            (&mut connections.sources, name)
-        } else if let Some(name) = section.strip_prefix("connections.target.") {
-            (&mut connections.destinations, name)
-        } else {
-            (&mut connections.others, section)
-        };
-        map.insert(name.to_owned(), reason.to_owned());
-    }
-    connections
-}
-
-async fn named(name: &str, future: impl Future<Output = Result<(), Fault>>) -> (String, String) {
-    let state = match check(future).await {
-        Ok(()) => "connected".to_owned(),
-        Err(reason) => reason,
-    };
-    (name.to_owned(), state)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_connection_that_does_not_answer_is_given_up() {
-        let expected = ("slow".to_owned(), "no answer within 3 s".to_owned());
-        assert_eq!(named("slow", std::future::pending()).await, expected);
-    }
 }

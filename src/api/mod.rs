@@ -12,7 +12,9 @@
 //! Callers show an API key; without any configured, the listener is on a loopback address, or behind
 //! something that keeps strangers out.
 
+mod audit;
 mod authentication;
+mod checks;
 mod connections;
 mod console;
 mod control;
@@ -37,6 +39,7 @@ mod server;
 mod slow_reader;
 mod strict_json;
 mod submission;
+mod task_page;
 mod task_request;
 mod tasks;
 mod throughput;
@@ -108,8 +111,11 @@ pub struct ApiState {
 /// The state and what the API itself remembers.
 struct Shared {
     agent: ApiState,
-    connections: health::ConnectionChecks,
+    connections: checks::ConnectionChecks,
+    queue_check: checks::QueueCheck,
     watchers: Arc<Semaphore>,
+    /// A permit for each large body that may be in memory.
+    body_room: Arc<Semaphore>,
     /// One permit: a large body is checked at a time.
     large_bodies: Arc<Semaphore>,
     /// Previews that can run.
@@ -125,17 +131,22 @@ type Api = Arc<Shared>;
 pub fn router(state: ApiState) -> Router {
     let document = openapi().to_json().expect("the document is made of texts and numbers");
     let doors = state.doors.clone();
+    let metrics = Arc::clone(&state.observer.metrics);
     let throughput = throughput::Throughput::start(&state.pool, &state.shutdown);
     let shared = Shared {
-        connections: health::ConnectionChecks::default(),
+        connections: checks::ConnectionChecks::default(),
+        queue_check: checks::QueueCheck::default(),
         watchers: Arc::new(Semaphore::new(state.max_watchers)),
+        body_room: Arc::new(Semaphore::new(extract::large_bodies(state.max_body_bytes))),
         agent: state,
         large_bodies: Arc::new(Semaphore::new(1)),
         previews: Arc::new(Semaphore::new(preview::MAX_PREVIEWS)),
         throughput,
         openapi: Bytes::from(document),
     };
-    finished(Router::from(routes()).merge(console::routes()), doors).with_state(Arc::new(shared))
+    finished(Router::from(routes()).merge(console::routes()), doors)
+        .layer(middleware::from_fn_with_state(metrics, audit::count_refusals))
+        .with_state(Arc::new(shared))
 }
 
 /// Puts the fallbacks and the layers around routes; the last layer is the outermost.

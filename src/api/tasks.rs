@@ -1,6 +1,5 @@
 //! `/tasks`: submit, list, show, cancel, retry.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, Request, State};
@@ -8,32 +7,20 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 
 use super::authentication::Bounds;
 use super::extract::{self, PathId};
-use super::fields::{Findings, list as names};
 use super::problem::{Problem, ProblemKind};
 use super::submission::{self, Submission, TaskSubmission};
+use super::task_page::{ListRequest, page};
 use super::view::TaskView;
-use super::{Api, ApiState, Shared};
+use super::{Api, ApiState};
 use crate::bounds::TaskBounds;
 use crate::shutdown::spawn_blocking;
-use crate::task::{Read, Task, TaskId, Traceparent};
-use crate::task_source::local::{
-    Cancelled, LocalQueue, Retried, SubmitError, Submitted, TaskRecord, TaskState,
-};
-
-/// Tasks of a page when the request does not say.
-const DEFAULT_PAGE: u32 = 50;
-/// Tasks of a page at most.
-const MAX_PAGE: u32 = 500;
-/// Tasks that are read from the queue at once for a page.
-const PAGE_STEP: u32 = 25;
-/// A page ends early when the SQL texts on it weigh this much.
-const MAX_PAGE_BYTES: usize = 2 << 20;
-/// Larger bodies are checked apart from the others.
-const LARGE_BODY: usize = 64 << 10;
+use crate::task::{Task, TaskId, Traceparent};
+use crate::task_source::local::{Cancelled, LocalQueue, Retried, SubmitError, Submitted, TaskState};
 
 /// The answer to a submitted task.
 #[derive(Debug, Serialize, ToSchema)]
@@ -105,17 +92,16 @@ const EXISTS: &str = "Task already exists";
         (status = 415, description = "The content type is not `application/json`"),
         (status = 422, description = "Fields are wrong, unknown, or name connections that are not configured; \
             `errors` has all of them"),
-        (status = 503, description = "The queue could not store the tasks"),
+        (status = 503, description = "The queue could not store the tasks, or too many large bodies are there"),
     )
 )]
 pub(super) async fn submit(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     let bounds = Arc::clone(&request.extensions().get::<Bounds>().expect("the guard lets nobody else in").0);
     let trace = extract::traceparent(request.headers());
-    let body = extract::json_body(request, api.agent.max_body_bytes).await?;
-    let submission = if body.len() > LARGE_BODY {
-        understand_large(&api, body, bounds).await?
-    } else {
-        understand(&api.agent, &body, &bounds)?
+    let body = extract::roomy_json_body(request, api.agent.max_body_bytes, &api.body_room).await?;
+    let submission = match body {
+        (body, Some(room)) => understand_large(&api, body, room, bounds).await?,
+        (body, None) => understand(&api.agent, &body, &bounds)?,
     };
     let (tasks, notes): (Vec<Task>, Vec<Vec<String>>) =
         submission.tasks.into_iter().map(|wanted| (traced(wanted.task, &trace), wanted.notes)).unzip();
@@ -156,12 +142,17 @@ fn understand(agent: &ApiState, body: &[u8], bounds: &TaskBounds) -> Result<Subm
 
 /// A megabyte of SQL can take a second and hundreds of megabytes to check: on a thread of its own,
 /// so that other requests go on, and one at a time.
-async fn understand_large(api: &Api, body: Vec<u8>, bounds: Arc<TaskBounds>) -> Result<Submission, Problem> {
+async fn understand_large(
+    api: &Api,
+    body: Vec<u8>,
+    room: OwnedSemaphorePermit,
+    bounds: Arc<TaskBounds>,
+) -> Result<Submission, Problem> {
     let turn = Arc::clone(&api.large_bodies).acquire_owned().await.expect("the semaphore is never closed");
     let api = Arc::clone(api);
     let understood = spawn_blocking(move || {
         // Until the work is done, also when nobody waits for it any more.
-        let _turn = turn;
+        let (_turn, _room) = (turn, room);
         understand(&api.agent, &body, &bounds)
     });
     // A panic goes on here, to the layer that answers it.
@@ -209,74 +200,6 @@ pub(super) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
         response.headers_mut().insert(header::LINK, header_value(&link));
     }
     Ok(response)
-}
-
-/// Collects a page in steps, so that its weight is bounded: one task can have a megabyte of SQL.
-async fn page(api: &Shared, request: &ListRequest) -> Result<(Vec<TaskRecord>, Option<i64>), Problem> {
-    let mut records = Vec::new();
-    let mut before = request.before;
-    let mut bytes = 0;
-    let mut left = request.limit.get();
-    loop {
-        let step = NonZeroU32::new(left.min(PAGE_STEP)).expect("the loop ends when nothing is left");
-        let page = api.agent.queue.list(request.status, before, step).await?;
-        bytes += page.tasks.iter().map(|record| read_bytes(&record.task)).sum::<usize>();
-        records.extend(page.tasks);
-        left -= step.get();
-        before = page.next;
-        if before.is_none() || left == 0 || bytes > MAX_PAGE_BYTES {
-            return Ok((records, before));
-        }
-    }
-}
-
-fn read_bytes(task: &Task) -> usize {
-    match &task.spec.source.read {
-        Read::Query(text) | Read::Table(text) => text.len(),
-    }
-}
-
-/// The query parameters of a listing.
-struct ListRequest {
-    status: Option<TaskState>,
-    limit: NonZeroU32,
-    before: Option<i64>,
-}
-
-impl ListRequest {
-    fn read(query: Option<&str>) -> Result<Self, Problem> {
-        let mut findings = Findings::default();
-        let mut request =
-            Self { status: None, limit: NonZeroU32::new(DEFAULT_PAGE).expect("not zero"), before: None };
-        for (name, value) in extract::parameters(query, &["status", "limit", "cursor"], &mut findings) {
-            match name {
-                "status" => match TaskState::from_name(&value) {
-                    Some(status) => request.status = Some(status),
-                    None => {
-                        let known = TaskState::ALL.map(TaskState::as_str);
-                        findings.add_parameter(name, format!("expected one of {}", names(&known)));
-                    }
-                },
-                "limit" => match value.parse::<NonZeroU32>() {
-                    Ok(limit) if limit.get() <= MAX_PAGE => request.limit = limit,
-                    Ok(_) | Err(_) => {
-                        findings.add_parameter(name, format!("expected a whole number from 1 to {MAX_PAGE}"));
-                    }
-                },
-                _ => match u64::from_str_radix(&value, 16).ok().and_then(|cursor| i64::try_from(cursor).ok())
-                {
-                    Some(before) => request.before = Some(before),
-                    None => findings.add_parameter(name, "expected the `next_cursor` of an earlier page"),
-                },
-            }
-        }
-        findings.or_problem(request)
-    }
-
-    fn link(&self, cursor: &str) -> String {
-        let status = self.status.map(|status| format!("status={}&", status.as_str())).unwrap_or_default();
-        format!("</tasks?{status}limit={}&cursor={cursor}>; rel=\"next\"", self.limit)
-    }
 }
 
 /// Shows a task: status, attempts with their errors, live progress, receipt.

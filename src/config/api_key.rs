@@ -82,6 +82,12 @@ impl ApiKey {
         self.digest == *presented
     }
 
+    /// Its hash.
+    #[must_use]
+    pub fn digest(&self) -> KeyDigest {
+        self.digest
+    }
+
     /// True when the holder may do this.
     #[must_use]
     pub fn allows(&self, scope: Scope) -> bool {

@@ -73,6 +73,13 @@ impl Environment {
         self.with_prefix(super::raw::PREFIX).map(|(name, _)| name)
     }
 
+    /// The same without them.
+    pub(super) fn without_own(&self) -> Self {
+        let mut environment = self.clone();
+        environment.variables.retain(|name, _| !name.starts_with(super::raw::PREFIX));
+        environment
+    }
+
     /// The home directory of the user.
     #[must_use]
     pub fn home(&self) -> Option<&Path> {

@@ -63,6 +63,7 @@ pub use problem::{Place, Problem, Problems, Warning};
 pub use renewal::Renewal;
 pub use secret::Secret;
 
+use renewal::Layers;
 use report::Report;
 
 /// What the command line says; it wins over every other layer.
@@ -139,6 +140,7 @@ fn assemble<T>(
     let mut report = Report::new(environment);
     let layer = file.as_ref().map(|file| (file.text, file.origin));
     let tree = raw::read(layer, overrides, environment, &mut report);
+    let layers = Layers::of(&tree, &report.places, environment);
     let config = prove::prove(tree, &mut report);
     if file.is_some_and(|file| file.is_exposed) {
         report.warn_of_literal_secrets();
@@ -146,8 +148,7 @@ fn assemble<T>(
     let more = also(&mut report);
     match report.finish() {
         (problems, warnings) if problems.0.is_empty() => {
-            let renewal = Renewal::new(layer, overrides, environment);
-            Ok((Config { renewal, ..config }, warnings, more))
+            Ok((Config { renewal: Renewal::new(layers), ..config }, warnings, more))
         }
         (problems, _) => Err(problems),
     }

@@ -9,30 +9,41 @@ use ::config::ValueKind;
 
 use super::model::{Config, RemoteApiSettings, SourceConnection, TargetConnection};
 use super::problem::Problems;
-use super::raw::{self, Table};
+use super::raw::{Places, Table};
 use super::report::Report;
-use super::{Environment, Overrides, Secret, prove};
+use super::{Environment, prove};
 use crate::snowflake::connection::Connection;
 
 /// Reads secrets again; one that came from nowhere finds nothing.
 #[derive(Clone, Default)]
 pub struct Renewal(Option<Arc<Layers>>);
 
-/// What the configuration was made of.
-struct Layers {
-    /// Text and origin of the file. It can hold secrets.
-    file: Option<(Secret, String)>,
-    overrides: Overrides,
+/// What the configuration was made of, as far as connections need it. It can hold their secrets.
+///
+/// Invariant: nothing of `[server]` is in it, so that API keys are kept as hashes only.
+#[derive(Default)]
+pub(super) struct Layers {
+    /// The sections of all layers, before anything was proven.
+    tree: Table,
+    places: Places,
     environment: Environment,
 }
 
+impl Layers {
+    pub(super) fn of(tree: &Table, places: &Places, environment: &Environment) -> Self {
+        let mut tree = tree.clone();
+        tree.retain(|section, _| {
+            ["application", "secrets", "connections", "task_source", "selected_task_source"]
+                .contains(&section.as_str())
+        });
+        // The agent's own variables are in the tree.
+        Self { tree, places: places.clone(), environment: environment.without_own() }
+    }
+}
+
 impl Renewal {
-    pub(super) fn new(file: Option<(&str, &str)>, overrides: &Overrides, environment: &Environment) -> Self {
-        Self(Some(Arc::new(Layers {
-            file: file.map(|(text, origin)| (Secret::new(text), origin.to_owned())),
-            overrides: overrides.clone(),
-            environment: environment.clone(),
-        })))
+    pub(super) fn new(layers: Layers) -> Self {
+        Self(Some(Arc::new(layers)))
     }
 
     /// A source connection with the secrets of now. Blocks for as long as their stores take.
@@ -80,8 +91,8 @@ impl Renewal {
     ) -> Result<Option<Config>, Problems> {
         let Some(layers) = &self.0 else { return Ok(None) };
         let mut report = Report::new(&layers.environment);
-        let file = layers.file.as_ref().map(|(text, origin)| (text.expose(), origin.as_str()));
-        let mut tree = raw::read(file, &layers.overrides, &layers.environment, &mut report);
+        report.places.clone_from(&layers.places);
+        let mut tree = layers.tree.clone();
         // What has nothing to do with it cannot fail it, and is not asked for.
         tree.retain(|section, _| match section.as_str() {
             "application" | "secrets" => true,
@@ -131,8 +142,24 @@ impl fmt::Debug for Renewal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::parse;
     use crate::config::testing::Directory;
+    use crate::config::{Overrides, parse};
+
+    #[test]
+    fn api_keys_are_not_kept_in_clear_text() {
+        const SERVER: &str = "[server.api_keys.a]\nkey = \"planted-in-the-file\"\n";
+        const SOURCE: &str = "[connections.source.sales]\nkind = \"sqlite\"\npath = \"/sales\"\n";
+        let variable = ("DATA_EXCHANGE_AGENT__SERVER__API_KEYS__B__KEY", "planted-in-a-variable");
+        let path = ("DATA_EXCHANGE_AGENT__CONNECTIONS__SOURCE__SALES__PATH", "/other");
+        let environment = Environment::of([variable, path]).with_home("/home/agent");
+        let text = format!("{SERVER}{SOURCE}");
+        let (config, _) = parse(&text, "configuration.toml", &Overrides::default(), &environment).unwrap();
+        assert_eq!(config.server.api_keys.len(), 2);
+        let layers = config.renewal.0.as_ref().unwrap();
+        assert!(!format!("{:?}", layers.tree).contains("planted"), "{:?}", layers.tree);
+        assert_eq!(layers.environment.own().count(), 0);
+        assert_eq!(config.renewal.source("sales").unwrap().as_ref(), config.sources.get("sales"));
+    }
 
     #[test]
     fn one_connection_is_read_again_and_others_do_not_matter() {

@@ -27,6 +27,11 @@ struct OutcomeLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabel {
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AffinityLabel {
     affinity: String,
 }
@@ -90,6 +95,10 @@ impl LeaseRefresh {
 /// The outcomes of attempts, by name.
 const OUTCOMES: [&str; 5] = ["completed", "retry", "failed", "cancelled", "released"];
 
+/// The answers by which the API refuses a caller: an unknown key, a right that is missing, an unknown name
+/// of the agent, too many requests.
+const REFUSALS: [(u16, &str); 4] = [(401, "401"), (403, "403"), (421, "421"), (429, "429")];
+
 /// Every metric of the agent.
 #[derive(Debug)]
 pub struct Metrics {
@@ -101,6 +110,7 @@ pub struct Metrics {
 struct Figures {
     attempts: Family<OutcomeLabel, Counter>,
     attempt_failures: Family<CauseLabel, Counter>,
+    api_refusals: Family<RefusalLabel, Counter>,
     attempt_seconds: Seconds,
     rows: Counter,
     bytes: Counter,
@@ -189,6 +199,9 @@ impl Metrics {
         for kind in FaultKind::ALL {
             drop(metrics.figures.attempt_failures.get_or_create(&CauseLabel { cause: kind.to_string() }));
         }
+        for (_, status) in REFUSALS {
+            drop(metrics.figures.api_refusals.get_or_create(&RefusalLabel { status }));
+        }
         for refresh in LeaseRefresh::ALL {
             drop(metrics.figures.lease_refreshes.get_or_create(&ResultLabel { result: refresh.as_str() }));
         }
@@ -226,6 +239,11 @@ impl Metrics {
             "lease_refreshes",
             "Times that a lease was to be kept, by result",
             self.figures.lease_refreshes.clone(),
+        );
+        registry.register(
+            "api_refusals",
+            "Requests that the API refused to their caller, by status",
+            self.figures.api_refusals.clone(),
         );
         registry.register(
             "log_lines_dropped",
@@ -351,6 +369,13 @@ impl Metrics {
         self.figures.lease_refreshes.get_or_create(&ResultLabel { result: result.as_str() }).inc();
     }
 
+    /// Counts an answer of the API, when it refuses the caller.
+    pub fn request_answered(&self, status: u16) {
+        if let Some((_, status)) = REFUSALS.into_iter().find(|(refusal, _)| *refusal == status) {
+            self.figures.api_refusals.get_or_create(&RefusalLabel { status }).inc();
+        }
+    }
+
     /// How many tasks wait in a queue that agents share; `None` while that is not known.
     pub fn shared_queue_depth(&self, affinity: &str, depth: Option<u64>) {
         let label = AffinityLabel { affinity: affinity.to_owned() };
@@ -438,6 +463,8 @@ mod tests {
         metrics.attempt_ended(&Outcome::Failed(report), Duration::from_millis(20));
         metrics.attempt_waited(Waits { source: Duration::from_millis(1_500), ..Waits::default() });
         metrics.lease_refreshed(LeaseRefresh::Held);
+        metrics.request_answered(421);
+        metrics.request_answered(200);
         let gauges = Gauges {
             tasks: Counts { queued: 7, ..Counts::default() },
             oldest_waits: Some(Duration::from_secs(90)),
@@ -464,6 +491,8 @@ mod tests {
             "data_exchange_agent_source_wait_seconds_total 1.5",
             "data_exchange_agent_destination_wait_seconds_total 0.0",
             "data_exchange_agent_lease_refreshes_total{result=\"held\"} 1",
+            "data_exchange_agent_api_refusals_total{status=\"401\"} 0",
+            "data_exchange_agent_api_refusals_total{status=\"421\"} 1",
             "data_exchange_agent_tasks{state=\"queued\"} 7",
             "data_exchange_agent_tasks{state=\"failed\"} 0",
             "data_exchange_agent_queue_depth 7",

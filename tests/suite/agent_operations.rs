@@ -188,6 +188,33 @@ async fn a_new_configuration_changes_what_can_change_and_names_the_rest() {
 }
 
 #[tokio::test]
+async fn changes_and_refusals_leave_a_trace() {
+    const KEY: &str = "0123456789abcdef";
+    let place = place().await.section("server.api_keys.operator", &format!("key = {KEY:?}")).key(KEY);
+    let agent = place.start().await;
+    agent.submit(task("good", ITEMS)).await;
+    agent.wait_until("good", "completed").await;
+    assert_eq!(agent.post("/stop", None).await.status, 200);
+    assert_eq!(agent.delete("/tasks/good").await.status, 409);
+    let wrong = agent.http().get(agent.url("/tasks")).header("x-api-key", "fedcba9876543210");
+    assert_eq!(wrong.send().await.unwrap().status(), 401);
+    let foreign = agent.http().post(agent.url("/stop")).header("origin", "http://evil.example");
+    assert_eq!(foreign.send().await.unwrap().status(), 403);
+    let log = agent.log();
+    for end in ["POST path=\"/tasks\"", "POST path=\"/stop\"", "DELETE path=\"/tasks/good\""] {
+        let line =
+            format!("asked for by a caller of the API api_key=\"operator\" peer=127.0.0.1 method={end}");
+        assert!(log.contains(&line), "{line} is missing in\n{log}");
+    }
+    assert!(!log.contains("method=GET"), "whoever only looks is not written down\n{log}");
+    let metrics = agent.ask("/metrics").await.text;
+    for (status, count) in [(401, 1), (403, 1), (421, 0), (429, 0)] {
+        let line = format!("data_exchange_agent_api_refusals_total{{status=\"{status}\"}} {count}");
+        assert!(metrics.contains(&line), "{line} is missing in\n{metrics}");
+    }
+}
+
+#[tokio::test]
 async fn a_log_file_that_was_moved_away_is_made_again_after_a_hangup() {
     let mut agent = place().await.start().await;
     let logs = agent.place.path().join("data/logs");
@@ -222,6 +249,34 @@ async fn no_task_is_started_while_the_disk_is_short_and_then_they_go_on() {
     agent.signal("HUP");
     agent.wait_until("held", "completed").await;
     assert_eq!(agent.ask("/ready").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_stranger_is_told_what_is_short_and_not_where() {
+    const KEY: &str = "0123456789abcdef";
+    let place = place()
+        .await
+        .section("guards", "min_free_disk = \"1000 TiB\"")
+        .section("server.api_keys.operator", &format!("key = {KEY:?}"))
+        .section("server.api_keys.bounded", "key = \"fedcba9876543210\"\nsources = \"shop\"")
+        .key(KEY);
+    let agent = place.start().await;
+    let stranger = reqwest::Client::builder().no_proxy().build().unwrap();
+    let told = async |path: &str, key: Option<&str>| {
+        let mut request = stranger.get(agent.url(path)).timeout(PATIENCE);
+        if let Some(key) = key {
+            request = request.header("x-api-key", key);
+        }
+        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        answer[if path == "/ready" { "reason" } else { "held" }].as_str().unwrap().to_owned()
+    };
+    for path in ["/ready", "/health"] {
+        for key in [None, Some("fedcba9876543210")] {
+            assert_eq!(told(path, key).await, "no new task is started: a disk is short", "{path} {key:?}");
+        }
+        let reason = told(path, Some(KEY)).await;
+        assert!(reason.contains("guards.min_free_disk"), "{path}: {reason}");
+    }
 }
 
 /// What systemd heard, until it hears `expected`.

@@ -8,8 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::agent::s3_section;
-use crate::support::agent::{Place, files_below};
+use crate::support::agent::{Place, eventually, files_below};
 use crate::support::folder::Folder;
+use crate::support::otlp::Collector;
 use crate::support::postgres::{self, Postgres, SCRAM_USER};
 use crate::support::s3::{Bucket, server_address};
 use crate::support::secret_services::{SecretServices, VAULT_TOKEN};
@@ -82,7 +83,7 @@ async fn a_second_agent_on_the_same_queue_is_told_who_holds_it() {
 }
 
 /// Texts that may be nowhere; the second one as it looks in a URL, `cGxhbnRlZ` as base64 begins with.
-const SECRETS: [&str; 21] = [
+const SECRETS: [&str; 22] = [
     SCRAM_USER.1,
     "w%C3%B6rd%401",
     "planted-wrong-password",
@@ -103,6 +104,7 @@ const SECRETS: [&str; 21] = [
     "planted-variable-secret",
     "planted-command-secret",
     "planted-vault-secret",
+    "planted-collector-token",
     VAULT_TOKEN,
 ];
 
@@ -126,6 +128,7 @@ async fn a_run_with_planted_secrets(server: &Postgres, format: &str) {
     let database = server.create_database().await;
     database.execute(&format!("CREATE TABLE cells AS SELECT '{CELL}'::text AS cell")).await;
     let bucket = Bucket::new().await;
+    let collector = Collector::start().await;
     let services = SecretServices::start().await;
     services.set("secret/db", json!({"password": "planted-vault-secret"}));
     let elsewhere = Folder::new();
@@ -166,6 +169,13 @@ async fn a_run_with_planted_secrets(server: &Postgres, format: &str) {
         .section(
             "task_source.api",
             &format!("base_url = \"http://127.0.0.1:{closed}\"\nkey = \"planted-remote-key\"\n"),
+        )
+        .section(
+            "otlp",
+            &format!(
+                "endpoint = {:?}\nheaders = \"authorization=Bearer planted-collector-token\"\nmetrics_interval = \"1s\"\n",
+                collector.url()
+            ),
         )
         .section("secrets", "allow_command_secrets = true\n")
         .section(
@@ -243,7 +253,32 @@ async fn a_run_with_planted_secrets(server: &Postgres, format: &str) {
         agent.submit(task(&format!("slow-{target}"), "sales", "SELECT 1 AS one", target)).await;
     }
     agent.post("/tasks", Some(&task("x", "sales", "SELECT 'literal-4712", "local"))).await.problem(422);
-    for path in ["/health", "/ready", "/metrics", "/openapi.json", "/tasks", "/get_tasks_count", "/nowhere"] {
+    for (id, source, query, _, _) in tasks {
+        let source = json!({"source_config": {"database": source, "query": query}});
+        let preview = agent.post("/preview", Some(&source)).await;
+        assert!(preview.status == 200 || !preview.text.contains(CELL), "{id}: {preview:?}");
+        for path in ["/events", "/logs"] {
+            let told = agent.ask(&format!("/tasks/{id}{path}")).await;
+            assert_eq!(told.status, 200, "{id}: {told:?}");
+            let (cells, literal) = (told.text.contains(CELL), path == "/logs" && told.text.contains(LITERAL));
+            assert!(!cells && !literal, "{id}: {told:?}");
+        }
+        let runs = agent.get(&format!("/runs?task={id}")).await.to_string();
+        assert!(!runs.contains(CELL) && !runs.contains(LITERAL), "{runs}");
+    }
+    for path in [
+        "/health",
+        "/ready",
+        "/metrics",
+        "/openapi.json",
+        "/tasks",
+        "/runs?limit=500",
+        "/connections",
+        "/throughput",
+        "/log_level",
+        "/get_tasks_count",
+        "/nowhere",
+    ] {
         agent.ask(path).await;
     }
     for (key, path, status) in [
@@ -269,10 +304,20 @@ async fn a_run_with_planted_secrets(server: &Postgres, format: &str) {
         let arguments = fs::read(process.path().join("cmdline")).unwrap_or_default();
         assert_has_no_secret(&String::from_utf8_lossy(&arguments), "a command line");
     }
+    eventually("traces and metrics at the collector", async || {
+        let sent = collector.bodies();
+        (sent.contains("good-local") && sent.contains("data_exchange_agent_attempts")).then_some(())
+    })
+    .await;
     agent.signal("TERM");
     agent.signal("TERM");
     agent.exit().await;
     assert_has_no_secret(&agent.answers_seen(), "an answer");
+    // The token is in the header, which is for the collector, and nowhere else.
+    assert!(collector.authorizations().iter().all(|header| header == "Bearer planted-collector-token"));
+    let sent = collector.bodies();
+    assert_has_no_secret(&sent, "what the collector got");
+    assert!(!sent.contains(CELL) && !sent.contains(LITERAL), "{sent}");
     let log = agent.log();
     assert_has_no_secret(&log, "the log");
     let detail = if format == "json" { "\"DEBUG\"" } else { " DEBUG " };

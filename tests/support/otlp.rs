@@ -23,6 +23,7 @@ struct Got {
     metrics: Vec<Metric>,
     services: Vec<String>,
     authorizations: Vec<String>,
+    bodies: String,
 }
 
 type Shared = Arc<Mutex<Got>>;
@@ -64,6 +65,11 @@ impl Collector {
     /// What agents are called.
     pub(crate) fn services(&self) -> Vec<String> {
         locked(&self.got).services.clone()
+    }
+
+    /// Everything that it got, as far as it is text.
+    pub(crate) fn bodies(&self) -> String {
+        locked(&self.got).bodies.clone()
     }
 
     /// The headers `authorization` of all requests.
@@ -108,8 +114,10 @@ fn note(got: &mut Got, headers: &HeaderMap, attributes: &[KeyValue]) {
 }
 
 async fn traces(State(got): State<Shared>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let text = String::from_utf8_lossy(&body).into_owned();
     let request = ExportTraceServiceRequest::decode(body).expect("it is what it says");
     let mut got = locked(&got);
+    got.bodies.push_str(&text);
     for resource in request.resource_spans {
         note(&mut got, &headers, &resource.resource.unwrap_or_default().attributes);
         got.spans.extend(resource.scope_spans.into_iter().flat_map(|scope| scope.spans));
@@ -118,8 +126,10 @@ async fn traces(State(got): State<Shared>, headers: HeaderMap, body: Bytes) -> S
 }
 
 async fn metrics(State(got): State<Shared>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let text = String::from_utf8_lossy(&body).into_owned();
     let request = ExportMetricsServiceRequest::decode(body).expect("it is what it says");
     let mut got = locked(&got);
+    got.bodies.push_str(&text);
     for resource in request.resource_metrics {
         note(&mut got, &headers, &resource.resource.unwrap_or_default().attributes);
         got.metrics.extend(resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics));

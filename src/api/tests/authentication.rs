@@ -103,6 +103,27 @@ async fn a_name_that_leads_here_by_foreign_dns_is_refused() {
 }
 
 #[tokio::test]
+async fn whoever_lets_in_callers_without_keys_lets_in_no_foreign_name() {
+    let open = config::Server { allow_unauthenticated: true, allowed_hosts: Vec::new(), ..server() };
+    for host in [[127, 0, 0, 1], [0, 0, 0, 0]] {
+        let agent =
+            Agent::start_with(Access::new(&config::Server { host: host.into(), ..open.clone() })).await;
+        assert_eq!(agent.get("/tasks").await.status, 200);
+        let from_page = |method, path| {
+            let request = agent.request(method, path).header("host", "evil.example");
+            request.header("origin", "http://evil.example").header("sec-fetch-site", "same-origin")
+        };
+        Answer::of(from_page(Method::GET, "/tasks")).await.assert_problem(421, "unknown-host");
+        let submitted = from_page(Method::POST, "/tasks").json(&nested("1"));
+        Answer::of(submitted).await.assert_problem(421, "unknown-host");
+        assert_eq!(agent.get("/tasks/1").await.status, 404);
+        // A supervisor may call the agent what it likes.
+        assert_eq!(status(from_page(Method::GET, "/live")).await, 200);
+        assert_eq!(status(from_page(Method::GET, "/ready")).await, 200);
+    }
+}
+
+#[tokio::test]
 async fn a_caller_that_asks_too_often_is_told_when_to_ask_again() {
     let key = |name: &str, key| ApiKey::new(name, &Secret::new(key), Scope::ALL.to_vec());
     let keys = vec![key("loader", LOADER), key("operator", OPERATOR)];

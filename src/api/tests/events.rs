@@ -10,7 +10,11 @@ struct Events {
 
 impl Events {
     async fn open(agent: &Agent, id: &str) -> Self {
-        let response = agent.request(Method::GET, &format!("/tasks/{id}/events")).send().await.unwrap();
+        Self::of(agent.request(Method::GET, &format!("/tasks/{id}/events"))).await
+    }
+
+    async fn of(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         assert!(response.headers().contains_key("x-request-id"));
@@ -132,6 +136,35 @@ async fn a_server_that_closes_ends_its_streams() {
     assert_eq!(events.next().await, None);
     tokio::time::timeout(PATIENCE, &mut agent.server).await.expect("the server ends").unwrap().unwrap();
     assert!(agent.request(Method::GET, "/live").send().await.is_err());
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_key_is_taken_away() {
+    use crate::config::{self, ApiKey, Scope, Secret};
+
+    let access = |names: &[&str]| {
+        let key = |name: &&str| {
+            let secret = Secret::new(format!("{name}-key-0123456789"));
+            ApiKey::new(*name, &secret, vec![Scope::Read, Scope::Submit])
+        };
+        let api_keys = names.iter().map(key).collect();
+        Access::new(&config::Server { api_keys, ..super::authentication::server() })
+    };
+    let agent = Agent::start_with(access(&["old", "new"])).await;
+    let with_key =
+        |request: reqwest::RequestBuilder, name: &str| request.bearer_auth(format!("{name}-key-0123456789"));
+    let submitted = with_key(agent.request(Method::POST, "/tasks").json(&nested("1")), "new");
+    assert_eq!(Answer::of(submitted).await.status, 202);
+    let watch = || agent.request(Method::GET, "/tasks/1/events");
+    let mut old = Events::of(with_key(watch(), "old")).await;
+    let mut new = Events::of(with_key(watch(), "new")).await;
+    old.next().await.unwrap();
+    new.next().await.unwrap();
+    agent.doors.replace(access(&["new"]));
+    assert_eq!(old.next().await, None);
+    let cancelled = with_key(agent.request(Method::DELETE, "/tasks/1"), "new");
+    assert_eq!(Answer::of(cancelled).await.status, 200);
+    assert_eq!(new.next().await.unwrap().0["status"], "cancelled", "the other stream goes on");
 }
 
 #[tokio::test]

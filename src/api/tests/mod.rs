@@ -104,6 +104,7 @@ struct Agent {
     queue: LocalQueue,
     pool: Pool,
     shutdown: Shutdown,
+    doors: Doors,
     checks: Arc<AtomicUsize>,
     stop: CancellationToken,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -160,6 +161,7 @@ impl Agent {
             memory_planned: 1 << 30,
             memory_limit: None,
         };
+        let doors = Doors::from(access);
         let state = ApiState {
             queue: queue.clone(),
             history,
@@ -171,7 +173,7 @@ impl Agent {
             shutdown: shutdown.clone(),
             default_format: FileFormat::Parquet,
             max_body_bytes: MAX_BODY_BYTES,
-            doors: access.into(),
+            doors: doors.clone(),
             max_watchers: MAX_WATCHERS,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -181,7 +183,7 @@ impl Agent {
         let server = Server::new(listener, limits).serve(router(state), stop.clone().cancelled_owned());
         let server = shutdown.spawn(server);
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Self { base, client, queue, pool, shutdown, checks, stop, server, data_directory }
+        Self { base, client, queue, pool, shutdown, doors, checks, stop, server, data_directory }
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {

@@ -497,3 +497,44 @@ fn no_body_is_answered_with_a_server_error() {
         .unwrap();
     runtime.block_on(async { drop(agent) });
 }
+
+#[tokio::test]
+async fn large_bodies_have_room_for_a_few_at_a_time() {
+    use tokio::io::AsyncWriteExt;
+
+    let agent = Agent::start().await;
+    let address = agent.base.strip_prefix("http://").unwrap();
+    let mut slow = Vec::new();
+    // More than there is room for; none of them sends its end.
+    for _ in 0..80 {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = "POST /tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                    Content-Length: 200000\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b' '; 100_000]).await.unwrap();
+        slow.push(stream);
+    }
+    let query = format!("SELECT 1 {}", " ".repeat(100_000));
+    let large = |id: usize| with(nested(&id.to_string()), "/source_config/query", json!(query));
+    let mut id = 0;
+    let full = async {
+        loop {
+            id += 1;
+            let answer = agent.submit(&large(id)).await;
+            if answer.status != 202 {
+                return answer;
+            }
+        }
+    };
+    let answer = tokio::time::timeout(PATIENCE, full).await.expect("they get in the way of each other");
+    answer.assert_problem(503, "unavailable");
+    assert_eq!(answer.header("retry-after"), "5");
+    assert_eq!(agent.submit(&nested("small")).await.status, 202, "small ones go on");
+    drop(slow);
+    let free = async {
+        while agent.submit(&large(id)).await.status != 202 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, free).await.expect("there is room again");
+}

@@ -28,9 +28,9 @@ pub(super) fn prove_server(report: &mut Report<'_>, value: Option<Value>) -> Ser
     let allow_unauthenticated = section.boolean("allow_unauthenticated");
     // A wrong value has its own problem, and nobody knows what it was meant to say.
     let is_refused = allow_unauthenticated.map_or(!section.has("allow_unauthenticated"), |allowed| !allowed);
-    let api_keys = prove_api_keys(&mut section);
+    let (api_keys, are_keys_wrong) = prove_api_keys(&mut section);
     let allowed_hosts = section.text("allowed_hosts").map(|hosts| words(&hosts)).unwrap_or_default();
-    if !host.is_loopback() && is_refused && api_keys.is_empty() && !section.has("api_keys") {
+    if !host.is_loopback() && is_refused && api_keys.is_empty() && !are_keys_wrong {
         section.problem(
             "host",
             format!(
@@ -83,11 +83,18 @@ fn words(list: &str) -> Vec<String> {
     list.split([',', ' ']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-/// `[server.api_keys.<name>]`.
-fn prove_api_keys(server: &mut Section<'_, '_>) -> Vec<ApiKey> {
+/// `[server.api_keys.<name>]`, and whether a key was written that is no key: that is a problem of its own,
+/// and nothing is known of what it was meant to guard.
+fn prove_api_keys(server: &mut Section<'_, '_>) -> (Vec<ApiKey>, bool) {
     const PATH: &str = "server.api_keys";
-    let Some(value) = server.value("api_keys") else { return Vec::new() };
-    let table = server.report().table(PATH, value).unwrap_or_default();
+    let Some(value) = server.value("api_keys") else { return (Vec::new(), false) };
+    let Some(table) = server.report().table(PATH, value) else { return (Vec::new(), true) };
+    if table.is_empty() {
+        let remedy = "Add a key: [server.api_keys.orchestrator] with key = \"${env:AGENT_API_KEY}\". Or remove \
+                      the empty section, when nobody is to be asked for a key.";
+        server.problem("api_keys", "has no key in it, so that nobody would be asked for one", Some(remedy));
+    }
+    let count = table.len();
     let mut written: Vec<(String, Value)> = table.into_iter().collect();
     written.sort_by(|left, right| left.0.cmp(&right.0));
     let mut keys: Vec<ApiKey> = Vec::new();
@@ -111,7 +118,8 @@ fn prove_api_keys(server: &mut Section<'_, '_>) -> Vec<ApiKey> {
         let scopes = scopes.unwrap_or_else(|| Scope::ALL.to_vec());
         keys.push(ApiKey::new(name, &key, scopes).bounded(bounds));
     }
-    keys
+    let are_wrong = keys.len() < count;
+    (keys, are_wrong)
 }
 
 /// Characters of the shortest API key.

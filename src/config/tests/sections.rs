@@ -83,7 +83,16 @@ fn the_server_listens_on_a_network_only_when_told_so_twice() {
         assert_eq!(allowed.host.to_string(), host);
         assert!(allowed.allow_unauthenticated);
     }
-    // A wrong word is one problem, not two.
+    // An empty table of keys opens nothing.
+    let problems = bad("[server]\nhost = \"0.0.0.0\"\n[server.api_keys]");
+    assert!(problems.contains("nothing listens on a network without authentication"), "{problems}");
+    assert!(problems.contains("server.api_keys has no key in it"), "{problems}");
+    let problems = bad("[server.api_keys]");
+    assert!(problems.contains("server.api_keys has no key in it"), "{problems}");
+    // A wrong word is one problem, not two; a wrong key too.
+    let wrong = "[server.api_keys.a]\nkey = \"short\"";
+    assert_eq!(bad(&format!("[server]\nhost = \"::\"\n{wrong}")).lines().count(), 1);
+    assert_eq!(bad("[server]\nhost = \"::\"\napi_keys = 1").lines().count(), 1);
     assert_eq!(bad("[server]\nhost = \"::\"\nallow_unauthenticated = 1").lines().count(), 1);
     assert_eq!(server("port = 0\nmax_body_bytes = \"2 MiB\"").max_body_bytes, 2 << 20);
     for (line, expected) in [

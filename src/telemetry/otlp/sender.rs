@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::redirect::Policy;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -31,6 +32,8 @@ impl OtlpSender {
     pub fn new(settings: &OtlpSettings, tasks: &Shutdown) -> Result<Self, Fault> {
         let http = reqwest::Client::builder()
             .timeout(settings.timeout)
+            // The headers hold credentials, and are for the configured address only.
+            .redirect(Policy::none())
             .user_agent(concat!("data-exchange-agent/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| {
@@ -97,5 +100,52 @@ impl HttpClient for OtlpSender {
             self.warn(&format!("the collector answers {status}"));
         }
         Ok(Response::builder().status(status.as_u16()).body(body)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::http::StatusCode;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::Secret;
+
+    #[tokio::test]
+    async fn headers_of_the_collector_do_not_follow_a_redirect() {
+        let tasks = Shutdown::new();
+        let serve = async |answer: Router| {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            drop(tasks.spawn_apart(async move { axum::serve(listener, answer).await }));
+            url
+        };
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        let stranger = Router::new().fallback(move |headers: HeaderMap| {
+            seen.lock().unwrap().push(headers);
+            std::future::ready(StatusCode::OK)
+        });
+        let stranger = serve(stranger).await;
+        let moved = Router::new().fallback(move || {
+            let moved = (StatusCode::TEMPORARY_REDIRECT, [("location", stranger.clone())]);
+            std::future::ready(moved)
+        });
+        let collector = serve(moved).await;
+        let settings = OtlpSettings {
+            endpoint: collector.clone(),
+            headers: vec![("x-token".to_owned(), Secret::new("planted"))],
+            service_name: "agent".to_owned(),
+            traces: true,
+            metrics: true,
+            metrics_interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(60),
+        };
+        let sender = OtlpSender::new(&settings, &tasks).unwrap();
+        let request = Request::post(&collector).body(Bytes::new()).unwrap();
+        let answer = sender.send_bytes(request).await.unwrap();
+        assert_eq!(answer.status(), 307);
+        assert!(asked.lock().unwrap().is_empty(), "{asked:?}");
     }
 }
