@@ -83,8 +83,9 @@ impl LineWriter {
         let ending = Arc::clone(&is_ending);
         let (end, ended) = sync_channel(0);
         std::thread::Builder::new().name("log".to_owned()).spawn(move || {
-            // Dropped with the thread, which says that it has ended.
+            // Dropped after the receiver, which says that the thread has ended and takes no line any more.
             let _end = end;
+            let received = received;
             write(place, &received, &ending, &dropped);
         })?;
         let guard = LogGuard { writer: writer.clone(), is_ending, ended, limit };

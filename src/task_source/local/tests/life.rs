@@ -240,7 +240,7 @@ async fn a_task_in_its_back_off_can_be_cancelled_and_retried_at_once() {
     let queue = place.open().await;
     submit(&queue, task("1")).await;
     let running = lease_one(&queue).await;
-    finish(&queue, &running, retry_after(Duration::MAX)).await;
+    finish(&queue, &running, retry_after(Backoff::LONGEST_OF_A_TASK)).await;
     assert!(lease_nothing(&queue).await);
     assert!(
         matches!(queue.cancel(&id("1")).await.unwrap(), Cancelled::Now(task) if task.eligible_at.is_none())
