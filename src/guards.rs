@@ -7,11 +7,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use indicatif::HumanBytes;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::config::GuardSettings;
 use crate::shutdown::{self, Shutdown};
@@ -58,9 +60,19 @@ pub struct Hold {
 #[derive(Clone, Debug)]
 pub struct Guards(Arc<Inner>);
 
+/// Tells the free bytes at a place. Blocks, on a file system of the network for ever.
+type Probe = fn(&Path) -> Option<u64>;
+
+/// A look at a place that has not ended.
+type Looking = JoinHandle<Option<u64>>;
+
 #[derive(Debug)]
 struct Inner {
     places: Vec<(String, PathBuf)>,
+    probe: Probe,
+    /// By place. As long as a look has not ended, there is no second one: it would hang as well, and hold
+    /// one thread more.
+    looking: Mutex<BTreeMap<String, Looking>>,
     memory_limit: Option<u64>,
     settings: Mutex<GuardSettings>,
     hold: watch::Sender<Option<Hold>>,
@@ -89,8 +101,19 @@ impl Guards {
     /// Guards for file systems, by what is there, and for the memory budget of the tasks.
     #[must_use]
     pub fn new(places: Vec<(String, PathBuf)>, memory_limit: Option<u64>, settings: GuardSettings) -> Self {
+        Self::with_probe(places, memory_limit, settings, free_space)
+    }
+
+    fn with_probe(
+        places: Vec<(String, PathBuf)>,
+        memory_limit: Option<u64>,
+        settings: GuardSettings,
+        probe: Probe,
+    ) -> Self {
         Self(Arc::new(Inner {
             places,
+            probe,
+            looking: Mutex::default(),
             memory_limit,
             settings: Mutex::new(settings),
             hold: watch::Sender::new(None),
@@ -100,14 +123,18 @@ impl Guards {
 
     /// Looks for the first time, and from then on every two seconds until the agent drains.
     pub async fn start(&self, running: Arc<Running>, shutdown: &Shutdown) {
-        self.look(&running).await;
+        self.look(&running, LOOK_LIMIT).await;
         let (guards, drain) = (self.clone(), shutdown.clone());
         shutdown.spawn(async move {
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(EVERY) => guards.look(&running).await,
-                    () = drain.draining() => return,
+            let regularly = async {
+                loop {
+                    tokio::time::sleep(EVERY).await;
+                    guards.look(&running, LOOK_LIMIT).await;
                 }
+            };
+            tokio::select! {
+                never = regularly => never,
+                () = drain.draining() => {}
             }
         });
     }
@@ -135,11 +162,50 @@ impl Guards {
         *self.0.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
-    async fn look(&self, running: &Running) {
-        let places = self.0.places.clone();
-        let looking = shutdown::spawn_blocking(move || look(&places));
-        // A place that does not answer is left as it was; the queue and the stores have limits of their own.
-        let Ok(Ok(look)) = tokio::time::timeout(LOOK_LIMIT, looking).await else { return };
+    /// Begins a look at each place where none is under way.
+    fn begin_looks(&self) -> BTreeMap<String, Looking> {
+        let waiting = self.looking();
+        let places = self.0.places.iter().filter(|(name, _)| !waiting.contains_key(name)).cloned();
+        let probe = self.0.probe;
+        places.map(|(name, path)| (name, shutdown::spawn_blocking(move || probe(&path)))).collect()
+    }
+
+    /// The free space of each place that answers. One that does not is left as it was; the queue and the
+    /// stores have limits of their own.
+    async fn free_space(&self, limit: Duration) -> BTreeMap<String, u64> {
+        let mut free = self.free();
+        let mut take = |name: String, space: Option<u64>| match space {
+            Some(space) => _ = free.insert(name, space),
+            None => _ = free.remove(&name),
+        };
+        let deadline = Instant::now() + limit;
+        for (name, mut looking) in self.begin_looks() {
+            match tokio::time::timeout_at(deadline, &mut looking).await {
+                Ok(space) => take(name, space.unwrap_or(None)),
+                Err(_elapsed) => {
+                    tracing::warn!(
+                        "{name} has not told its free space within {limit:?}; it is not guarded until it does. \
+                         Look at its file system, which may be one of the network"
+                    );
+                    self.looking().insert(name, looking);
+                }
+            }
+        }
+        let answered: Vec<_> = self.looking().extract_if(.., |_, looking| looking.is_finished()).collect();
+        for (name, looking) in answered {
+            take(name, looking.await.unwrap_or(None));
+        }
+        free
+    }
+
+    fn looking(&self) -> MutexGuard<'_, BTreeMap<String, Looking>> {
+        self.0.looking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn look(&self, running: &Running, limit: Duration) {
+        let (available, resident) =
+            shutdown::spawn_blocking(|| (available_memory(), resident_memory())).await.unwrap_or_default();
+        let look = Look { free: self.free_space(limit).await, available, resident };
         let settings = *self.0.settings.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.hold();
         let after = judge(&look, settings, self.0.memory_limit, running.count(), before.as_ref());
@@ -206,12 +272,6 @@ fn judge(
     None
 }
 
-/// Reads what the system knows. Blocks.
-fn look(places: &[(String, PathBuf)]) -> Look {
-    let free = places.iter().filter_map(|(name, path)| Some((name.clone(), free_space(path)?)));
-    Look { free: free.collect(), available: available_memory(), resident: resident_memory() }
-}
-
 /// Free bytes for this user on the file system of `path`, or of what is above it while it is missing.
 pub(crate) fn free_space(path: &Path) -> Option<u64> {
     path.ancestors().find_map(|path| {
@@ -252,6 +312,8 @@ fn field(text: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Condvar;
+
     use super::*;
 
     const SETTINGS: GuardSettings = GuardSettings { min_free_disk: 1_000, min_available_memory: 2_000 };
@@ -329,6 +391,46 @@ mod tests {
     fn this_machine_tells_its_memory() {
         assert!(available_memory().is_some_and(|bytes| bytes > 0));
         assert!(resident_memory().is_some_and(|bytes| bytes > 1 << 20));
+    }
+
+    /// Looks that have begun at the place that hangs, and whether they may end.
+    static HANGING: (Mutex<(u32, bool)>, Condvar) = (Mutex::new((0, false)), Condvar::new());
+
+    fn hangs_at_one(path: &Path) -> Option<u64> {
+        if path == Path::new("hangs") {
+            let mut state = HANGING.0.lock().unwrap();
+            state.0 += 1;
+            drop(HANGING.1.wait_while(state, |(_, may_end)| !*may_end).unwrap());
+        }
+        Some(10)
+    }
+
+    #[tokio::test]
+    async fn a_file_system_that_hangs_costs_one_thread_and_disables_no_other_guard() {
+        let places = ["hangs", "answers"].map(|name| (name.to_owned(), PathBuf::from(name))).to_vec();
+        let settings = GuardSettings { min_free_disk: 0, min_available_memory: 0 };
+        let guards = Guards::with_probe(places, None, settings, hangs_at_one);
+        let running = Running::default();
+        let look_until = async |done: &dyn Fn() -> bool| {
+            let looks = async {
+                while !done() {
+                    guards.look(&running, Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), looks).await.expect("in time");
+        };
+        let is_short = |short| guards.hold().is_some_and(|hold| hold.short == short);
+        let hung = || HANGING.0.lock().unwrap().0;
+        look_until(&|| hung() == 1 && guards.free() == [("answers".to_owned(), 10)].into()).await;
+        guards.set(GuardSettings { min_free_disk: 11, min_available_memory: 0 });
+        look_until(&|| is_short(Short::Disk)).await;
+        guards.set(GuardSettings { min_free_disk: 0, min_available_memory: u64::MAX });
+        look_until(&|| is_short(Short::Memory)).await;
+        assert_eq!(hung(), 1, "there is one look for as long as it takes");
+
+        HANGING.0.lock().unwrap().1 = true;
+        HANGING.1.notify_all();
+        look_until(&|| guards.free().len() == 2).await;
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ pub mod bounds;
 pub mod bulk;
 pub mod catalog;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod destination;
 pub mod fault;

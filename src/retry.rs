@@ -20,6 +20,8 @@ impl Backoff {
     pub const TASK: Self = Self { first: Duration::from_secs(1), longest: Duration::from_secs(300) };
     /// For a throttled task: 10 s, 20 s ... 10 min.
     pub const THROTTLED: Self = Self { first: Duration::from_secs(10), longest: Duration::from_secs(600) };
+    /// No task waits longer than this.
+    pub const LONGEST_OF_A_TASK: Duration = Self::THROTTLED.longest;
     /// For recording an outcome, and for a poller whose task source does not answer.
     pub const TASK_SOURCE: Self =
         Self { first: Duration::from_millis(100), longest: Duration::from_secs(30) };
@@ -47,6 +49,13 @@ mod tests {
         let backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
         let bounds: Vec<u64> = [1, 2, 3, 7, 40, u32::MAX].map(|n| backoff.bound(n).as_secs()).to_vec();
         assert_eq!(bounds, [1, 2, 4, 60, 60, 60]);
+    }
+
+    #[test]
+    fn no_task_waits_longer_than_the_longest() {
+        for backoff in [Backoff::TASK, Backoff::THROTTLED] {
+            assert!(backoff.bound(u32::MAX) <= Backoff::LONGEST_OF_A_TASK);
+        }
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Agent {
         let metrics = Arc::new(Metrics::default());
         let runner = Runner::new(
             Arc::clone(&catalog),
-            config.transfer.clone(),
+            config.transfer.clone().within(&config.application),
             Arc::clone(&metrics),
             shutdown.clone(),
         )
@@ -304,7 +304,7 @@ impl Pulse {
 }
 
 /// The file systems that the agent writes to, by what is there.
-fn written_places(config: &Config) -> Vec<(String, PathBuf)> {
+pub(crate) fn written_places(config: &Config) -> Vec<(String, PathBuf)> {
     let data_directory = &config.application.data_directory;
     let mut places = vec![("the data directory".to_owned(), data_directory.clone())];
     if let Some(directory) =

@@ -1,5 +1,8 @@
 //! `check`: proves everything that tasks will need, before the first task does.
 
+mod clock;
+mod task_sources;
+
 use std::fs;
 use std::future::Future;
 use std::io::Write;
@@ -19,14 +22,19 @@ use super::output::{self, say};
 use crate::agent;
 use crate::api::Tls;
 use crate::bulk::{self, BulkUtility};
+use crate::catalog;
 use crate::config;
 use crate::config::{Config, Environment, Overrides, SourceConnection};
 use crate::destination::{Destination, PartName, Target};
 use crate::fault::{Fault, FaultKind};
-use crate::shutdown::Shutdown;
+use crate::guards::free_space;
+use crate::shutdown::{Shutdown, spawn_blocking};
 use crate::snowflake::Clients;
+use crate::source::Source;
 use crate::task::{Compression, DestinationKind, FileFormat, TaskId};
 
+/// The path of what is written and removed again.
+const PLACE: &str = ".data-exchange-check";
 /// Longest time for one check.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -40,6 +48,9 @@ pub(super) struct CheckArguments {
     /// Do not write to the targets: only open them
     #[arg(long)]
     without_writing: bool,
+    /// A stage that tasks will name, to write to it in every target that is Snowflake
+    #[arg(long, value_name = "STAGE", conflicts_with = "without_writing")]
+    stage: Option<String>,
 }
 
 /// What was found at one place.
@@ -92,7 +103,7 @@ pub(super) async fn run(arguments: CheckArguments) -> ExitCode {
     if let Some(config) = &config {
         let shutdown = Shutdown::new();
         let snowflake = Clients::new(&shutdown);
-        let writing = !arguments.without_writing;
+        let writing = Writing { is_wanted: !arguments.without_writing, stage: arguments.stage.as_deref() };
         findings.extend(check_everything(config, &snowflake, &shutdown, writing).await);
         snowflake.close().await;
         shutdown.finished(Duration::from_secs(5)).await;
@@ -109,12 +120,36 @@ pub(super) async fn run(arguments: CheckArguments) -> ExitCode {
     }
 }
 
+/// Where files are written to and removed again.
+#[derive(Clone, Copy)]
+struct Writing<'a> {
+    is_wanted: bool,
+    /// For targets whose tasks name a stage.
+    stage: Option<&'a str>,
+}
+
+impl Writing<'_> {
+    /// The path of a file in a target; `None` when nothing is to be written there.
+    fn place(self, kind: DestinationKind) -> Option<String> {
+        if !self.is_wanted {
+            return None;
+        }
+        match kind {
+            // A stage is named by each task, so there is none to write to unless somebody names one.
+            DestinationKind::SnowflakeStage => {
+                self.stage.map(|stage| format!("{}/{PLACE}", stage.trim_end_matches('/')))
+            }
+            _ => Some(PLACE.to_owned()),
+        }
+    }
+}
+
 /// All checks at the same time: one that hangs does not hide the others. Every adapter is built once.
 async fn check_everything(
     config: &Config,
     snowflake: &Clients,
     shutdown: &Shutdown,
-    writing: bool,
+    writing: Writing<'_>,
 ) -> Vec<Finding> {
     let directory = &config.application.data_directory;
     let begun = Instant::now();
@@ -127,6 +162,7 @@ async fn check_everything(
         Finding::new("data directory", begun, check_directory(directory)),
         Finding::new("memory", begun, check_memory(config, built.iter().flat_map(|target| &target.3))),
     ];
+    findings.extend(check_space(config).await);
     if let Some(tls) = &config.server.tls {
         let begun = Instant::now();
         let loaded = Tls::load(tls).map(|_| format!("{} and its private key fit", tls.certificate.display()));
@@ -143,15 +179,59 @@ async fn check_everything(
         Finding::new(format!("source {name}"), begun, result)
     });
     let targets = built.into_iter().map(async |(name, kind, begun, destination)| {
-        // A stage is named by each task, so there is none to write to yet.
-        let writing = writing && kind != DestinationKind::SnowflakeStage;
-        let check = async { check_target(destination?.as_ref(), writing).await };
+        let place = writing.place(kind);
+        let check = async { check_target(destination?.as_ref(), place).await };
         Finding::new(format!("target {name}"), begun, limited(check).await)
     });
-    let (sources, targets) = tokio::join!(join_all(sources), join_all(targets));
+    let ways = config.sources.iter().filter(|(name, source)| has_odbc_side(config, name, source));
+    let ways = ways.map(async |(name, source)| {
+        let begun = Instant::now();
+        let check = async { ask(agent::odbc_source(source)?.as_ref()).await };
+        Finding::new(format!("source {name} by odbc"), begun, limited(check).await)
+    });
+    let (sources, ways, targets, task_sources) = tokio::join!(
+        join_all(sources),
+        join_all(ways),
+        join_all(targets),
+        task_sources::check(config, snowflake)
+    );
     findings.extend(sources);
+    findings.extend(ways);
     findings.extend(targets);
+    findings.extend(task_sources);
     findings
+}
+
+/// Whether tasks can read a connection through ODBC beside its own protocol, or do when they say nothing.
+fn has_odbc_side(config: &Config, name: &str, source: &SourceConnection) -> bool {
+    let is_native = !matches!(source, SourceConnection::Odbc(_));
+    let is_chosen = config.source_methods.get(name).is_some_and(|method| method == catalog::ODBC);
+    is_native && (is_chosen || source.odbc().is_some())
+}
+
+/// Free space of the file systems that the agent writes to, against what the guards want.
+async fn check_space(config: &Config) -> Vec<Finding> {
+    let least = config.guards.min_free_disk;
+    let looks = agent::written_places(config).into_iter().map(async |(name, path)| {
+        let begun = Instant::now();
+        let look = async {
+            let shown = path.display().to_string();
+            let free = spawn_blocking(move || free_space(&path)).await.ok().flatten();
+            judge_space(&shown, free, least)
+        };
+        Finding::new(format!("space of {name}"), begun, limited(look).await)
+    });
+    join_all(looks).await
+}
+
+fn judge_space(path: &str, free: Option<u64>, least: u64) -> Result<String, Fault> {
+    let Some(free) = free else { return Ok(format!("the system does not tell how much {path} has free")) };
+    if free >= least {
+        return Ok(format!("{path} has {} free, {} are wanted", HumanBytes(free), HumanBytes(least)));
+    }
+    let action =
+        format!("start tasks: {path} has {} free, and {} are wanted", HumanBytes(free), HumanBytes(least));
+    Err(Fault::new(FaultKind::Request, action).remedy("Free space there, or lower guards.min_free_disk."))
 }
 
 /// The programs of the utilities that the configuration names.
@@ -185,22 +265,19 @@ async fn limited(check: impl Future<Output = Result<String, Fault>>) -> Result<S
 }
 
 async fn check_source(source: SourceConnection, shutdown: &Shutdown) -> Result<String, Fault> {
-    let source = agent::source(source, shutdown)?;
+    ask(agent::source(source, shutdown)?.as_ref()).await
+}
+
+async fn ask(source: &dyn Source) -> Result<String, Fault> {
     source.check().await?;
     Ok("logged in, and ran a query".to_owned())
 }
 
-async fn check_target(destination: &dyn Destination, writing: bool) -> Result<String, Fault> {
+async fn check_target(destination: &dyn Destination, place: Option<String>) -> Result<String, Fault> {
     destination.check().await?;
-    if !writing {
-        return Ok("opened".to_owned());
-    }
+    let Some(path) = place else { return Ok("opened".to_owned()) };
     let task = TaskId::parse("check").expect("a valid id");
-    write_nothing(
-        destination,
-        &Target { task, attempt: 1, path: ".data-exchange-check".to_owned(), load: None },
-    )
-    .await?;
+    write_nothing(destination, &Target { task, attempt: 1, path, load: None }).await?;
     Ok("opened, wrote a file that nobody saw, and removed it".to_owned())
 }
 

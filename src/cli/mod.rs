@@ -21,8 +21,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{Config, Environment, Overrides, load};
+use crate::task::MAX_SLICES;
 use crate::telemetry::LogFormat;
 
 /// The exit code of a start that failed.
@@ -83,7 +85,7 @@ struct CommonArguments {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return cannot_start(&format!("start the runtime: {error}")),
     };
@@ -105,6 +107,15 @@ pub fn main() -> ExitCode {
     // An encoder thread that still holds a batch must not keep the process.
     runtime.shutdown_background();
     code
+}
+
+/// Threads that tasks can hold at the same time, at most: the workers of an agent, the slices of a task, and
+/// for each slice its reader, its driver, its encoder and an upload. Threads are made when they are needed and
+/// go again; with fewer of them than tasks hold, those that wait for another one would wait for ever.
+const MAX_BLOCKING_THREADS: usize = 100 * MAX_SLICES as usize * 4 + 512;
+
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().max_blocking_threads(MAX_BLOCKING_THREADS).enable_all().build()
 }
 
 fn cannot_start(problem: &str) -> ExitCode {
@@ -138,5 +149,34 @@ fn configuration(explicit: Option<&Path>, overrides: &Overrides, quiet: bool) ->
             }
             Err(ExitCode::from(CANNOT_START))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Barrier};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::shutdown::spawn_blocking;
+
+    #[test]
+    fn work_of_many_slices_at_the_same_time_does_not_wait_for_each_other() {
+        // More than the runtime has threads for by itself; none of them ends before all have begun.
+        const THREADS: usize = 600;
+
+        let runtime = runtime().unwrap();
+        let all = Arc::new(Barrier::new(THREADS));
+        let ended = runtime.block_on(async {
+            let work: Vec<_> = (0..THREADS)
+                .map(|_| {
+                    let all = Arc::clone(&all);
+                    spawn_blocking(move || drop(all.wait()))
+                })
+                .collect();
+            tokio::time::timeout(Duration::from_secs(60), futures::future::join_all(work)).await.is_ok()
+        });
+        runtime.shutdown_background();
+        assert!(ended, "some wait for a thread");
     }
 }

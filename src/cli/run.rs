@@ -12,7 +12,7 @@ use crate::agent::{Agent, Mode, Pulse, explained};
 use crate::config::{self, Config, Environment, Overrides};
 use crate::fault::Fault;
 use crate::reload::{Reload, log_level};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, spawn_blocking};
 use crate::supervisor::Supervisor;
 use crate::telemetry::{LogControl, LogOptions, OtlpSender, Traces, start_logging};
 
@@ -57,7 +57,7 @@ pub(super) async fn run(arguments: RunArguments) -> ExitCode {
         Ok(traces) => traces,
         Err(error) => return super::cannot_start(&format!("{:#}", explained(error))),
     };
-    // Dropped last, so that the files get every line.
+    // Dropped last, so that every line is written.
     let _log = start_logging(log_options(&arguments, &config, traces.as_ref()));
     let supervisor = Supervisor::of(&Environment::process());
     let mode = if arguments.once { Mode::Once } else { Mode::Service };
@@ -129,7 +129,17 @@ async fn watch_configuration(
     while hangup.recv().await.is_some() {
         supervisor.reloading();
         LogControl::of_process().reopen();
-        match config::load(arguments.common.config.as_deref(), overrides, &Environment::process()) {
+        // A secret may come from a program or a service that takes its time: signals and the sign of life
+        // for systemd must not wait for it.
+        let (explicit, overrides) = (arguments.common.config.clone(), overrides.clone());
+        let loaded =
+            spawn_blocking(move || config::load(explicit.as_deref(), &overrides, &Environment::process()));
+        let Ok(loaded) = loaded.await else {
+            tracing::error!("reading the configuration panicked; the agent goes on with the one that it has");
+            supervisor.ready(ready);
+            continue;
+        };
+        match loaded {
             Ok((config, file, warnings)) => {
                 for warning in warnings {
                     tracing::warn!("{warning}");

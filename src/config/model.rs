@@ -142,8 +142,10 @@ pub struct ClientCertificates {
 /// `[transfer]`: defaults for tasks that do not say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransferSettings {
-    /// Parallel connections for one task.
+    /// Parallel connections for one task that does not say.
     pub slices: NonZeroU16,
+    /// Bytes that one task may plan with: its share of `application.memory_limit`. No bound when `None`.
+    pub memory_of_a_task: Option<u64>,
     /// Rows of one batch at most.
     pub batch_rows: NonZeroUsize,
     /// Bytes of one batch at most.
@@ -166,11 +168,21 @@ pub struct TransferSettings {
     pub csv_header: bool,
 }
 
+impl TransferSettings {
+    /// The same for tasks that share the memory of an agent.
+    #[must_use]
+    pub fn within(self, application: &Application) -> Self {
+        let workers = application.workers.get() as u64;
+        Self { memory_of_a_task: application.memory_limit.map(|limit| limit.get() / workers), ..self }
+    }
+}
+
 impl Default for TransferSettings {
     fn default() -> Self {
         const MIB: usize = 1 << 20;
         Self {
             slices: NonZeroU16::MIN,
+            memory_of_a_task: None,
             batch_rows: NonZeroUsize::new(8_192).expect("not zero"),
             batch_bytes: NonZeroUsize::new(2 * MIB).expect("not zero"),
             row_group_rows: NonZeroUsize::new(1 << 20).expect("not zero"),

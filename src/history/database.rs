@@ -47,7 +47,47 @@ pub(super) async fn open_writer(file: &Path) -> Result<SqliteConnection, sqlx::E
             transaction.commit().await?;
             Ok(connection)
         }
-        _newer => Err(sqlx::Error::Configuration("the file has the format of a newer version".into())),
+        _newer => {
+            close(connection).await;
+            Err(sqlx::Error::Configuration("the file has the format of a newer version".into()))
+        }
+    }
+}
+
+/// Closes a connection after which nothing is left to do.
+pub(super) async fn close(connection: SqliteConnection) {
+    // Only tidying up can fail here.
+    drop(connection.close().await);
+}
+
+/// Why a history cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The file is damaged, or no database.
+    Damaged,
+    /// Another program has it at the moment, or a newer version of the agent has written it. The file is good.
+    Unavailable,
+    /// What was to be written: it will never be taken.
+    Entry,
+    /// Something else, of the disk for example.
+    Other,
+}
+
+impl Trouble {
+    pub(super) fn of(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Configuration(_) => return Self::Unavailable,
+            sqlx::Error::Encode(_) => return Self::Entry,
+            _ => {}
+        }
+        // The extended code of SQLite has the primary one in its lowest byte.
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<i64>().ok());
+        match code.map(|code| code & 0xff) {
+            Some(5 | 6) => Self::Unavailable,
+            Some(11 | 26) => Self::Damaged,
+            Some(18..=20) => Self::Entry,
+            _ => Self::Other,
+        }
     }
 }
 

@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::database::Trouble;
 use super::mirror::Told;
 use super::record::{LinePage, RunFilter, RunPage, RunRecord, RunState};
 use super::writer::{Entry, Writer, recover};
 use super::{database, read};
+use crate::clock::ClockWatch;
 use crate::config::HistorySettings;
 use crate::fault::Fault;
 use crate::shutdown::{self, Shutdown};
@@ -67,8 +69,8 @@ pub struct RunLog {
 }
 
 impl History {
-    /// Opens the history in `data_directory`, which this agent has for itself. A file that cannot be
-    /// read is put aside.
+    /// Opens the history in `data_directory`, which this agent has for itself. A damaged file is put
+    /// aside. Behind one that another program holds, entries wait or are dropped until it lets go.
     pub async fn open(
         data_directory: &Path,
         settings: HistorySettings,
@@ -76,28 +78,43 @@ impl History {
     ) -> Result<Self, Fault> {
         let file = data_directory.join(DATABASE);
         let action = || format!("open the history file `{}`", file.display());
-        let mut connection = match open(&file).await {
-            Ok(connection) => connection,
-            Err(error) => {
-                let aside = put_aside(&file);
-                tracing::warn!(
-                    file = %file.display(), %error, aside = aside.map(|path| path.display().to_string()),
-                    "the history cannot be read; it is put aside, and a new one begins"
-                );
-                open(&file).await.map_err(|error| database::fault(error, action()))?
-            }
+        let opened = match open(&file).await {
+            Ok(opened) => Some(opened),
+            Err(error) => match Trouble::of(&error) {
+                Trouble::Damaged => {
+                    let aside = put_aside(&file);
+                    tracing::warn!(
+                        file = %file.display(), %error, aside = aside.map(|path| path.display().to_string()),
+                        "the history is damaged; it is put aside, and a new one begins"
+                    );
+                    Some(open(&file).await.map_err(|error| database::fault(error, action()))?)
+                }
+                Trouble::Unavailable => {
+                    tracing::warn!(
+                        file = %file.display(), %error,
+                        "the history cannot be written; the agent begins without it, and tries again with every \
+                         entry. End the program that has the file, or start the version of the agent that wrote \
+                         it"
+                    );
+                    None
+                }
+                Trouble::Entry | Trouble::Other => return Err(database::fault(error, action())),
+            },
         };
-        let last_run = recover(&mut connection).await.map_err(|error| database::fault(error, action()))?;
+        let (connection, last_run) = opened.unzip();
         let (entries, received) = mpsc::channel(WAITING);
         let (settings, changed) = watch::channel(settings);
         let dropped = Arc::new(AtomicU64::new(0));
         let (closing, ended) = (CancellationToken::new(), CancellationToken::new());
         let writer = Writer {
             file: file.clone(),
-            connection: Some(connection),
+            // Runs are counted from 0 where nobody knows yet how far the file has got.
+            runs_before: last_run.map(|_| 0),
+            connection,
             entries: received,
             closing: closing.clone(),
             settings: changed,
+            clock: ClockWatch::default(),
             dropped: Arc::clone(&dropped),
             warned: None,
         };
@@ -108,7 +125,7 @@ impl History {
             writer.run().await;
         });
         let readers = database::readers(&file);
-        let last_run = AtomicI64::new(last_run);
+        let last_run = AtomicI64::new(last_run.unwrap_or(0));
         Ok(Self(Arc::new(Inner {
             entries,
             readers,
@@ -264,7 +281,8 @@ impl LineSink for RunLog {
     }
 }
 
-async fn open(file: &Path) -> Result<sqlx::sqlite::SqliteConnection, sqlx::Error> {
+/// Opens the file, and tells the highest number of a run in it.
+async fn open(file: &Path) -> Result<(SqliteConnection, i64), sqlx::Error> {
     let owned = file.to_owned();
     // Created here, because SQLite would create it with the permissions of the umask.
     let created = shutdown::spawn_blocking(move || {
@@ -275,15 +293,22 @@ async fn open(file: &Path) -> Result<sqlx::sqlite::SqliteConnection, sqlx::Error
         options.open(owned).map(drop)
     });
     created.await.map_err(|_panic| sqlx::Error::WorkerCrashed)?.map_err(sqlx::Error::Io)?;
-    database::open_writer(file).await
+    let mut connection = database::open_writer(file).await?;
+    match recover(&mut connection).await {
+        Ok(last_run) => Ok((connection, last_run)),
+        Err(error) => {
+            database::close(connection).await;
+            Err(error)
+        }
+    }
 }
 
-/// Renames a file that cannot be read, with what SQLite keeps beside it.
+/// Renames a damaged file, with what SQLite keeps beside it. One that was put aside before stays.
 fn put_aside(file: &Path) -> Option<PathBuf> {
-    let aside = |suffix: &str| {
-        let name = format!("{DATABASE}.unreadable{suffix}");
-        file.with_file_name(name)
-    };
+    let mut names = std::iter::once(format!("{DATABASE}.unreadable"))
+        .chain((2..).map(|number| format!("{DATABASE}.unreadable.{number}")));
+    let free = names.find(|name| !file.with_file_name(name).exists())?;
+    let aside = |suffix: &str| file.with_file_name(format!("{free}{suffix}"));
     for suffix in ["-wal", "-shm"] {
         // There may be none.
         fs::rename(file.with_file_name(format!("{DATABASE}{suffix}")), aside(suffix)).ok();

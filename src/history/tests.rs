@@ -221,6 +221,12 @@ async fn a_damaged_file_is_put_aside_and_a_new_history_begins() {
     assert_eq!(states(&history).await.len(), 1);
     assert!(place.0.join("history.sqlite.unreadable").exists());
     history.close().await;
+    // A second time, and what was put aside before stays.
+    std::fs::write(place.file(), "this is no database either, and long enough to be taken for one").unwrap();
+    place.open().await.close().await;
+    let aside = |name: &str| std::fs::read_to_string(place.0.join(name)).unwrap();
+    assert!(aside("history.sqlite.unreadable").starts_with("this is no database, "));
+    assert!(aside("history.sqlite.unreadable.2").starts_with("this is no database either"));
 }
 
 #[tokio::test]
@@ -251,16 +257,83 @@ async fn a_file_that_is_in_use_elsewhere_costs_entries_and_never_time() {
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     let log = history.begin("local", &lease("a", 1));
     log.line(line("nobody will read this"));
-    let dropped = async {
-        while history.dropped() < 2 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, dropped).await.expect("both are dropped and counted");
+    until_dropped(&history, 1).await;
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     log.end(RunOutcome::Ended(&Outcome::Cancelled));
     assert_eq!(states(&history).await, [("a".to_owned(), 1, RunState::Cancelled)]);
     history.close().await;
+}
+
+async fn until_dropped(history: &History, count: u64) {
+    let dropped = async {
+        while history.dropped() < count {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, dropped).await.expect("lines are dropped and counted");
+}
+
+#[tokio::test]
+async fn the_end_of_a_run_is_written_when_the_file_is_free_again() {
+    let place = Place::new();
+    let history = place.open().await;
+    let log = history.begin("local", &lease("a", 1));
+    assert_eq!(states(&history).await, [("a".to_owned(), 1, RunState::Running)]);
+    let mut other = super::database::open_writer(&place.file()).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    log.line(line("nobody will read this"));
+    log.end(RunOutcome::Ended(&Outcome::Cancelled));
+    until_dropped(&history, 1).await;
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    let written = async {
+        while states(&history).await != [("a".to_owned(), 1, RunState::Cancelled)] {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, written).await.expect("the run ends");
+    assert_eq!(history.dropped(), 1, "the line");
+    history.close().await;
+}
+
+#[tokio::test]
+async fn an_agent_begins_without_a_history_that_another_program_holds_and_gets_it_later() {
+    let place = Place::new();
+    let history = place.open().await;
+    history.begin("local", &lease("before", 1)).end(RunOutcome::Ended(&Outcome::Cancelled));
+    history.close().await;
+    let mut other = super::database::open_writer(&place.file()).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let history = place.open().await;
+    assert!(!place.0.join("history.sqlite.unreadable").exists(), "a good file stays where it is");
+    let log = history.begin("local", &lease("now", 1));
+    log.line(line("lost"));
+    until_dropped(&history, 1).await;
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    log.line(line("kept"));
+    log.end(RunOutcome::Ended(&Outcome::Cancelled));
+    let cancelled = |task: &str| (task.to_owned(), 1, RunState::Cancelled);
+    let written = async {
+        while states(&history).await != [cancelled("now"), cancelled("before")] {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, written).await.expect("the run is written");
+    assert_eq!(messages(&history, "now").await, ["kept"]);
+    history.close().await;
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_version_stays_where_it_is() {
+    let place = Place::new();
+    place.open().await.close().await;
+    let mut connection = super::database::open_writer(&place.file()).await.unwrap();
+    sqlx::query("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
+    super::database::close(connection).await;
+    let history = place.open().await;
+    history.begin("local", &lease("a", 1)).end(RunOutcome::Ended(&Outcome::Cancelled));
+    history.close().await;
+    assert!(!place.0.join("history.sqlite.unreadable").exists());
+    assert_eq!(history.dropped(), 1, "the run has no place");
 }
 
 #[cfg(unix)]

@@ -1,19 +1,22 @@
 //! The one task that writes the history, and clears it out.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sqlx::Connection;
+use sqlx::query;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, query};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::database;
+use super::database::{self, Trouble};
 use super::record::{RunRecord, RunState};
+use crate::clock::ClockWatch;
 use crate::config::HistorySettings;
 use crate::telemetry::AttemptLine;
 
@@ -27,6 +30,10 @@ const PRUNE_EVERY: Duration = Duration::from_secs(60);
 const PRUNE_REST: Duration = Duration::from_millis(50);
 /// Rows that one step clears out of each table at most.
 const PRUNE_STEP: i64 = 2_000;
+/// How long runs that could not be written wait before they are tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// Runs that wait to be written again at most.
+const KEPT_RUNS: usize = 4_096;
 /// How often a history that cannot be written is warned about.
 const WARN_EVERY: Duration = Duration::from_secs(300);
 
@@ -46,9 +53,13 @@ pub(super) struct Writer {
     pub(super) file: PathBuf,
     /// `None` after a failure: the next transaction opens a new connection.
     pub(super) connection: Option<SqliteConnection>,
+    /// What is added to the numbers of runs and was not known when they were given; `None` before the
+    /// file was opened for the first time.
+    pub(super) runs_before: Option<i64>,
     pub(super) entries: mpsc::Receiver<Entry>,
     pub(super) closing: CancellationToken,
     pub(super) settings: watch::Receiver<HistorySettings>,
+    pub(super) clock: ClockWatch,
     pub(super) dropped: Arc<AtomicU64>,
     pub(super) warned: Option<Instant>,
 }
@@ -56,6 +67,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Writes until the history is closed.
     pub(super) async fn run(mut self) {
+        // What is in it at the beginning of a turn could not be written in the one before.
         let mut batch = Vec::new();
         let mut next_prune = Instant::now();
         loop {
@@ -70,6 +82,7 @@ impl Writer {
                         break;
                     }
                 }
+                () = tokio::time::sleep(TRY_AGAIN), if !batch.is_empty() => {}
                 () = tokio::time::sleep_until(next_prune), if !closing => {
                     let has_more = self.prune().await;
                     next_prune = Instant::now() + if has_more { PRUNE_REST } else { PRUNE_EVERY };
@@ -80,9 +93,12 @@ impl Writer {
             self.gather(&mut batch).await;
             self.write(&mut batch).await;
         }
+        if !batch.is_empty() {
+            self.write(&mut batch).await;
+            self.dropped.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        }
         if let Some(connection) = self.connection.take() {
-            // Only tidying up can fail here.
-            drop(connection.close().await);
+            database::close(connection).await;
         }
     }
 
@@ -100,13 +116,19 @@ impl Writer {
     }
 
     async fn write(&mut self, batch: &mut Vec<Entry>) {
-        let kept = batch.iter().filter(|entry| !matches!(entry, Entry::Flush(_))).count();
-        if kept > 0
-            && let Err(error) = self.transaction(batch).await
-        {
+        let is_to_write = batch.iter().any(|entry| !matches!(entry, Entry::Flush(_)));
+        let mut again = Vec::new();
+        if is_to_write && let Err(error) = self.transaction(batch).await {
             self.connection = None;
-            self.dropped.fetch_add(kept as u64, Ordering::Relaxed);
-            self.warn(&error, "runs and log lines could not be kept; the work goes on without them");
+            let lines = batch.iter().filter(|entry| matches!(entry, Entry::Line(..))).count();
+            let mut runs = newest_of_runs(batch);
+            let mut lost = lines + runs.len();
+            if Trouble::of(&error) != Trouble::Entry {
+                again = runs.split_off(runs.len().saturating_sub(KEPT_RUNS));
+                lost -= again.len();
+            }
+            self.dropped.fetch_add(lost as u64, Ordering::Relaxed);
+            self.warn(&error, "log lines could not be kept, and runs have to wait; the work goes on");
         }
         for entry in batch.drain(..) {
             if let Entry::Flush(done) = entry {
@@ -114,6 +136,7 @@ impl Writer {
                 done.send(()).ok();
             }
         }
+        *batch = again;
     }
 
     fn warn(&mut self, error: &sqlx::Error, message: &str) {
@@ -127,18 +150,26 @@ impl Writer {
     async fn connected(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
         match &mut self.connection {
             Some(connection) => Ok(connection),
-            none => Ok(none.insert(database::open_writer(&self.file).await?)),
+            none => {
+                let mut opened = database::open_writer(&self.file).await?;
+                if self.runs_before.is_none() {
+                    self.runs_before = Some(recover(&mut opened).await?);
+                }
+                Ok(none.insert(opened))
+            }
         }
     }
 
     async fn transaction(&mut self, batch: &[Entry]) -> Result<(), sqlx::Error> {
+        self.connected().await?;
+        let before = self.runs_before.unwrap_or(0);
         let mut transaction = self.connected().await?.begin_with("BEGIN IMMEDIATE").await?;
         let mut lines = Vec::new();
         for entry in batch {
             match entry {
-                Entry::Run(run) => write_run(&mut transaction, run).await?,
+                Entry::Run(run) => write_run(&mut transaction, before + run.sequence, run).await?,
                 Entry::Line(run, line) => lines.push((
-                    run,
+                    before + run,
                     line.time.as_millisecond(),
                     line.level,
                     &line.target,
@@ -164,6 +195,9 @@ impl Writer {
 
     /// Clears out a step of what is too old or too much. True when there is more.
     async fn prune(&mut self) -> bool {
+        if !self.clock.believes(Timestamp::now(), Instant::now()) {
+            return false;
+        }
         let settings = *self.settings.borrow();
         match self.prune_step(settings).await {
             Ok(count) => count >= PRUNE_STEP.unsigned_abs(),
@@ -211,7 +245,21 @@ impl Writer {
     }
 }
 
-async fn write_run(connection: &mut SqliteConnection, run: &RunRecord) -> Result<(), sqlx::Error> {
+/// The runs among these entries, each as it is by now, oldest first.
+fn newest_of_runs(batch: &mut Vec<Entry>) -> Vec<Entry> {
+    let mut runs: Vec<Entry> = batch.extract_if(.., |entry| matches!(entry, Entry::Run(_))).collect();
+    let mut seen = HashSet::new();
+    runs.reverse();
+    runs.retain(|entry| matches!(entry, Entry::Run(run) if seen.insert(run.sequence)));
+    runs.reverse();
+    runs
+}
+
+async fn write_run(
+    connection: &mut SqliteConnection,
+    sequence: i64,
+    run: &RunRecord,
+) -> Result<(), sqlx::Error> {
     let report = run.report.as_ref().map(serde_json::to_string).transpose();
     let signed = |count: Option<u64>| count.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
     query(
@@ -221,7 +269,7 @@ async fn write_run(connection: &mut SqliteConnection, run: &RunRecord) -> Result
          excluded.finished_at, rows = excluded.rows, bytes = excluded.bytes, files = excluded.files, \
          report = excluded.report",
     )
-    .bind(run.sequence)
+    .bind(sequence)
     .bind(&run.task_source)
     .bind(run.task.as_str())
     .bind(run.attempt)

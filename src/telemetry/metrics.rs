@@ -172,7 +172,7 @@ pub struct Gauges {
     pub memory_limit: Option<u64>,
     /// Free bytes of file systems, by what is there.
     pub disk_free: BTreeMap<String, u64>,
-    /// Lines that the log file did not get.
+    /// Lines that the log file or stderr did not get.
     pub log_drops: u64,
     /// Runs and lines that the history did not get.
     pub history_drops: u64,
@@ -247,7 +247,7 @@ impl Metrics {
         );
         registry.register(
             "log_lines_dropped",
-            "Lines that the log file did not get",
+            "Lines that the log file or stderr did not get",
             self.figures.log_drops.clone(),
         );
         registry.register(

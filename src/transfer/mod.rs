@@ -79,7 +79,9 @@ impl Transfer {
         progress: &Arc<Progress>,
     ) -> Result<Self, Fault> {
         let spec = &task.spec;
-        let plan = Plan::new(spec, settings).with_files_of_at_most(destination.max_file_bytes());
+        let plan = Plan::new(spec, settings)
+            .with_files_of_at_most(destination.max_file_bytes())
+            .within_memory(settings, destination.part_buffer_bytes());
         let query = Query {
             read: spec.source.read.clone(),
             columns: spec.source.columns.clone(),

@@ -87,6 +87,25 @@ impl Plan {
 }
 
 impl Plan {
+    /// As many slices as the share of the memory has room for, at least one. Workers that all run such a task
+    /// would take more than the agent may otherwise.
+    #[must_use]
+    pub fn within_memory(mut self, settings: &TransferSettings, part_buffer_bytes: usize) -> Self {
+        let Some(share) = settings.memory_of_a_task else { return self };
+        let room = share / slice_bytes(settings, part_buffer_bytes).max(1);
+        let room = usize::try_from(room).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN);
+        if room < self.slices {
+            tracing::warn!(
+                wanted = self.slices,
+                slices = room,
+                "the task is read in fewer slices than it asks for: a worker has no more memory. Raise \
+                 application.memory_limit, or lower application.workers, for more"
+            );
+            self.slices = room;
+        }
+        self
+    }
+
     /// What a reader has to know about the files.
     #[must_use]
     pub fn layout(&self) -> FileLayout {
@@ -119,17 +138,46 @@ pub fn memory_ceiling(
     settings: &TransferSettings,
     part_buffer_bytes: usize,
 ) -> u64 {
-    let slice = (QUEUED_BATCHES + 4) * settings.batch_bytes.get()
+    let slice = slice_bytes(settings, part_buffer_bytes);
+    (workers.get() as u64).saturating_mul(slices.get() as u64).saturating_mul(slice)
+}
+
+/// What one slice takes, in bytes.
+fn slice_bytes(settings: &TransferSettings, part_buffer_bytes: usize) -> u64 {
+    let bytes = (QUEUED_BATCHES + 4) * settings.batch_bytes.get()
         + READ_BUFFER_BYTES
         + 2 * settings.row_group_bytes.get()
         + (QUEUED_CHUNKS + 1) * CHUNK_BYTES
         + part_buffer_bytes;
-    (workers.get() as u64).saturating_mul(slices.get() as u64).saturating_mul(slice as u64)
+    bytes as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::SourceSpec;
+
+    #[test]
+    fn a_task_gets_no_more_slices_than_its_share_of_the_memory_has_room_for() {
+        let part_buffer = 1 << 20;
+        let slice = slice_bytes(&TransferSettings::default(), part_buffer);
+        let spec = TaskSpec::sample();
+        // What a task may take in slices, and what it asks for -> what it gets.
+        for (share, wanted, expected) in [
+            (None, 64, 64),
+            (Some(64 * slice), 64, 64),
+            (Some(4 * slice), 64, 4),
+            (Some(4 * slice - 1), 64, 3),
+            (Some(4 * slice), 2, 2),
+            (Some(0), 64, 1),
+        ] {
+            let settings = TransferSettings { memory_of_a_task: share, ..TransferSettings::default() };
+            let source = SourceSpec { slices: Some(wanted), ..spec.source.clone() };
+            let spec = TaskSpec { source, ..spec.clone() };
+            let plan = Plan::new(&spec, &settings).within_memory(&settings, part_buffer);
+            assert_eq!(plan.slices.get(), expected, "{share:?} {wanted}");
+        }
+    }
 
     #[test]
     fn files_stay_below_what_the_destination_takes() {

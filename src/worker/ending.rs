@@ -1,5 +1,6 @@
 //! How an attempt ends, and what follows from it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use tracing::Span;
@@ -51,6 +52,26 @@ pub(super) fn decide(lease: &Lease, ended: Result<Ended, Fault>) -> Option<Outco
     Some(Outcome::Retry { after, report })
 }
 
+/// True when the task fails with this attempt, because no other one is left.
+pub(super) fn is_last_failure(lease: &Lease, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Failed(_) => true,
+        Outcome::Retry { .. } => lease.failures_before.saturating_add(1) >= lease.task.spec.max_attempts,
+        Outcome::Completed(_) | Outcome::Cancelled | Outcome::Released => false,
+    }
+}
+
+/// The outcome as metrics, log and trace name it: the task source alone decides about a task, and makes a
+/// failed one of a retry for which no attempt is left. Whoever is to be woken by failures sees those only.
+pub(super) fn named<'o>(lease: &Lease, outcome: &'o Outcome) -> Cow<'o, Outcome> {
+    match outcome {
+        Outcome::Retry { report, .. } if is_last_failure(lease, outcome) => {
+            Cow::Owned(Outcome::Failed(report.clone()))
+        }
+        other => Cow::Borrowed(other),
+    }
+}
+
 /// What the trace of an attempt says of its end.
 pub(super) fn describe(span: &Span, outcome: &Outcome) {
     let name = match outcome {
@@ -68,4 +89,27 @@ pub(super) fn describe(span: &Span, outcome: &Outcome) {
         Outcome::Released => "released",
     };
     span.record("outcome", name);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::{LeaseId, Task, TaskId, TaskSpec};
+
+    #[test]
+    fn a_retry_without_an_attempt_left_is_named_failed() {
+        let fault = Fault::new(FaultKind::Transient, "read the rows");
+        // failures before, attempts that the task has -> is it failed?
+        for (failures_before, max_attempts, expected) in
+            [(0, 1, true), (0, 2, false), (1, 2, true), (1, 3, false), (5, 3, true)]
+        {
+            let spec = TaskSpec { max_attempts, ..TaskSpec::sample() };
+            let task = Task { id: TaskId::generate(), spec };
+            let lease = Lease { id: LeaseId("1".into()), task, attempt: 9, failures_before };
+            let outcome = Outcome::Retry { after: Duration::ZERO, report: Report::of(&fault) };
+            let is_failed = matches!(named(&lease, &outcome).as_ref(), Outcome::Failed(_));
+            assert_eq!(is_failed, expected, "{failures_before} of {max_attempts}");
+            assert!(matches!(named(&lease, &Outcome::Cancelled).as_ref(), Outcome::Cancelled));
+        }
+    }
 }

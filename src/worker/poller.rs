@@ -187,11 +187,19 @@ impl Poller {
         debug_assert!(count <= limit.get(), "a task source gives no more than asked for");
         let mut permits = permits.into_iter();
         for lease in leases {
+            // The answer may have taken long, and nobody wants to begin by now.
+            if let Some(reason) = self.unwanted() {
+                self.give_back(&lease, reason).await;
+                continue;
+            }
             let permit = match permits.next() {
                 Some(permit) => permit,
-                None => match self.worker_for(&lease).await {
-                    Some(permit) => permit,
-                    None => continue,
+                None => match self.worker_for_late_task().await {
+                    Ok(permit) => permit,
+                    Err(reason) => {
+                        self.give_back(&lease, reason).await;
+                        continue;
+                    }
                 },
             };
             let count = self.until_drained.as_ref().map(JobCount::new);
@@ -204,16 +212,36 @@ impl Poller {
         Ok(count)
     }
 
-    /// A worker for a task that was leased so late that others have the workers by now; `None` when none
-    /// becomes free soon, or the agent drains first, and the task is given back.
-    async fn worker_for(&self, lease: &Lease) -> Option<OwnedSemaphorePermit> {
-        let reason = tokio::select! {
+    /// Why a task that was leased is not to be begun after all.
+    fn unwanted(&self) -> Option<&'static str> {
+        if self.shutdown.is_draining() {
+            Some("the agent stops")
+        } else if !*self.handling.borrow() {
+            Some("it came when no task was to be started any more")
+        } else if self.hold.borrow().is_some() {
+            Some("it came when a disk or the memory had become short")
+        } else {
+            None
+        }
+    }
+
+    /// A worker for a task that was leased so late that others have the workers by now; why not, when none
+    /// becomes free soon, or none is to begin any more.
+    async fn worker_for_late_task(&self) -> Result<OwnedSemaphorePermit, &'static str> {
+        tokio::select! {
             permit = Arc::clone(&self.free).acquire_owned() => {
-                return Some(permit.expect("the semaphore is never closed"));
+                let permit = permit.expect("the semaphore is never closed");
+                self.unwanted().map_or(Ok(permit), Err)
             }
-            () = self.shutdown.draining() => "the agent stops",
-            () = tokio::time::sleep(self.longest_wait) => "it came late, and no worker has become free since",
-        };
+            () = self.shutdown.draining() => Err("the agent stops"),
+            () = tokio::time::sleep(self.longest_wait) => {
+                Err("it came late, and no worker has become free since")
+            }
+        }
+    }
+
+    /// Gives a task back that nobody has begun.
+    async fn give_back(&self, lease: &Lease, reason: &str) {
         match self.source.finish(lease, &Outcome::Released).await {
             Ok(_) => tracing::info!(task.id = %lease.task.id, "task released: {reason}"),
             Err(fault) => tracing::warn!(
@@ -222,7 +250,6 @@ impl Poller {
                 "a task could not be given back; its lease will run out"
             ),
         }
-        None
     }
 
     /// The interval with a fifth of jitter, so that many agents do not poll in step.
@@ -305,7 +332,9 @@ mod tests {
         jobs: async_channel::Receiver<Job>,
         ended: mpsc::UnboundedReceiver<Outcome>,
         shutdown: Shutdown,
-        _watched: (watch::Sender<bool>, watch::Sender<Option<Hold>>, watch::Sender<Duration>),
+        handle: watch::Sender<bool>,
+        hold: watch::Sender<Option<Hold>>,
+        _interval: watch::Sender<Duration>,
     }
 
     /// A poller with one worker, which has asked and gets no answer.
@@ -331,7 +360,7 @@ mod tests {
         };
         shutdown.spawn(poller.run());
         tokio::time::timeout(PATIENCE, source.asked.notified()).await.expect("it is asked");
-        Polled { source, free, jobs, ended: heard, shutdown, _watched: (handle, hold, time) }
+        Polled { source, free, jobs, ended: heard, shutdown, handle, hold, _interval: time }
     }
 
     #[tokio::test]
@@ -345,6 +374,29 @@ mod tests {
         let job = tokio::time::timeout(PATIENCE, polled.jobs.recv()).await.expect("a job").unwrap();
         assert_eq!((job.lease.id.0.as_str(), polled.free.available_permits()), ("1", 0));
         polled.shutdown.begin_drain();
+    }
+
+    #[tokio::test]
+    async fn a_task_that_comes_when_none_is_to_be_started_any_more_is_given_back() {
+        let short = Hold { short: crate::guards::Short::Disk, reason: String::new() };
+        let changes: [&dyn Fn(&Polled); 3] = [
+            &|polled| {
+                polled.handle.send_replace(false);
+            },
+            &|polled| {
+                polled.hold.send_replace(Some(short.clone()));
+            },
+            &|polled| polled.shutdown.begin_drain(),
+        ];
+        for change in changes {
+            let mut polled = polled(PATIENCE).await;
+            change(&polled);
+            polled.source.answer.notify_one();
+            let ended = tokio::time::timeout(PATIENCE, polled.ended.recv()).await.expect("an end");
+            assert!(matches!(ended, Some(Outcome::Released)), "{ended:?}");
+            assert!(polled.jobs.is_empty());
+            polled.shutdown.begin_drain();
+        }
     }
 
     #[tokio::test]

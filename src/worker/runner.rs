@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, debug_span};
 
-use super::ending::{Cut, Ended, decide, describe};
+use super::ending::{Cut, Ended, decide, describe, named};
 use super::keeper::{self, StopReason};
 use super::running::{Running, RunningTask, Visible};
 use crate::catalog::Catalog;
@@ -135,9 +135,10 @@ impl Runner {
         } else {
             outcome
         };
-        self.metrics.attempt_ended(&outcome, begun.elapsed());
-        tell(&outcome, begun.elapsed());
-        describe(span, &outcome);
+        let shown = named(&lease, &outcome);
+        self.metrics.attempt_ended(&shown, begun.elapsed());
+        tell(&shown, begun.elapsed());
+        describe(span, &shown);
         // Before the task source knows: whoever sees the task ended finds its run ended too.
         if let Some(log) = log {
             log.end(RunOutcome::Ended(&outcome));
@@ -452,7 +453,7 @@ fn tell(outcome: &Outcome, elapsed: Duration) {
         Outcome::Retry { after, report } => tracing::warn!(
             duration_ms, kind = %report.kind, error = report.message, hint = report.hint,
             retry_after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
-            "attempt failed; the task is retried while attempts are left"
+            "attempt failed; the task is tried again"
         ),
         Outcome::Failed(report) => tracing::error!(
             duration_ms, kind = %report.kind, error = report.message, hint = report.hint, "task failed"

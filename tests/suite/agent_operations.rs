@@ -16,7 +16,7 @@ use crate::support::agent::{Agent, PATIENCE, Place, eventually};
 use crate::support::otlp::{Collector, number, text};
 
 /// A place with the source `shop`, a database of a few rows.
-async fn place() -> Place {
+pub(super) async fn place() -> Place {
     let place = Place::new();
     let file = place.path().join("shop.sqlite");
     let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
@@ -28,7 +28,7 @@ async fn place() -> Place {
     place.connection("source.shop", &format!("kind = \"sqlite\"\npath = {:?}\n", file.display().to_string()))
 }
 
-fn task(id: &str, query: &str) -> Value {
+pub(super) fn task(id: &str, query: &str) -> Value {
     json!({
         "id": id,
         "source_config": {"database": "shop", "query": query},
@@ -37,7 +37,7 @@ fn task(id: &str, query: &str) -> Value {
     })
 }
 
-const ITEMS: &str = "SELECT id, name FROM item";
+pub(super) const ITEMS: &str = "SELECT id, name FROM item";
 /// Rows for as long as anybody reads them.
 const ENDLESS: &str = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
 
@@ -280,7 +280,7 @@ async fn a_stranger_is_told_what_is_short_and_not_where() {
 }
 
 /// What systemd heard, until it hears `expected`.
-fn listen(socket: &UnixDatagram, expected: &str) -> Vec<String> {
+pub(super) fn listen(socket: &UnixDatagram, expected: &str) -> Vec<String> {
     let mut heard = Vec::new();
     let mut buffer = [0; 1_024];
     loop {
@@ -295,7 +295,7 @@ fn listen(socket: &UnixDatagram, expected: &str) -> Vec<String> {
     }
 }
 
-fn systemd(path: &Path) -> UnixDatagram {
+pub(super) fn systemd(path: &Path) -> UnixDatagram {
     let socket = UnixDatagram::bind(path).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket

@@ -9,6 +9,7 @@ mod agent_contract;
 mod agent_control;
 mod agent_crash;
 mod agent_faults;
+mod agent_hindrances;
 mod agent_load;
 mod agent_operations;
 mod agent_reach;

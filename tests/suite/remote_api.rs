@@ -75,6 +75,12 @@ async fn tasks(
     (status, Json(body))
 }
 
+/// Nothing is at the address itself, and who asks has to have a key there too.
+async fn base(State(seen): State<Shared>, headers: HeaderMap) -> StatusCode {
+    let key = headers.get("authorization").and_then(|key| key.to_str().ok());
+    if locked(&seen).refuses(key) { StatusCode::UNAUTHORIZED } else { StatusCode::NOT_FOUND }
+}
+
 async fn report(
     State(seen): State<Shared>,
     Path((id, verb)): Path<(String, String)>,
@@ -97,6 +103,7 @@ impl Api {
     async fn start() -> Self {
         let seen = Shared::default();
         let router = Router::new()
+            .route("/base", get(base))
             .route("/base/tasks", get(tasks))
             .route("/base/tasks/{id}/{verb}", put(report))
             .with_state(Arc::clone(&seen));
@@ -337,4 +344,47 @@ async fn a_key_that_is_replaced_while_a_task_runs_is_taken_up_and_nothing_is_los
         locked(&api.seen).asked.iter().map(|(asked, _)| asked["agent_id"].clone()).collect();
     assert!(names.iter().all(|name| name == "agent 1"), "{names:?}");
     assert!(!agent.log().contains("planted"), "{}", agent.log());
+}
+
+#[tokio::test]
+async fn a_check_sees_whether_the_api_takes_the_key_and_takes_no_task() {
+    let api = Api::start().await;
+    locked(&api.seen).key = Some("good-key".to_owned());
+    api.hand_out(json!([flat(json!(1), "SELECT * FROM numbers")]));
+    for (key, is_ok) in [("good-key", true), ("bad-key", false)] {
+        let place = api.place_with_key(key).await;
+        let configuration = place.configuration();
+        let arguments = ["check", "--config", configuration.to_str().unwrap(), "--json"];
+        let finished = place.run(&arguments).await;
+        let findings: Vec<Value> = serde_json::from_str(&finished.stdout).unwrap();
+        let named = |name: &str| findings.iter().find(|finding| finding["check"] == name).expect(name);
+        let reached = named("remote API");
+        assert_eq!(reached["ok"], is_ok, "{reached}");
+        if !is_ok {
+            assert!(reached["remedy"].as_str().is_some_and(|text| text.contains("task_source.api.key")));
+        }
+        assert_eq!(named("clock")["ok"], true, "{findings:?}");
+        assert!(!finished.stdout.contains(key), "{finished:?}");
+    }
+    assert!(locked(&api.seen).asked.is_empty(), "nobody has asked for tasks");
+}
+
+#[tokio::test]
+async fn an_agent_that_ends_with_its_queues_is_healthy_while_the_last_of_them_is_busy() {
+    let endless = "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n) SELECT id FROM n";
+    let api = Api::start().await;
+    api.hand_out(json!([flat(json!(1), endless)]));
+    // The local queue has nothing, so that its poller ends at once.
+    let mut agent = api.place().await.argument("--once").start().await;
+    eventually("the remote task to run", async || {
+        (agent.get("/health").await["workers"]["running"]["remote_api"] == 1).then_some(())
+    })
+    .await;
+    for _ in 0..20 {
+        let health = agent.ask("/health").await;
+        assert_eq!(health.status, 200, "{health:?}");
+    }
+    agent.signal("TERM");
+    agent.signal("TERM");
+    assert_eq!(agent.exit().await.code(), Some(1), "what it had was not drained: {}", agent.log());
 }

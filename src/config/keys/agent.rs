@@ -76,7 +76,7 @@ pub(in crate::config) const API_KEY: &[Key] = &[
 ];
 
 pub(in crate::config) const TRANSFER: &[Key] = &[
-    key("slices", "integer, 1 to 256", "1", "Parallel connections for one task."),
+    key("slices", "integer, 1 to 64", "1", "Parallel connections for one task that does not say."),
     key("batch_rows", "integer, 1 to 10000000", "8192", "Rows of one batch at most."),
     key("batch_bytes", "size, 1 KiB to 1 GiB", "\"2 MiB\"", "Bytes of one batch at most."),
     key("row_group_rows", "integer, 1 to 1000000000", "1048576", "Rows of one Parquet row group at most."),

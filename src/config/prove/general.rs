@@ -11,7 +11,7 @@ use super::super::known::Known;
 use super::super::model::{Application, TransferSettings};
 use super::super::report::Report;
 use super::super::section::Section;
-use crate::task::{Compression, FileFormat};
+use crate::task::{Compression, FileFormat, MAX_SLICES};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -62,13 +62,14 @@ fn default_data_directory(section: &mut Section<'_, '_>) -> PathBuf {
 pub(super) fn prove_transfer(report: &mut Report<'_>, value: Option<Value>) -> TransferSettings {
     let mut section = Section::open(report, "transfer", value, Known::exactly(keys::TRANSFER));
     let default = TransferSettings::default();
-    let slices = section.integer("slices", 1..=256);
+    let slices = section.integer("slices", 1..=i64::from(MAX_SLICES));
     let compressions = [Compression::Zstd, Compression::Snappy, Compression::Gzip, Compression::None];
     let formats = [FileFormat::Parquet, FileFormat::Csv];
     TransferSettings {
         slices: slices
             .and_then(|slices| NonZeroU16::new(u16::try_from(slices).ok()?))
             .unwrap_or(default.slices),
+        memory_of_a_task: None,
         batch_rows: section
             .integer("batch_rows", 1..=10_000_000)
             .and_then(non_zero_usize)

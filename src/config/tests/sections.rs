@@ -160,7 +160,8 @@ fn transfer_is_proven() {
     assert_eq!(transfer.csv_line_end, "\n");
     assert!(!transfer.csv_header);
     for (line, expected) in [
-        ("slices = 0", "slices is 0; expected an integer from 1 to 256"),
+        ("slices = 0", "slices is 0; expected an integer from 1 to 64"),
+        ("slices = 65", "slices is 65; expected an integer from 1 to 64"),
         ("batch_rows = 0", "batch_rows is 0; expected an integer from 1 to 10000000"),
         (
             "compression = \"ZSTD\"",

@@ -5,7 +5,8 @@ use sqlx::{Row, query, query_scalar};
 
 use super::read::{self, LeaseKey};
 use super::record::{Cancelled, Retried, TaskState};
-use super::standing::{Ending, Standing};
+use super::standing::{Ending, Standing, moment_after};
+use crate::retry::Backoff;
 use crate::task::{Finished, Lease, Outcome, TaskId};
 
 /// What a transaction did, to be told after its commit.
@@ -48,6 +49,11 @@ impl Finish {
 pub(super) const END_BACK_OFFS: &str = "UPDATE task INDEXED BY task_back_off SET eligible_at = NULL \
      WHERE state = 'queued' AND eligible_at <= ?1";
 
+/// Makes tasks ready whose back-off ends later than any that begins now: it was written while the clock was
+/// ahead, and would hold its task for as long.
+pub(super) const END_IMPOSSIBLE_BACK_OFFS: &str = "UPDATE task INDEXED BY task_back_off SET eligible_at = NULL \
+     WHERE state = 'queued' AND eligible_at > ?1";
+
 /// Takes the next tasks that are ready.
 pub(super) const START_ATTEMPTS: &str = "UPDATE task SET state = 'running', attempt = attempt + 1, \
      cancel_requested = cancel_waits, cancel_waits = 0, updated_at = ?1 WHERE sequence IN (SELECT sequence FROM task INDEXED BY task_ready \
@@ -62,6 +68,8 @@ pub(super) async fn lease(
     effects: &mut Effects,
 ) -> Result<Vec<Lease>, sqlx::Error> {
     query(END_BACK_OFFS).bind(now).execute(&mut *connection).await?;
+    let latest = moment_after(now, Backoff::LONGEST_OF_A_TASK);
+    query(END_IMPOSSIBLE_BACK_OFFS).bind(latest).execute(&mut *connection).await?;
     let mut rows = query(START_ATTEMPTS).bind(now).bind(limit).fetch_all(&mut *connection).await?;
     if rows.is_empty() {
         return Ok(Vec::new());

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, query, query_scalar};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::read;
+use crate::clock::ClockWatch;
 use crate::config::QueueSettings;
 
 /// How often the queue is cleared out.
@@ -38,13 +40,14 @@ pub(super) const ENDED_FIRST: &str = "SELECT sequence FROM task INDEXED BY task_
 pub(super) struct Retention {
     settings: watch::Receiver<QueueSettings>,
     next: Instant,
+    clock: ClockWatch,
     warned: Option<Instant>,
 }
 
 impl Retention {
     /// The first step is due at once.
     pub(super) fn new(settings: watch::Receiver<QueueSettings>) -> Self {
-        Self { settings, next: Instant::now(), warned: None }
+        Self { settings, next: Instant::now(), clock: ClockWatch::default(), warned: None }
     }
 
     /// Waits until a step is due.
@@ -66,8 +69,16 @@ impl Retention {
         }
     }
 
-    /// Clears out a step, in one transaction. Returns how many tasks went.
-    pub(super) async fn step(&self, connection: &mut SqliteConnection, now: i64) -> Result<i64, sqlx::Error> {
+    /// Clears out a step, in one transaction, unless the clock has jumped. Returns how many tasks went.
+    pub(super) async fn step(
+        &mut self,
+        connection: &mut SqliteConnection,
+        now: i64,
+    ) -> Result<i64, sqlx::Error> {
+        let wall = Timestamp::from_millisecond(now).unwrap_or(Timestamp::MAX);
+        if !self.clock.believes(wall, Instant::now()) {
+            return Ok(0);
+        }
         let settings = *self.settings.borrow();
         let before = |age: Duration| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;

@@ -184,7 +184,7 @@ impl Standing {
 }
 
 /// `now + after`, at most the last moment that a timestamp can hold.
-fn moment_after(now: i64, after: Duration) -> i64 {
+pub(super) fn moment_after(now: i64, after: Duration) -> i64 {
     let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
     now.saturating_add(after).min(Timestamp::MAX.as_millisecond())
 }

@@ -57,6 +57,20 @@ impl Client {
         Ok(Self { http, base, key: settings.key.clone(), agent_id, group: group.map(str::to_owned) })
     }
 
+    /// Sees whether the service answers and takes the key, without asking for tasks: that would lease them.
+    /// Returns the status.
+    pub(super) async fn reach(&self) -> Result<StatusCode, Fault> {
+        let action = "reach the remote API";
+        let status = self.send(self.http.request(Method::GET, self.base.clone()), action).await?.status();
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
+                Err(refused(status, action))
+            }
+            status if status.is_server_error() => Err(refused(status, action)),
+            status => Ok(status),
+        }
+    }
+
     /// Asks for tasks. Not repeated here: after an answer that was lost, the next poll asks again.
     pub(super) async fn tasks(&self) -> Result<Vec<Value>, Fault> {
         let action = "ask the remote API for tasks";

@@ -75,6 +75,16 @@ struct Unsettled {
     last_try: Instant,
 }
 
+/// Sees whether the service answers and takes the key. Asks for no task. Returns in words what was seen.
+pub async fn check(settings: &RemoteApiSettings) -> Result<String, Fault> {
+    let status = Client::new(settings, String::new(), None)?.reach().await?;
+    Ok(format!(
+        "{} answers with HTTP status {}; no task was asked for, because that would take it",
+        settings.base_url,
+        status.as_u16()
+    ))
+}
+
 impl RemoteApi {
     /// The name of this task source.
     pub const NAME: &'static str = "remote_api";
@@ -327,11 +337,15 @@ impl TaskSource for RemoteApi {
             }
             Outcome::Cancelled => Report::Failed { message: "cancelled at the agent".to_owned() },
             Outcome::Released => {
-                self.state().held.remove(&remote_id);
-                tracing::warn!(
-                    task.id = remote_id,
-                    "the remote API knows no release: the task is unfinished there until it hands it out again"
-                );
+                // The API knows no release: it would never hand the task out again. It waits here for when tasks
+                // are started again; at a stop, whoever drops this says what is left.
+                self.state().waiting.push_back(Waiting {
+                    remote_id,
+                    task: lease.task.clone(),
+                    attempt: lease.attempt.saturating_add(1),
+                    failures_before: lease.failures_before,
+                    not_before: Instant::now(),
+                });
                 return Ok(Finished::Recorded);
             }
         };

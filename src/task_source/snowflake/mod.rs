@@ -14,6 +14,7 @@
 //! - A payload that nobody can understand is failed at once, with everything that is wrong with it.
 //! - At the stop everything unfinished is given back, where the server has `RELEASE_TASK`.
 
+mod check;
 mod depth;
 mod history;
 mod holdings;
@@ -28,6 +29,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+pub use self::check::check;
 pub use self::history::write_history;
 use self::holdings::{Holdings, Moment, Standing};
 use self::procedures::{Abilities, Procedures, Pulled, QueueTaskId, Report};

@@ -110,7 +110,8 @@ impl Procedures {
         self.abilities.get().copied()
     }
 
-    async fn find_abilities(&self) -> Result<Abilities, Fault> {
+    /// The names of the procedures that the role sees.
+    pub(super) async fn names(&self) -> Result<HashSet<String>, Fault> {
         let sql = format!(
             "SELECT PROCEDURE_NAME AS NAME FROM {}.INFORMATION_SCHEMA.PROCEDURES WHERE PROCEDURE_SCHEMA = ?",
             self.database
@@ -122,7 +123,11 @@ impl Procedures {
             Err(error) if error.is_missing_object() => Table::default(),
             Err(error) => return Err(self.failed("look at its procedures", error)),
         };
-        let names: HashSet<&str> = table.rows.iter().filter_map(|row| table.value(row, "NAME")).collect();
+        Ok(table.rows.iter().filter_map(|row| table.value(row, "NAME").map(str::to_owned)).collect())
+    }
+
+    async fn find_abilities(&self) -> Result<Abilities, Fault> {
+        let names = self.names().await?;
         let abilities = Abilities {
             extends: names.contains("EXTEND_LEASES"),
             releases: names.contains("RELEASE_TASK"),

@@ -22,6 +22,7 @@ pub struct LogControl(Arc<Inner>);
 struct Inner {
     /// `None` where this process logs nothing, as in tests.
     filter: Option<Handle<Targets, Registry>>,
+    stderr: Option<LineWriter>,
     file: Option<LineWriter>,
     state: Mutex<State>,
 }
@@ -58,17 +59,18 @@ pub struct Change(u64);
 impl LogControl {
     pub(super) fn new(
         filter: Option<Handle<Targets, Registry>>,
+        stderr: Option<LineWriter>,
         file: Option<LineWriter>,
         configured: LogLevel,
     ) -> Self {
         let state = Mutex::new(State { configured, changed: None, changes: 0 });
-        Self(Arc::new(Inner { filter, file, state }))
+        Self(Arc::new(Inner { filter, stderr, file, state }))
     }
 
     /// The log of this process; one without lines when none was started.
     #[must_use]
     pub fn of_process() -> Self {
-        let silent = || Self::new(None, None, LogLevel::standard(false));
+        let silent = || Self::new(None, None, None, LogLevel::standard(false));
         PROCESS.get().cloned().unwrap_or_else(silent)
     }
 
@@ -132,10 +134,10 @@ impl LogControl {
         }
     }
 
-    /// Lines that the log file did not get.
+    /// Lines that stderr or the log file did not get.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.0.file.as_ref().map_or(0, LineWriter::dropped)
+        [&self.0.stderr, &self.0.file].into_iter().flatten().map(LineWriter::dropped).sum()
     }
 
     fn apply(&self, state: &State) {
@@ -161,7 +163,7 @@ mod tests {
 
     #[test]
     fn an_earlier_change_does_not_undo_a_later_one() {
-        let log = LogControl::new(None, None, level("info"));
+        let log = LogControl::new(None, None, None, level("info"));
         let first = log.set(level("debug"), Some(Duration::from_secs(60)));
         assert!(log.level().until.is_some_and(|until| until > Timestamp::now()));
         let second = log.set(level("trace"), None);
@@ -174,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_new_configuration_ends_a_change() {
-        let log = LogControl::new(None, None, level("info"));
+        let log = LogControl::new(None, None, None, level("info"));
         let change = log.set(level("debug"), Some(Duration::MAX));
         log.configure(level("warn"));
         assert_eq!((log.level().level, log.end(change)), (level("warn"), false));

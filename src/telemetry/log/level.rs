@@ -13,13 +13,14 @@ const LIBRARIES: LevelFilter = LevelFilter::WARN;
 /// Longest text.
 const MAX_LENGTH: usize = 512;
 /// The parts of the agent that have lines of their own.
-const PARTS: [&str; 29] = [
+const PARTS: [&str; 30] = [
     "agent",
     "api",
     "bounds",
     "bulk",
     "catalog",
     "cli",
+    "clock",
     "config",
     "console",
     "destination",

@@ -12,10 +12,13 @@ mod rotation;
 use std::io::IsTerminal;
 
 use opentelemetry_sdk::trace::SdkTracer;
-use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
+use tracing_subscriber::layer::Filter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, fmt, reload};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 pub use control::{Change, CurrentLevel, LogControl};
 pub use level::{LevelError, LogLevel};
@@ -56,25 +59,47 @@ type Lines<S> = Box<dyn Layer<S> + Send + Sync>;
 /// Starts logging to stderr, for a command that ends by itself. A second call changes nothing.
 pub fn init_logging(format: LogFormat, debug: bool) {
     let options = LogOptions { format, level: LogLevel::standard(debug), files: None, traces: None };
-    // Without files there is nothing left to write at the end.
-    drop(start_logging(options));
+    // Written by whoever logs: nothing is left at the end, and the caller waits for its reader.
+    start(options, None, None);
 }
 
-/// Starts logging. A second call changes nothing. What the files have not got yet is written when the
-/// guard is dropped.
-pub fn start_logging(options: LogOptions) -> Option<LogGuard> {
-    let LogOptions { format, level, files, traces } = options;
+/// Starts the log of a service, whose work waits for no reader of its lines. A second call changes nothing.
+/// What is not written yet is written when the guards are dropped.
+#[must_use]
+pub fn start_logging(mut options: LogOptions) -> Vec<LogGuard> {
+    let started = [Some(LineWriter::stderr()), options.files.take().map(LineWriter::start)];
+    let mut guards = Vec::new();
+    let mut failure = None;
+    let [stderr, file] = started.map(|started| match started? {
+        Ok((writer, guard)) => {
+            guards.push(guard);
+            Some(writer)
+        }
+        Err(error) => {
+            failure = Some(error);
+            None
+        }
+    });
+    start(options, stderr, file);
+    if let Some(error) = failure {
+        tracing::warn!(
+            %error,
+            "a thread that writes log lines could not be started; lines go to stderr only, and work waits for them"
+        );
+    }
+    guards
+}
+
+fn start(options: LogOptions, stderr: Option<LineWriter>, file: Option<LineWriter>) {
+    let LogOptions { format, level, traces, .. } = options;
     let (filter, handle) = reload::Layer::new(level.filter());
-    let (file, guard, failure) = match files.map(LineWriter::start) {
-        None => (None, None, None),
-        Some(Ok((writer, guard))) => (Some(writer), Some(guard), None),
-        Some(Err(error)) => (None, None, Some(error)),
+    let is_terminal = std::io::stderr().is_terminal();
+    let on_stderr = match stderr.clone() {
+        Some(writer) => lines(format, writer, is_terminal),
+        None => lines(format, std::io::stderr, is_terminal),
     };
-    let stderr = lines(format, std::io::stderr, std::io::stderr().is_terminal());
     let in_file = file.clone().map(|writer| lines(format, writer, false));
-    // Lines show the span of an attempt, and not those of its stages.
-    let filter = filter.and(filter_fn(|metadata| metadata.is_event() || metadata.name() == ATTEMPT));
-    let kept = stderr.and_then(in_file).and_then(AttemptLog).with_filter(filter);
+    let kept = on_stderr.and_then(in_file).and_then(AttemptLog).with_filter(kept(filter));
     let spans = traces.map(|tracer| {
         let layer = tracing_opentelemetry::layer().with_tracer(tracer);
         layer.with_location(false).with_threads(false).with_filter(filter_fn(otlp::is_sent))
@@ -82,22 +107,88 @@ pub fn start_logging(options: LogOptions) -> Option<LogGuard> {
     let subscriber = tracing_subscriber::registry().with(kept).with(spans);
     // An error means that a logger is set already, by a test for example.
     if subscriber.try_init().is_ok() {
-        LogControl::new(Some(handle), file, level).set_as_process();
+        LogControl::new(Some(handle), stderr, file, level).set_as_process();
     }
-    if let Some(error) = failure {
-        tracing::warn!(%error, "the thread for log files could not be started; lines go to stderr only");
-    }
-    guard
+}
+
+/// What lines are made of: the events of a level, and at every level the span of an attempt, but not those
+/// of its stages. With the lines of warnings only, one has to see all the same whose warning it is.
+fn kept(level: reload::Layer<Targets, Registry>) -> impl Filter<Registry> {
+    let attempt = filter_fn(|metadata| metadata.is_span() && metadata.name() == ATTEMPT)
+        .with_max_level_hint(LevelFilter::INFO);
+    attempt.or(level.and(filter_fn(|metadata| metadata.is_event())))
 }
 
 fn lines<S, W>(format: LogFormat, writer: W, ansi: bool) -> Lines<S>
 where
-    S: tracing::Subscriber + for<'s> tracing_subscriber::registry::LookupSpan<'s>,
+    S: tracing::Subscriber + for<'s> LookupSpan<'s>,
     W: for<'w> fmt::MakeWriter<'w> + Send + Sync + 'static,
 {
     let lines = fmt::layer().with_writer(writer).with_target(false).with_ansi(ansi);
     match format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written_at(level: &str, handle_to: &str) -> Vec<serde_json::Value> {
+        let level: LogLevel = level.parse().unwrap();
+        let (filter, handle) = reload::Layer::new(level.filter());
+        let written = Written::default();
+        let writer = written.clone();
+        let layer = lines(LogFormat::Json, move || writer.clone(), false).with_filter(kept(filter));
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            let level: LogLevel = handle_to.parse().unwrap();
+            handle.reload(level.filter()).unwrap();
+            let _attempt = tracing::info_span!("attempt", task.id = "7", attempt = 2).entered();
+            let _stage = tracing::debug_span!("extract").entered();
+            tracing::info!("small");
+            tracing::error!("grave");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn lines_have_their_task_and_attempt_at_every_level() {
+        for (level, later, expected) in [
+            ("info", "info", &["small", "grave"][..]),
+            ("debug", "debug", &["small", "grave"]),
+            ("warn", "warn", &["grave"]),
+            ("error", "error", &["grave"]),
+            ("info", "error,hyper=off", &["grave"]),
+            ("error", "info", &["small", "grave"]),
+            ("off", "off", &[]),
+        ] {
+            let lines = written_at(level, later);
+            let messages: Vec<_> = lines.iter().map(|line| line["message"].as_str().unwrap()).collect();
+            assert_eq!(messages, expected, "{level}, then {later}");
+            for line in &lines {
+                let span = (&line["span"]["name"], &line["span"]["task.id"], &line["span"]["attempt"]);
+                assert_eq!(span, (&"attempt".into(), &"7".into(), &2.into()), "{level}: {line}");
+            }
+        }
     }
 }

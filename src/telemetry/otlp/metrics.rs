@@ -19,27 +19,49 @@ use super::OtlpSender;
 use crate::config::OtlpSettings;
 use crate::shutdown::Shutdown;
 
-/// Sends what `read` gives, in the interval of `settings`, until the agent drains, and then once more.
+/// How long the last figures may take: a stop waits for nobody who does not answer.
+const LAST_LIMIT: Duration = Duration::from_secs(2);
+
+/// Sends what `read` gives, in the interval of `settings`, until the agent drains, and then once more. What
+/// is on its way at the drain is given up: the last figures have all that it has.
 pub async fn push_metrics<F: Future<Output = Option<String>>>(
     settings: &OtlpSettings,
     sender: &OtlpSender,
     shutdown: &Shutdown,
     read: impl Fn() -> F,
 ) {
+    push_until(settings, sender, shutdown, read, LAST_LIMIT).await;
+}
+
+async fn push_until<F: Future<Output = Option<String>>>(
+    settings: &OtlpSettings,
+    sender: &OtlpSender,
+    shutdown: &Shutdown,
+    read: impl Fn() -> F,
+    last_limit: Duration,
+) {
     let url = format!("{}/v1/metrics", settings.endpoint);
     let begun = nanoseconds(SystemTime::now());
-    loop {
-        let is_last = tokio::select! {
-            () = tokio::time::sleep(settings.metrics_interval) => false,
-            () = shutdown.draining() => true,
-        };
+    let send = async || {
         if let Some(text) = read().await {
             let request = to_request(&text, &settings.service_name, begun, nanoseconds(SystemTime::now()));
             sender.post(&url, request.encode_to_vec()).await;
         }
-        if is_last {
-            return;
+    };
+    let regularly = async {
+        loop {
+            tokio::time::sleep(settings.metrics_interval).await;
+            send().await;
         }
+    };
+    tokio::select! {
+        never = regularly => never,
+        () = shutdown.draining() => {}
+    }
+    tokio::select! {
+        // Late or not, nobody needs to know.
+        _sent = tokio::time::timeout(last_limit, send()) => {}
+        () = shutdown.aborting() => {}
     }
 }
 
@@ -282,6 +304,46 @@ mod tests {
         assert_eq!((point.count, point.bucket_counts.iter().sum::<u64>(), point.bucket_counts[0]), (3, 3, 2));
         assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
         assert!(point.sum.is_some_and(|sum| sum > 0.5));
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_takes_connections_and_does_not_answer_holds_no_stop() {
+        let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let settings = OtlpSettings {
+            endpoint: format!("http://{}", collector.local_addr().unwrap()),
+            timeout: Duration::from_secs(3_600),
+            metrics_interval: Duration::from_millis(1),
+            headers: Vec::new(),
+            service_name: "agent".to_owned(),
+            traces: false,
+            metrics: true,
+        };
+        let patience = Duration::from_secs(60);
+        for (is_aborted, last_limit) in [(false, Duration::from_millis(1)), (true, settings.timeout)] {
+            let (shutdown, requests) = (Shutdown::new(), Shutdown::new());
+            let sender = OtlpSender::new(&settings, &requests).unwrap();
+            let asked = std::cell::Cell::new(0);
+            let read = async || {
+                asked.set(asked.get() + 1);
+                Some(Metrics::new().render(&Gauges::default()))
+            };
+            let stop = async {
+                while asked.get() == 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                shutdown.begin_drain();
+                while is_aborted && asked.get() == 1 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                if is_aborted {
+                    shutdown.begin_abort();
+                }
+            };
+            let push = push_until(&settings, &sender, &shutdown, read, last_limit);
+            let ended = tokio::time::timeout(patience, async { tokio::join!(push, stop) }).await;
+            assert!(ended.is_ok(), "the stop waits for the collector");
+            assert!(requests.finished(patience).await, "a request is left on its way");
+        }
     }
 
     #[test]

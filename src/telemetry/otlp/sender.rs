@@ -9,6 +9,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::OtlpSettings;
 use crate::fault::{Fault, FaultKind};
@@ -82,10 +83,11 @@ impl HttpClient for OtlpSender {
         let answered = {
             // Spans come from a thread of their own, which has no runtime.
             let _runtime = self.runtime.enter();
-            self.tasks.spawn_apart(async move {
+            // Whoever does not wait for the answer any more gives up the request.
+            AbortOnDropHandle::new(self.tasks.spawn_apart(async move {
                 let response = request.send().await?;
                 Ok::<_, reqwest::Error>((response.status(), response.bytes().await?))
-            })
+            }))
         };
         let (status, body) = match answered.await {
             Ok(Ok(answer)) => answer,

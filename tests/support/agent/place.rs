@@ -34,6 +34,8 @@ pub(crate) struct Place {
     /// The API key that the client sends.
     key: Option<String>,
     pub(super) environment: Vec<(String, String)>,
+    /// Whether stderr is a pipe that nobody reads, and no file.
+    pub(super) has_unread_stderr: bool,
 }
 
 impl Place {
@@ -55,6 +57,7 @@ impl Place {
             authority: None,
             key: None,
             environment: Vec::new(),
+            has_unread_stderr: false,
         }
     }
 
@@ -104,6 +107,12 @@ impl Place {
     /// A variable of the agent's environment.
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the agent with a pipe for its log that nobody reads.
+    pub(crate) fn without_reader_of_stderr(mut self) -> Self {
+        self.has_unread_stderr = true;
         self
     }
 

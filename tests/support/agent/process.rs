@@ -54,7 +54,12 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn start(place: &Place) -> Self {
-        let log = OpenOptions::new().create(true).append(true).open(log_file(place));
+        let stderr = if place.has_unread_stderr {
+            Stdio::piped()
+        } else {
+            let log = OpenOptions::new().create(true).append(true).open(log_file(place));
+            Stdio::from(log.expect("open the log"))
+        };
         let agent = program(place.path())
             .args(["run", "--port", "0", "--config"])
             .arg(place.configuration())
@@ -62,7 +67,7 @@ impl Process {
             .envs(place.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(File::create(place.path().join("stdout")).expect("create a file"))
-            .stderr(log.expect("open the log"))
+            .stderr(stderr)
             .spawn()
             .expect("start the agent");
         let watchdog = shell("trap '' INT TERM HUP; read -r line || kill -KILL \"$1\"", agent.id());

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use super::super::{AttemptState, Cancelled, Counts, Retried, SubmitError, TaskState};
 use super::*;
+use crate::retry::Backoff;
 use crate::task::{Extension, LeaseId};
 
 #[tokio::test]
@@ -40,10 +41,10 @@ async fn lease_nothing(queue: &LocalQueue) -> bool {
 
 #[tokio::test]
 async fn every_outcome_leads_to_its_state_with_and_without_a_request_to_cancel() {
-    let hour = Duration::from_secs(3_600);
+    let long = Backoff::LONGEST_OF_A_TASK;
     let outcomes = [
         (Outcome::Completed(receipt()), AttemptState::Completed, TaskState::Completed, TaskState::Completed),
-        (retry_after(hour), AttemptState::Failed, TaskState::Queued, TaskState::Cancelled),
+        (retry_after(long), AttemptState::Failed, TaskState::Queued, TaskState::Cancelled),
         (Outcome::Failed(report()), AttemptState::Failed, TaskState::Failed, TaskState::Failed),
         (Outcome::Cancelled, AttemptState::Cancelled, TaskState::Cancelled, TaskState::Cancelled),
         (Outcome::Released, AttemptState::Released, TaskState::Queued, TaskState::Cancelled),
@@ -239,7 +240,7 @@ async fn a_task_in_its_back_off_can_be_cancelled_and_retried_at_once() {
     let queue = place.open().await;
     submit(&queue, task("1")).await;
     let running = lease_one(&queue).await;
-    finish(&queue, &running, retry_after(Duration::MAX)).await;
+    finish(&queue, &running, retry_after(Backoff::LONGEST_OF_A_TASK)).await;
     assert!(lease_nothing(&queue).await);
     assert!(
         matches!(queue.cancel(&id("1")).await.unwrap(), Cancelled::Now(task) if task.eligible_at.is_none())

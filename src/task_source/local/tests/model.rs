@@ -8,6 +8,7 @@ use proptest::test_runner::Config;
 
 use super::super::{AttemptState, Cancelled, Counts, Retried, SubmitError, TaskState};
 use super::*;
+use crate::retry::Backoff;
 use crate::task::{Extension, LeaseId};
 
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +26,7 @@ impl End {
         match self {
             Self::Completed => Outcome::Completed(receipt()),
             Self::RetryNow => retry_after(Duration::ZERO),
-            Self::RetryMuchLater => retry_after(Duration::from_secs(1_000_000)),
+            Self::RetryMuchLater => retry_after(Backoff::LONGEST_OF_A_TASK),
             Self::Failed => Outcome::Failed(report()),
             Self::Cancelled => Outcome::Cancelled,
             Self::Released => Outcome::Released,

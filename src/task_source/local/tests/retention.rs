@@ -92,13 +92,33 @@ async fn tasks_are_kept_for_ever_where_nobody_wants_them_to_go() {
     one_of_each(&place).await;
     place.age(&["done", "failed", "cancelled", "young"], 4_000 * DAY).await;
     let (settings, changed) = watch::channel(FOR_EVER);
-    let retention = Retention::new(changed);
+    let mut retention = Retention::new(changed);
     let now = Timestamp::now().as_millisecond();
     let mut connection = place.connect().await;
     assert_eq!(retention.step(&mut connection, now).await.unwrap(), 0);
     // A new setting holds from the next step on.
     settings.send_replace(A_MONTH);
     assert_eq!(retention.step(&mut connection, now).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_far_ahead_for_a_moment_clears_out_nothing() {
+    let place = Place::new();
+    one_of_each(&place).await;
+    let (_settings, changed) = watch::channel(A_MONTH);
+    let mut retention = Retention::new(changed);
+    let now = Timestamp::now().as_millisecond();
+    let mut connection = place.connect().await;
+    assert_eq!(retention.step(&mut connection, now).await.unwrap(), 0);
+    assert_eq!(
+        retention
+            .step(&mut connection, now + i64::try_from((4_000 * DAY).as_millis()).unwrap())
+            .await
+            .unwrap(),
+        0
+    );
+    drop(connection);
+    assert_eq!(place.number("SELECT count(*) FROM task").await, 6);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::super::{Cancelled, Counts, SubmitError, TaskState};
 use super::*;
+use crate::retry::Backoff;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_callers_at_once_are_all_served() {
@@ -62,7 +63,9 @@ async fn leasing_costs_the_same_however_many_tasks_there_are() {
     let place = Place::new();
     place.open().await.close().await;
     let mut connection = place.connect().await;
-    for statement in [change::END_BACK_OFFS, change::START_ATTEMPTS, read::NEXT_ELIGIBLE] {
+    for statement in
+        [change::END_BACK_OFFS, change::END_IMPOSSIBLE_BACK_OFFS, change::START_ATTEMPTS, read::NEXT_ELIGIBLE]
+    {
         let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
         let plan: Vec<(i64, i64, i64, String)> =
             sqlx::query_as(explain).bind(0).bind(1).fetch_all(&mut connection).await.unwrap();
@@ -123,12 +126,27 @@ async fn no_wake_up_is_lost_whenever_the_task_arrives() {
 }
 
 #[tokio::test]
+async fn a_back_off_that_was_written_while_the_clock_was_ahead_holds_no_task() {
+    let place = Place::new();
+    let queue = place.open().await;
+    submit(&queue, task("1")).await;
+    let first = lease_one(&queue).await;
+    finish(&queue, &first, retry_after(Backoff::LONGEST_OF_A_TASK)).await;
+    assert!(lease(&queue, 1).await.is_empty(), "a back-off that can be holds its task");
+    // As if it had been written by a clock that is a day ahead.
+    let mut connection = place.connect().await;
+    let day = "UPDATE task SET eligible_at = eligible_at + 86400000";
+    sqlx::query(day).execute(&mut connection).await.unwrap();
+    assert_eq!(lease_one(&queue).await.attempt, 2);
+}
+
+#[tokio::test]
 async fn waiting_for_work_ends_when_the_next_back_off_does() {
     let place = Place::new();
     let queue = place.open().await;
     queue.submit(vec![task("1"), task("2")]).await.unwrap();
     let leases = lease(&queue, 2).await;
-    finish(&queue, &leases[0], retry_after(Duration::from_secs(3_600))).await;
+    finish(&queue, &leases[0], retry_after(Backoff::LONGEST_OF_A_TASK)).await;
     finish(&queue, &leases[1], retry_after(Duration::from_millis(200))).await;
     let eligible_at = record(&queue, "2").await.eligible_at.unwrap();
     timeout(PATIENCE, queue.wait_for_work()).await.unwrap();
