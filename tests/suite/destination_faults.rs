@@ -239,7 +239,7 @@ pub(crate) async fn a_commit_that_fails_in_the_middle_can_be_taken_back<S: Store
     let upload = destination.begin(&own).await.expect("begin");
     let mut stored = Vec::new();
     for number in [1, 2] {
-        stored.push(write(&*upload, &part(&own, number), &content(number, 1000), 1000).await);
+        stored.push(write(&*upload, &part(&own, number), &content(number.into(), 1000), 1000).await);
     }
     upload.commit(stored).await.expect_err("one of them cannot be completed");
     assert_eq!(store.visible("p").await.len(), 1, "a store has no commit of several files");
