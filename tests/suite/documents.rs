@@ -571,7 +571,7 @@ docker() {
     while (($# > 0)); do
         case $1 in
             -e) [[ $2 == *=* ]] && variables+=("$2") || variables+=("$2=from-the-environment"); shift 2 ;;
-            -p | -v | --tmpfs) shift 2 ;;
+            -p | -v | --tmpfs | --stop-timeout) shift 2 ;;
             --rm | --read-only) shift ;;
             *) break ;;
         esac

@@ -196,7 +196,9 @@ function formOf({ signal, go }, connections, model) {
     clearProblem();
     button.disabled = true;
     fill(preview, h("p", { class: "muted" }, "Reading the first rows …"));
-    announce("Reading the first rows.");
+    // The same sentence is said again, and a quick answer is not worth two.
+    announce("");
+    const slow = setTimeout(() => announce("Reading the first rows."), 1000);
     try {
       const { database, query, table, columns } = sourceConfig();
       const answer = await call("POST", "/preview", { signal, body: { source_config: without({ database, query, table, columns }), rows: 20 } });
@@ -209,6 +211,7 @@ function formOf({ signal, go }, connections, model) {
       if (isOfFields) showProblem(problem);
       else announce(`There is no preview: ${problem.message}`);
     } finally {
+      clearTimeout(slow);
       button.disabled = false;
     }
   }
