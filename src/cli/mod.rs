@@ -171,7 +171,7 @@ mod tests {
             let work: Vec<_> = (0..THREADS)
                 .map(|_| {
                     let all = Arc::clone(&all);
-                    spawn_blocking(move || drop(all.wait()))
+                    spawn_blocking(move || all.wait().is_leader())
                 })
                 .collect();
             tokio::time::timeout(Duration::from_secs(60), futures::future::join_all(work)).await.is_ok()

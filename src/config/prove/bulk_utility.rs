@@ -170,10 +170,8 @@ fn variables(text: &str) -> Option<Vec<String>> {
     let is_name = |word: &str| {
         let name = word.strip_suffix('*').unwrap_or(word);
         let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        !name.is_empty()
-            && is_plain
-            && !name.starts_with(PREFIX)
-            && !(word.ends_with('*') && PREFIX.starts_with(name))
+        let reaches_own = name.starts_with(PREFIX) || (word.ends_with('*') && PREFIX.starts_with(name));
+        is_plain && !name.is_empty() && !reaches_own
     };
     text.split_ascii_whitespace().map(|word| is_name(word).then(|| word.to_owned())).collect()
 }
