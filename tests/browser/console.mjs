@@ -183,7 +183,7 @@ const scenarios = {
     await page.getByRole("heading", { name: "one", level: 1 }).waitFor();
     for (const name of ["Retry", "Cancel task"]) assert.equal(await page.getByRole("button", { name }).count(), 0, name);
     await page.goto(`${address}/#/new`);
-    await page.getByRole("heading", { name: "There is no such page" }).waitFor();
+    await page.getByRole("heading", { name: "This key cannot open this page" }).waitFor();
     // What has no button is refused as well.
     const refused = await page.evaluate(async () => (await fetch("/stop", { method: "POST", headers: { "x-console": "1" } })).status);
     assert.equal(refused, 403);

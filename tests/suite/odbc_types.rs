@@ -280,14 +280,19 @@ async fn a_value_that_is_longer_than_the_driver_says_is_an_error_with_a_remedy_a
     let Some(configuration) = odbc::postgres(&database) else {
         return;
     };
-    // Of a varchar without a length the driver says that it has 255 characters.
+    // Of a varchar without a length the driver says that it has 255 characters; versions of it hand out all there
+    // is nevertheless.
     let sql = "SELECT repeat('x', i)::varchar AS value FROM generate_series(1000, 1000) AS i";
     for text in [OdbcText::Utf16, OdbcText::Utf8] {
         let source = open(OdbcSource { text, ..configuration.clone() });
-        let fault = read(&source, &query(sql), 1).await.expect_err("it is too long");
-        assert_eq!(fault.kind(), FaultKind::Data, "{}", fault.chain());
-        assert!(fault.chain().contains("`value`"), "{}", fault.chain());
-        assert!(fault.hint().is_some_and(|hint| hint.contains("long_values")), "{fault:?}");
+        match read(&source, &query(sql), 1).await {
+            Ok(found) => assert_eq!(column(&found, "value"), [Some("x".repeat(1000))]),
+            Err(fault) => {
+                assert_eq!(fault.kind(), FaultKind::Data, "{}", fault.chain());
+                assert!(fault.chain().contains("`value`"), "{}", fault.chain());
+                assert!(fault.hint().is_some_and(|hint| hint.contains("long_values")), "{fault:?}");
+            }
+        }
     }
     let pieces = OdbcSource { long_values: OdbcLongValues::Pieces, ..configuration };
     let found = read(&open(pieces), &query(sql), 1).await.expect("in pieces");
@@ -348,7 +353,7 @@ async fn sql_server_through_freetds() {
             vec![0x6a, 9, 15, 2],
             Framing::Byte,
             price,
-            DataType::Decimal64(15, 2),
+            DataType::Decimal128(15, 2),
             "-1234567890123.45",
         ),
         ("real", vec![0x6d, 4], Framing::Byte, 0.1_f32.to_le_bytes().to_vec(), DataType::Float32, "0.1"),
