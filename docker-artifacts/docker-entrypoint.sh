@@ -70,12 +70,12 @@ escaped() {
 fill() {
     local template=$1 target=$2 has_references=$3 list="" name
     shift 3
-    local -a environment=()
-    for name in "$@"; do
-        list+="\${$name} "
-        environment+=("$name=$(escaped "${!name:-}" "$has_references")")
-    done
-    env -i PATH="$PATH" LC_ALL=C.UTF-8 "${environment[@]}" envsubst "$list" <"$template" |
+    for name in "$@"; do list+="\${$name} "; done
+    # Exported and not handed over as arguments, which every user of the machine can see.
+    (
+        for name in "$@"; do export "$name=$(escaped "${!name:-}" "$has_references")"; done
+        exec envsubst "$list"
+    ) <"$template" |
         sed -E '/^#/d; /^[a-z_]+ = ("")?$/d' |
         awk '/^\[/ { header = $0; next } NF { if (header != "") { print ""; print header; header = "" } print }' >"$target"
 }
