@@ -92,6 +92,40 @@ fn any_value_arrives_as_it_is() {
 }
 
 #[test]
+fn no_secret_stands_in_the_list_of_processes() {
+    let folder = Folder::new();
+    let programs = folder.path().join("programs");
+    let log = folder.path().join("arguments");
+    fs::create_dir(&programs).unwrap();
+    for name in ["env", "envsubst", "sed", "awk", "od", "tr"] {
+        let script = format!(
+            "#!/bin/bash\nprintf '%s\\n' {name} \"$@\" >>'{}'\nPATH=${{PATH#*:}} exec {name} \"$@\"\n",
+            log.display()
+        );
+        let file = programs.join(name);
+        fs::write(&file, script).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let variables = [
+        ("PATH", path.as_str()),
+        ("AGENT_AFFINITY", "blue"),
+        ("AGENT_API_KEY", KEY),
+        ("DATA_SOURCE_HOST", "database"),
+        ("DATA_SOURCE_PASSWORD", "planted-password"),
+        ("SNOWFLAKE_ACCOUNT", "account"),
+        ("SNOWFLAKE_PASSWORD", "planted-secret"),
+    ];
+    let output = entrypoint(&folder.path().join("runtime"), &variables, &[]);
+    assert!(output.status.success(), "{output:?}");
+    let arguments = fs::read_to_string(log).unwrap();
+    assert!(arguments.contains("envsubst"), "the programs of this test were called: {arguments}");
+    for secret in [KEY, "planted-password", "planted-secret"] {
+        assert!(!arguments.contains(secret), "{arguments}");
+    }
+}
+
+#[test]
 fn defaults_arguments_and_keys_are_those_of_the_documentation() {
     let folder = Folder::new();
     let output = entrypoint(folder.path(), &[("AGENT_AFFINITY", "blue")], &["--debug", "-w", "3"]);
