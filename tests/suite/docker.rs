@@ -106,7 +106,8 @@ fn no_secret_stands_in_the_list_of_processes() {
         fs::write(&file, script).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = format!("{}:{}", programs.display(), path.to_string_lossy());
     let variables = [
         ("PATH", path.as_str()),
         ("AGENT_AFFINITY", "blue"),
