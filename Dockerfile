@@ -5,10 +5,14 @@ ARG RUNTIME_IMAGE=docker.io/library/debian:bookworm-slim
 FROM ${RUST_IMAGE} AS build
 WORKDIR /build
 # `--build-arg FEATURES=odbc` adds sources through ODBC, and the driver manager; drivers come in a layer of your own.
+# `kerberos` adds logins to SQL Server with Kerberos, and MIT's library; "odbc kerberos" is both.
 ARG FEATURES=""
-# hadolint ignore=DL3008
-RUN case " ${FEATURES} " in *odbc*) apt-get update && \
-    apt-get install --yes --no-install-recommends unixodbc-dev && rm -rf /var/lib/apt/lists/* ;; esac
+# hadolint ignore=DL3008,SC2086
+RUN packages="" && \
+    case "${FEATURES}" in *odbc*) packages="unixodbc-dev" ;; esac && \
+    case "${FEATURES}" in *kerberos*) packages="${packages} libclang-dev libkrb5-dev pkg-config" ;; esac && \
+    if [ -n "${packages}" ]; then apt-get update && \
+    apt-get install --yes --no-install-recommends ${packages} && rm -rf /var/lib/apt/lists/*; fi
 # The dependencies alone, so that a change of the agent does not compile them again.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src tests/suite && \
@@ -24,7 +28,8 @@ ARG FEATURES=""
 # hadolint ignore=DL3008
 RUN apt-get update && \
     apt-get install --yes --no-install-recommends gettext-base && \
-    case " ${FEATURES} " in *odbc*) apt-get install --yes --no-install-recommends libodbc2 odbcinst ;; esac && \
+    case "${FEATURES}" in *odbc*) apt-get install --yes --no-install-recommends libodbc2 odbcinst ;; esac && \
+    case "${FEATURES}" in *kerberos*) apt-get install --yes --no-install-recommends libgssapi-krb5-2 ;; esac && \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin && \
     groupadd --gid 10001 agent && \
     useradd --uid 10001 --gid agent --create-home --shell /usr/sbin/nologin agent && \

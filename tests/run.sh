@@ -460,7 +460,7 @@ prepare_odbc() {
         lacks "unixODBC (install ${packages[*]}): the feature odbc is not built, and nothing of it is tested"
         return
     fi
-    features=(--features odbc)
+    features+=(--features odbc)
     folder=${TEST_ODBC_DRIVERS:-}
     if [[ -z $folder ]]; then
         folder=$(find /usr/lib -name psqlodbcw.so -printf '%h\n' 2>/dev/null | head -n 1)
@@ -470,6 +470,37 @@ prepare_odbc() {
     done
     if [[ -n $folder ]]; then export TEST_ODBC_DRIVERS=$folder; fi
     printf 'drivers in %s\n' "$folder"
+}
+
+# ---- Kerberos: the library with its headers, and a KDC ---------------------------------------------
+
+prepare_kerberos() {
+    say "Kerberos"
+    local packages=(libkrb5-dev libclang-dev pkg-config krb5-kdc krb5-admin-server krb5-user) program
+    export PATH=$PATH:/usr/sbin
+    if ! has_kerberos || ! have krb5kdc || ! have kadmin.local || ! have kinit; then
+        install_packages "${packages[@]}" || true
+    fi
+    if ! has_kerberos; then
+        lacks "MIT Kerberos with headers, and libclang (install ${packages[*]}): the feature kerberos is not built, and nothing of it is tested"
+        return
+    fi
+    features+=(--features kerberos)
+    if [[ -z ${TEST_KDC:-} ]]; then
+        if ! have krb5kdc || ! have kadmin.local || ! have kinit; then
+            lacks "a KDC (install ${packages[*]}): tests of logins with Kerberos"
+            return
+        fi
+        program=$(command -v krb5kdc)
+        export TEST_KDC=$program
+    fi
+    printf 'KDC %s, MIT Kerberos %s\n' "$TEST_KDC" "$(pkg-config --modversion mit-krb5-gssapi)"
+}
+
+# The crate reads the headers with libclang.
+has_kerberos() {
+    have pkg-config && pkg-config --exists mit-krb5-gssapi &&
+        { [[ -n ${LIBCLANG_PATH:-} ]] || find /usr/lib /usr/lib64 -name 'libclang*.so*' 2>/dev/null | grep -q .; }
 }
 
 # ---- Rust ---------------------------------------------------------------------------------------
@@ -511,6 +542,7 @@ prepare_mariadb
 prepare_mysql
 prepare_utilities
 prepare_odbc
+prepare_kerberos
 prepare_python
 prepare_schemathesis
 prepare_prometheus
@@ -523,7 +555,7 @@ if [[ ${CI:-} == true ]]; then export REQUIRE_SERVERS=1; fi
 
 if [[ $only_prepare == yes ]]; then
     summary
-    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_ODBC_DRIVERS TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_SCHEMATHESIS TEST_PROMETHEUS TEST_AZURITE TEST_CHROMIUM TEST_NODE TEST_PLAYWRIGHT; do
+    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_ODBC_DRIVERS TEST_KDC TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_SCHEMATHESIS TEST_PROMETHEUS TEST_AZURITE TEST_CHROMIUM TEST_NODE TEST_PLAYWRIGHT; do
         if [[ -n ${!variable:-} ]]; then printf 'export %s=%q\n' "$variable" "${!variable}"; fi
     done
     exit 0

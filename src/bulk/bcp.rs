@@ -87,8 +87,9 @@ impl BulkUtility for Bcp {
 
     fn supports(&self, connection: &SourceConnection) -> Result<(), Fault> {
         let source = source(connection)?;
-        let has_password = matches!(source.login, SqlServerLogin::Password { .. });
-        if !self.bcp.trusted_connection && !has_password {
+        let is_of_entra_id =
+            matches!(source.login, SqlServerLogin::Token(_) | SqlServerLogin::ServicePrincipal { .. });
+        if !self.bcp.trusted_connection && is_of_entra_id {
             return Err(refused(
                 "the connection logs in with Entra ID, and bcp is given a name and a password",
                 "Use an SQL login, or set `method` to `native`.",

@@ -63,6 +63,9 @@ fn place(connection: &SourceConnection) -> Place<'_> {
                 SqlServerLogin::ServicePrincipal { client_id, client_secret, .. } => {
                     (client_id.as_str(), Some(client_secret))
                 }
+                SqlServerLogin::Kerberos { principal, .. } => {
+                    (principal.as_deref().unwrap_or_default(), None)
+                }
             };
             Place {
                 host: &source.host,

@@ -78,6 +78,8 @@ mod snowflake_sql;
 mod snowflake_stage;
 mod snowflake_whole_way;
 mod sqlserver_faults;
+#[cfg(feature = "kerberos")]
+mod sqlserver_kerberos;
 mod sqlserver_login;
 mod sqlserver_slices;
 mod sqlserver_types;

@@ -31,7 +31,7 @@ async fn one(configuration: SqlServerSource) -> Result<Option<String>, Fault> {
 fn logins(server: &TdsServer) -> Vec<(String, bool, bool)> {
     let login = |seen| match seen {
         Seen::Login { username, read_only, encrypted, .. } => Some((username, read_only, encrypted)),
-        Seen::Batch(_) | Seen::Call | Seen::Attention | Seen::Closed => None,
+        Seen::Principal(_) | Seen::Batch(_) | Seen::Call | Seen::Attention | Seen::Closed => None,
     };
     server.seen().into_iter().filter_map(login).collect()
 }

@@ -16,6 +16,8 @@ pub(crate) mod folder;
 pub(crate) mod foreign_reader;
 pub(crate) mod gate;
 pub(crate) mod gcs;
+#[cfg(feature = "kerberos")]
+pub(crate) mod kerberos;
 pub(crate) mod mysql;
 pub(crate) mod mysql_double;
 #[cfg(feature = "odbc")]

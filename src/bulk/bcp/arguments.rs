@@ -43,7 +43,9 @@ impl Bcp {
         match &source.login {
             _ if self.bcp.trusted_connection => None,
             SqlServerLogin::Password { username, password } => Some((username, password)),
-            SqlServerLogin::Token(_) | SqlServerLogin::ServicePrincipal { .. } => None,
+            SqlServerLogin::Token(_)
+            | SqlServerLogin::ServicePrincipal { .. }
+            | SqlServerLogin::Kerberos { .. } => None,
         }
     }
 

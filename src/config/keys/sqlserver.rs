@@ -141,7 +141,14 @@ pub(in crate::config) const SQLSERVER_DRIVER: &[Key] = &[
         also: &["integratedSecurity"],
         kind: "boolean, `\"yes\"`, `\"no\"`",
         default: "false",
-        meaning: "Integrated (Kerberos) authentication, which this version cannot do: `true` is a problem.",
+        meaning: "Log in with Kerberos; `username` is then the principal, and may be absent. Needs a build with the feature `kerberos`.",
+    },
+    Key {
+        name: "service_principal",
+        also: &["serverSpn"],
+        kind: "string, `service/host`",
+        default: "",
+        meaning: "The server's Kerberos principal, when it is not `MSSQLSvc/` with `host` and `port`.",
     },
 ];
 
@@ -177,7 +184,6 @@ pub(in crate::config) const SQLSERVER_IGNORED: &[&str] = &[
     "sendTimeAsDatetime",
     "serverCertificate",
     "serverNameAsACE",
-    "serverSpn",
     "socketTimeout",
     "statementPoolingCacheSize",
     "transparentNetworkIPResolution",

@@ -101,6 +101,13 @@ pub enum SqlServerLogin {
         /// Its secret.
         client_secret: Secret,
     },
+    /// A principal of Kerberos, whose ticket the system's library finds; in builds with the feature.
+    Kerberos {
+        /// The principal; that of the default credentials when `None`.
+        principal: Option<String>,
+        /// The server's principal; the one of host and port when `None`.
+        service_principal: Option<String>,
+    },
 }
 
 /// When TLS is used.

@@ -135,14 +135,19 @@ fn prove_host(section: &mut Section<'_, '_>) -> (String, Option<String>) {
 
 /// How the connection logs in. `None` after a problem.
 fn prove_login(section: &mut Section<'_, '_>) -> Option<SqlServerLogin> {
+    let service_principal = section.parsed(
+        "service_principal",
+        "a name such as MSSQLSvc/db.example.com:1433",
+        principal_of_service,
+    );
     if section.parsed_or_boolean("trusted_connection", "true, false, \"yes\" or \"no\"", truth) == Some(true)
     {
-        section.problem(
-            "trusted_connection",
-            "asks for integrated (Kerberos) authentication, which this version cannot do",
-            Some("Use an SQL login (`username`, `password`) or Entra ID (`client_id`, `client_secret`, `tenant_id`, or `access_token`)."),
-        );
-        return None;
+        return prove_kerberos(section, service_principal);
+    }
+    if service_principal.is_some() {
+        let path = section.path_of("service_principal");
+        let remedy = "Set `trusted_connection = true` to log in with Kerberos.";
+        section.report().warning(&path, "is not used without `trusted_connection`", Some(remedy.into()));
     }
     let service_principal =
         section.parsed("authentication", "\"SqlPassword\" or \"ActiveDirectoryServicePrincipal\"", |text| {
@@ -178,6 +183,36 @@ fn prove_login(section: &mut Section<'_, '_>) -> Option<SqlServerLogin> {
     }
     let username = section.required("username", username)?;
     Some(SqlServerLogin::Password { username, password: password.unwrap_or_else(|| Secret::new("")) })
+}
+
+/// Integrated authentication: who logs in is in a ticket, not in the configuration.
+fn prove_kerberos(
+    section: &mut Section<'_, '_>,
+    service_principal: Option<String>,
+) -> Option<SqlServerLogin> {
+    if !cfg!(feature = "kerberos") {
+        section.problem(
+            "trusted_connection",
+            "asks for integrated (Kerberos) authentication, and this build has none; build it with --features kerberos (needs MIT Kerberos)",
+            Some("Or use an SQL login (`username`, `password`) or Entra ID (`client_id`, `client_secret`, `tenant_id`, or `access_token`)."),
+        );
+        return None;
+    }
+    if section.has("password") {
+        let path = section.path_of("password");
+        let message = "is not used, because `trusted_connection` asks for Kerberos";
+        let remedy = "Give the agent a ticket or a client keytab; see docs/CONFIGURATION.md.";
+        section.report().warning(&path, message, Some(remedy.into()));
+        section.skip("password");
+    }
+    Some(SqlServerLogin::Kerberos { principal: section.text("username"), service_principal })
+}
+
+/// `service/host`, with or without a port or instance and a realm.
+fn principal_of_service(text: &str) -> Option<String> {
+    let (service, host) = text.split_once('/')?;
+    let is_whole = !service.is_empty() && !host.is_empty() && !host.starts_with('@');
+    (is_whole && !text.contains(char::is_whitespace)).then(|| text.to_owned())
 }
 
 fn prove_authority(section: &mut Section<'_, '_>, written: Option<String>) -> Option<String> {

@@ -77,11 +77,7 @@ fn sql_server_has_several_ways_to_log_in_and_says_which_one_is_missing() {
     for (lines, expected) in [
         ("", "username is missing"),
         ("client_id = \"c\"", "client_secret is missing"),
-        (
-            "trusted_connection = \"yes\"",
-            "integrated (Kerberos) authentication, which this version cannot do",
-        ),
-        ("integratedSecurity = true", "integrated (Kerberos) authentication, which this version cannot do"),
+        ("username = \"u\"\nservice_principal = \"db.example.com\"", "service_principal"),
         ("username = \"u\"\ntable_hint = \"UPDLOCK\"", "table_hint"),
         ("username = \"u\"\ntable_hint = \"READPAST\"", "nor skip rows (READPAST)"),
         (
@@ -93,5 +89,36 @@ fn sql_server_has_several_ways_to_log_in_and_says_which_one_is_missing() {
     ] {
         let problems = bad(&format!("[connections.source.sqlserver]\ndatabase = \"d\"\n{lines}"));
         assert!(problems.contains(expected), "{lines}: {problems}");
+    }
+}
+
+#[test]
+fn kerberos_is_there_in_a_build_that_has_it_and_another_says_how_to_get_it() {
+    for line in ["trusted_connection = \"yes\"", "integratedSecurity = true"] {
+        let named = format!("{line}\nusername = \"agent@REALM\"\nserverSpn = \"MSSQLSvc/db:1433\"");
+        if !cfg!(feature = "kerberos") {
+            let problems = bad(&format!("[connections.source.sqlserver]\ndatabase = \"d\"\n{named}"));
+            let expected = "this build has none; build it with --features kerberos (needs MIT Kerberos)";
+            assert!(problems.contains(expected), "{line}: {problems}");
+            continue;
+        }
+        let login = SqlServerLogin::Kerberos { principal: None, service_principal: None };
+        assert_eq!(sqlserver(line).login, login, "no name is needed");
+        let login = SqlServerLogin::Kerberos {
+            principal: Some("agent@REALM".into()),
+            service_principal: Some("MSSQLSvc/db:1433".into()),
+        };
+        assert_eq!(sqlserver(&named).login, login);
+    }
+}
+
+#[test]
+fn what_kerberos_does_not_use_is_said() {
+    let section = "[connections.source.sqlserver]\ndatabase = \"d\"\nusername = \"u\"\n";
+    let warned = warnings(&format!("{section}service_principal = \"MSSQLSvc/db\""));
+    assert!(warned[0].contains("is not used without `trusted_connection`"), "{warned:?}");
+    if cfg!(feature = "kerberos") {
+        let warned = warnings(&format!("{section}password = \"p\"\ntrusted_connection = true"));
+        assert!(warned[0].contains("asks for Kerberos"), "{warned:?}");
     }
 }

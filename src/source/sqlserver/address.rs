@@ -12,6 +12,9 @@ use tokio_rustls::TlsConnector;
 
 use super::connection::Connection;
 use super::error::{io_fault, protocol_fault};
+use super::integrated::Begun;
+#[cfg(feature = "kerberos")]
+use super::kerberos;
 use super::protocol::login::{Login, Proof, VERSION_7_4, VERSION_8_0};
 use super::protocol::packet::{DEFAULT_PACKET_BYTES, MessageKind, Unpacker, packets};
 use super::protocol::prelogin::{self, Answer, Encryption};
@@ -48,7 +51,9 @@ impl Address {
             SqlServerLogin::ServicePrincipal { authority, tenant_id, client_id, client_secret } => {
                 Some(Arc::new(entra::Tokens::new(authority, tenant_id, client_id, client_secret)?))
             }
-            SqlServerLogin::Password { .. } | SqlServerLogin::Token(_) => None,
+            SqlServerLogin::Password { .. } | SqlServerLogin::Token(_) | SqlServerLogin::Kerberos { .. } => {
+                None
+            }
         };
         Ok(Self { config: Arc::new(config), tls, tokens, shutdown })
     }
@@ -81,8 +86,10 @@ impl Address {
         };
         let mut server = self.server().await?;
         for _route in 0..=MOST_ROUTES {
-            let mut connection = self.log_in_to(&server, token.as_ref()).await?;
-            match connection.finish_login().await? {
+            // First, so that no server waits for a KDC.
+            let (package, first) = self.begin(&server).await?.unzip();
+            let mut connection = self.log_in_to(&server, token.as_ref(), first.as_deref()).await?;
+            match connection.finish_login(package).await? {
                 None => return Ok(connection),
                 Some((host, port)) => {
                     tracing::debug!(%host, port, "the server sends the connection on");
@@ -105,8 +112,45 @@ impl Address {
         Ok(Server { host: config.host.clone(), port })
     }
 
+    /// Begins integrated authentication, where the configuration asks for it.
+    #[cfg(feature = "kerberos")]
+    async fn begin(&self, server: &Server) -> Result<Option<Begun>, Fault> {
+        let SqlServerLogin::Kerberos { principal, service_principal } = &self.config.login else {
+            return Ok(None);
+        };
+        let parties = kerberos::Parties {
+            principal: principal.as_deref(),
+            service: service_principal.as_deref(),
+            host: &server.host,
+            port: server.port,
+        };
+        // A little less than there is for all of it: it is not the server that does not answer.
+        let limit = self.config.connect_timeout.mul_f64(0.9);
+        match tokio::time::timeout(limit, kerberos::begin(parties)).await {
+            Ok(begun) => begun.map(Some),
+            Err(_elapsed) => Err(kerberos::no_answer(limit)),
+        }
+    }
+
+    /// A configuration that asks for what this build lacks is refused before it comes here.
+    #[cfg(not(feature = "kerberos"))]
+    fn begin(&self, _server: &Server) -> impl Future<Output = Result<Option<Begun>, Fault>> + use<> {
+        std::future::ready(match self.config.login {
+            SqlServerLogin::Kerberos { .. } => {
+                Err(Fault::new(FaultKind::Credentials, "log in with Kerberos, which this build cannot do")
+                    .remedy("Build the agent with --features kerberos (needs MIT Kerberos)."))
+            }
+            _ => Ok(None),
+        })
+    }
+
     /// Connects to `server` and sends the login; its answer is not read yet.
-    async fn log_in_to(&self, server: &Server, token: Option<&Secret>) -> Result<Connection, Fault> {
+    async fn log_in_to(
+        &self,
+        server: &Server,
+        token: Option<&Secret>,
+        first: Option<&[u8]>,
+    ) -> Result<Connection, Fault> {
         let config = &self.config;
         let stream = TcpStream::connect((server.host.as_str(), server.port))
             .await
@@ -114,10 +158,15 @@ impl Address {
         keep_alive(&stream).map_err(|error| io_fault("set up the TCP connection", error))?;
         let mut socket = Socket::Tcp(stream);
         let federated = token.is_some();
+        let proof = |answer: Answer| match (token, first) {
+            (Some(token), _) => Proof::Token { token: token.expose(), echo: answer.federated },
+            (None, Some(token)) => Proof::Integrated { token },
+            (None, None) => self.password(),
+        };
         if config.encryption == SqlServerEncryption::Strict {
             let mut stream = tls::outside(&self.tls, config, &server.host, socket).await?;
             let answer = agree(&mut stream, Encryption::NotSupported, federated).await?;
-            let message = self.login_message(VERSION_8_0, server, token, answer);
+            let message = self.login_message(VERSION_8_0, server, proof(answer));
             send(&mut stream, &message).await?;
             return Ok(self.connection(Box::new(stream)));
         }
@@ -126,7 +175,7 @@ impl Address {
             SqlServerEncryption::Mandatory | SqlServerEncryption::Strict => Encryption::On,
         };
         let answer = agree(&mut socket, wanted, federated).await?;
-        let message = self.login_message(VERSION_7_4, server, token, answer);
+        let message = self.login_message(VERSION_7_4, server, proof(answer));
         match (answer.encryption, wanted) {
             (Encryption::On | Encryption::Required, _) => {
                 let mut stream = tls::inside(&self.tls, config, &server.host, socket).await?;
@@ -153,23 +202,21 @@ impl Address {
         }
     }
 
-    fn login_message(
-        &self,
-        version: u32,
-        server: &Server,
-        token: Option<&Secret>,
-        answer: Answer,
-    ) -> Vec<u8> {
-        let config = &self.config;
-        let proof = match (token, &config.login) {
-            (Some(token), _) => Proof::Token { token: token.expose(), echo: answer.federated },
-            (None, SqlServerLogin::Password { username, password }) => {
+    fn password(&self) -> Proof<'_> {
+        match &self.config.login {
+            SqlServerLogin::Password { username, password } => {
                 Proof::Password { username, password: password.expose() }
             }
-            (None, SqlServerLogin::Token(_) | SqlServerLogin::ServicePrincipal { .. }) => {
+            SqlServerLogin::Token(_)
+            | SqlServerLogin::ServicePrincipal { .. }
+            | SqlServerLogin::Kerberos { .. } => {
                 unreachable!("these logins come with a token")
             }
-        };
+        }
+    }
+
+    fn login_message(&self, version: u32, server: &Server, proof: Proof<'_>) -> Vec<u8> {
+        let config = &self.config;
         let login = Login {
             version,
             packet_bytes: config.packet_bytes.get().into(),

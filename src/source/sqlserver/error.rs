@@ -98,7 +98,9 @@ impl ServerError {
     fn remedy(&self) -> Option<&'static str> {
         Some(match self.number {
             18_456 => "Check username and password, and that the server allows SQL logins.",
-            18_452 => "The server allows integrated authentication only; allow SQL logins there.",
+            18_452 => {
+                "The server allows integrated authentication only: allow SQL logins there, or set `trusted_connection`."
+            }
             18_401 | 18_451 | 18_461 => {
                 "The server takes administrators only, as while it is updated; the task is tried again."
             }

@@ -125,7 +125,7 @@ fn decode_all<'a>(
                         return true;
                     }
                     Some(Token::Error(_) | Token::Columns(_)) | None => return false,
-                    Some(Token::Change(_) | Token::LoggedIn | Token::Other) => {}
+                    Some(Token::Change(_) | Token::LoggedIn | Token::SecurityPackage(_) | Token::Other) => {}
                 }
             }
             Err(_fault) => return false,

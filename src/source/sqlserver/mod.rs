@@ -17,6 +17,9 @@ mod decode;
 mod describe;
 mod entra;
 mod error;
+mod integrated;
+#[cfg(feature = "kerberos")]
+mod kerberos;
 mod protocol;
 mod rows;
 mod slices;

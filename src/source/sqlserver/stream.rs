@@ -139,7 +139,7 @@ impl Reader {
             Token::Done(done) if done.more() => Err(two_results()),
             Token::Done(done) => Ok(Some(done)),
             Token::Columns(_) => Err(two_results()),
-            Token::Change(_) | Token::LoggedIn | Token::Other => Ok(None),
+            Token::Change(_) | Token::LoggedIn | Token::SecurityPackage(_) | Token::Other => Ok(None),
         }
     }
 

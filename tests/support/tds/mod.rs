@@ -5,6 +5,7 @@
 //! the test gave it. Faults are part of the script. Ends with the runtime of the test.
 
 mod certificate;
+mod integrated;
 mod session;
 mod wire;
 
@@ -19,6 +20,8 @@ use data_exchange_agent::config::{
 use tokio::net::TcpListener;
 
 pub(crate) use self::certificate::Certificate;
+#[cfg_attr(not(feature = "kerberos"), expect(unused_imports, reason = "for tests of Kerberos"))]
+pub(crate) use self::integrated::{Integrated, Package, Proof, Verdict};
 pub(crate) use self::wire::{Column, Framing, Rows, utf16};
 
 /// The login that the server knows.
@@ -80,6 +83,8 @@ pub(crate) struct Script {
     /// The statement whose text contains the word is not answered, until the client sends an attention or
     /// goes away.
     pub(crate) silent_on: Option<&'static str>,
+    /// The security package that is wanted in place of name and password.
+    pub(crate) integrated: Option<Integrated>,
     /// An error that answers the statement whose text contains the word.
     pub(crate) refuse: Option<(&'static str, i32, u8)>,
     /// Extra answers: the least and the greatest value of the slice column, as text.
@@ -111,6 +116,7 @@ impl Script {
             floods_login: false,
             route: None,
             token: None,
+            integrated: None,
             refuse: None,
             bounds: None,
             rises: true,
@@ -133,6 +139,8 @@ pub(crate) enum Seen {
         encrypted: bool,
         packet_bytes: u32,
     },
+    /// Who a security package says that logs in.
+    Principal(String),
     Batch(String),
     /// A call of a procedure.
     Call,

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::wire::{self, Column, Framing, Rows, utf16};
-use super::{Encryption, End, PASSWORD, Script, Seen, USERNAME};
+use super::{Encryption, End, PASSWORD, Script, Seen, USERNAME, Verdict};
 
 const BATCH: u8 = 1;
 /// A remote procedure call: other clients prepare statements.
@@ -23,7 +23,7 @@ const PACKET_BYTES: usize = 8000;
 
 type Log = Mutex<Vec<Seen>>;
 
-trait Both: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Both: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Both for T {}
 
 async fn receive(stream: &mut (impl AsyncRead + Unpin + ?Sized)) -> io::Result<(u8, Vec<u8>)> {
@@ -84,7 +84,7 @@ fn packet(kind: u8, status: u8, piece: &[u8]) -> Vec<u8> {
     [&[kind, status, length[0], length[1], 0, 51, 1, 0][..], piece].concat()
 }
 
-async fn send(stream: &mut dyn Both, message: &[u8]) -> io::Result<()> {
+pub(super) async fn send(stream: &mut dyn Both, message: &[u8]) -> io::Result<()> {
     let mut sender = Sender { stream, waiting: Vec::new() };
     sender.put(message).await?;
     sender.finish().await
@@ -191,9 +191,18 @@ async fn answer_login(
         encrypted,
         packet_bytes: u32::from_le_bytes(message[8..12].try_into().expect("4 bytes")),
     });
-    let is_right = match &script.token {
-        Some(wanted) => token.as_ref() == Some(wanted),
-        None => (username.as_str(), password.as_str()) == (USERNAME, PASSWORD),
+    let mut answer = Vec::new();
+    let is_right = match (&script.integrated, &script.token) {
+        (Some(integrated), _) => match integrated.verify(message) {
+            Verdict::Known { principal, proof } => {
+                log.lock().expect("not poisoned").push(Seen::Principal(principal));
+                answer = integrated.prove(stream, proof).await?;
+                true
+            }
+            Verdict::Refused => false,
+        },
+        (None, Some(wanted)) => token.as_ref() == Some(wanted),
+        (None, None) => (username.as_str(), password.as_str()) == (USERNAME, PASSWORD),
     };
     if !is_right {
         let text = format!("Login failed for user '{username}'.");
@@ -210,14 +219,14 @@ async fn answer_login(
             stream.write_all(&packets).await?;
         }
     }
-    let mut answer = [
+    let granted = [
         wire::change(1, "tests", "master"),
         wire::information("Changed database context to 'tests'."),
         wire::change(4, &PACKET_BYTES.to_string(), "4096"),
         wire::login_acknowledged(),
         wire::features_acknowledged(),
-    ]
-    .concat();
+    ];
+    answer.extend(granted.concat());
     if let Some(address) = script.route {
         answer.extend(wire::route(&address.ip().to_string(), address.port()));
     }

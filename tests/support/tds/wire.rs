@@ -204,6 +204,11 @@ pub(super) fn login_acknowledged() -> Vec<u8> {
     with_length(0xad, &body)
 }
 
+/// A token of the server's security package.
+pub(super) fn security_package(token: &[u8]) -> Vec<u8> {
+    with_length(0xed, token)
+}
+
 /// The answer to the features that were asked for: UTF-8 is there.
 pub(super) fn features_acknowledged() -> Vec<u8> {
     vec![0xae, 0x0a, 1, 0, 0, 0, 1, 0xff]

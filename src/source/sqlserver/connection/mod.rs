@@ -1,6 +1,7 @@
 //! One session: control statements, and the start of a statement whose rows are read elsewhere.
 
 mod farewell;
+mod login;
 
 use std::io;
 
@@ -92,30 +93,6 @@ impl Connection {
             address,
             runtime: Handle::current(),
         }
-    }
-
-    /// Reads the answer to the login: `Some` when the server sends the client elsewhere.
-    pub(super) async fn finish_login(&mut self) -> Result<Option<(String, u16)>, Fault> {
-        let action = "log in";
-        let (mut route, mut logged_in, mut failure) = (None, false, None);
-        loop {
-            match self.token(action).await? {
-                Token::Error(message) => failure = failure.or(Some(ServerError::new(message))),
-                Token::LoggedIn => logged_in = true,
-                Token::Change(Change::Route { host, port }) => route = Some((host, port)),
-                Token::Done(done) if !done.more() => break,
-                Token::Done(_) | Token::Change(_) | Token::Other => {}
-                Token::Columns(_) => return Err(unexpected(action)),
-            }
-        }
-        if let Some(error) = failure {
-            return Err(error.into_fault(action));
-        }
-        if !logged_in {
-            return Err(unexpected(action));
-        }
-        self.state = State::Idle;
-        Ok(route)
     }
 
     /// Lets this session go without a word: the server has said where to go.
@@ -239,7 +216,12 @@ impl Connection {
                 }
                 Token::Error(message) => failure = failure.or(Some(ServerError::new(message))),
                 Token::Done(done) if !done.more() => break,
-                Token::Columns(_) | Token::Change(_) | Token::LoggedIn | Token::Done(_) | Token::Other => {}
+                Token::Columns(_)
+                | Token::Change(_)
+                | Token::LoggedIn
+                | Token::SecurityPackage(_)
+                | Token::Done(_)
+                | Token::Other => {}
             }
         }
         match failure {
@@ -311,7 +293,12 @@ impl Connection {
                         None => unexpected(action),
                     });
                 }
-                Token::Columns(_) | Token::Change(_) | Token::LoggedIn | Token::Done(_) | Token::Other => {}
+                Token::Columns(_)
+                | Token::Change(_)
+                | Token::LoggedIn
+                | Token::SecurityPackage(_)
+                | Token::Done(_)
+                | Token::Other => {}
             }
         }
     }

@@ -17,6 +17,8 @@ const LONGEST_TEXT: usize = 128;
 const FLAGS_1: u8 = 0xe0;
 /// The session's settings are those of ODBC, ANSI ones: fLanguage, fODBC.
 const FLAGS_2: u8 = 0x03;
+/// Who logs in is proven by a security package, not by a password: fIntSecurity.
+const INTEGRATED: u8 = 0x80;
 /// The session only reads: a listener may pick a readable secondary.
 const READ_ONLY_INTENT: u8 = 0x20;
 /// A feature extension follows; unknown collations are not refused.
@@ -39,6 +41,10 @@ pub(in crate::source::sqlserver) enum Proof<'a> {
         token: &'a str,
         echo: bool,
     },
+    /// The first token of a security package (SSPI to the specification); others can follow.
+    Integrated {
+        token: &'a [u8],
+    },
 }
 
 impl fmt::Debug for Proof<'_> {
@@ -46,6 +52,7 @@ impl fmt::Debug for Proof<'_> {
         formatter.write_str(match self {
             Self::Password { .. } => "Password",
             Self::Token { .. } => "Token",
+            Self::Integrated { .. } => "Integrated",
         })
     }
 }
@@ -67,7 +74,11 @@ impl Login<'_> {
     pub(in crate::source::sqlserver) fn message(&self) -> Vec<u8> {
         let (username, password) = match self.proof {
             Proof::Password { username, password } => (short(username), scrambled(password)),
-            Proof::Token { .. } => (Vec::new(), Vec::new()),
+            Proof::Token { .. } | Proof::Integrated { .. } => (Vec::new(), Vec::new()),
+        };
+        let (package, flags_2) = match self.proof {
+            Proof::Integrated { token } => (token, FLAGS_2 | INTEGRATED),
+            Proof::Password { .. } | Proof::Token { .. } => (&[][..], FLAGS_2),
         };
         // In the order of the specification. The host's name is nobody's business.
         let texts: [Vec<u8>; 9] = [
@@ -88,7 +99,7 @@ impl Login<'_> {
             fixed.extend_from_slice(&number.to_le_bytes());
         }
         let intent = if self.read_only { READ_ONLY_INTENT } else { 0 };
-        fixed.extend_from_slice(&[FLAGS_1, FLAGS_2, intent, FLAGS_3]);
+        fixed.extend_from_slice(&[FLAGS_1, flags_2, intent, FLAGS_3]);
         // Time zone and locale of the client; servers ignore both.
         fixed.extend_from_slice(&[0; 8]);
         let mut rest: Vec<u8> = Vec::new();
@@ -101,13 +112,23 @@ impl Login<'_> {
             }
             rest.extend_from_slice(text);
         }
-        // The client's address, which nobody asks for, and three texts that are empty.
+        // The client's address, which nobody asks for.
         fixed.extend_from_slice(&[0; 6]);
         let end = u16::try_from(FIXED_BYTES + rest.len()).unwrap_or_default().to_le_bytes();
-        for _empty in 0..3 {
+        // The token's length in two bytes; one that is longer has it in the four at the end.
+        let long = u32::try_from(package.len()).unwrap_or_default();
+        let (short, long) = match u16::try_from(package.len()) {
+            Ok(short) if short < u16::MAX => (short, 0),
+            Ok(_) | Err(_) => (u16::MAX, long),
+        };
+        fixed.extend_from_slice(&end);
+        fixed.extend_from_slice(&short.to_le_bytes());
+        // A file to attach and a new password: empty texts.
+        for _empty in 0..2 {
             fixed.extend_from_slice(&[end[0], end[1], 0, 0]);
         }
-        fixed.extend_from_slice(&[0; 4]);
+        fixed.extend_from_slice(&long.to_le_bytes());
+        rest.extend_from_slice(package);
         let extension = u32::try_from(FIXED_BYTES + rest.len()).unwrap_or_default().to_le_bytes();
         let place: usize = texts[..5].iter().map(Vec::len).sum();
         rest[place..place + 4].copy_from_slice(&extension);
@@ -187,6 +208,30 @@ mod tests {
         assert_eq!((&message[offset..offset + 2], length), (&[0xa2, 0xa5][..], 1));
         let extension = number(&message, number(&message, 56));
         assert_eq!(message[extension..], [FEATURE_UTF8, 1, 0, 0, 0, 1, FEATURE_END]);
+    }
+
+    #[test]
+    fn a_security_package_takes_the_place_of_name_and_password() {
+        for (length, short, long) in
+            [(3, 3, 0), (65_534, 65_534, 0), (65_535, 65_535, 65_535), (70_000, 65_535, 70_000)]
+        {
+            let token: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
+            let message = login(Proof::Integrated { token: &token });
+            let whole =
+                |place: usize| u32::from_le_bytes([0, 1, 2, 3].map(|index| message[place + index])) as usize;
+            assert_eq!(message.len(), whole(0), "{length}");
+            assert_eq!(message[25] & INTEGRATED, INTEGRATED);
+            assert_eq!((number(&message, 42), number(&message, 46)), (0, 0));
+            let offset = number(&message, 78);
+            assert_eq!((number(&message, 80), whole(90)), (short, long), "{length}");
+            assert_eq!(message[offset..offset + length], token, "{length}");
+            let extension = whole(number(&message, 56));
+            assert_eq!(extension, offset + length, "it comes after the token");
+            assert_eq!(message[extension..], [FEATURE_UTF8, 1, 0, 0, 0, 1, FEATURE_END]);
+        }
+        let password = login(Proof::Password { username: "sa", password: "p" });
+        assert_eq!((password[25] & INTEGRATED, number(&password, 80)), (0, 0));
+        assert_eq!(format!("{:?}", Proof::Integrated { token: b"abc" }), "Integrated");
     }
 
     #[test]

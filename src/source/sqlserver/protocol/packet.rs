@@ -21,6 +21,8 @@ pub(in crate::source::sqlserver) enum MessageKind {
     Batch = 0x01,
     Attention = 0x06,
     Login = 0x10,
+    /// A further token of a security package, after the one in LOGIN7.
+    SecurityPackage = 0x11,
     Prelogin = 0x12,
 }
 

@@ -101,6 +101,8 @@ pub(in crate::source::sqlserver) enum Token {
     Error(ServerMessage),
     Change(Change),
     LoggedIn,
+    /// What a security package of the server answers to that of the client.
+    SecurityPackage(Vec<u8>),
     Done(Done),
     /// Nothing that is needed here.
     Other,
@@ -144,6 +146,7 @@ pub(in crate::source::sqlserver) fn read(bytes: &[u8]) -> Result<(Token, usize),
                 ERROR => Token::Error(message(body).ok_or(Malformed("an error that ends too early"))?),
                 ENVIRONMENT => Token::Change(change(body).ok_or(Malformed("a change that ends too early"))?),
                 LOGIN_ACKNOWLEDGED => Token::LoggedIn,
+                SSPI => Token::SecurityPackage(body.to_vec()),
                 _ => Token::Other,
             }
         }
@@ -310,6 +313,15 @@ mod tests {
     }
 
     #[test]
+    fn the_answer_of_a_security_package_is_kept_as_it_is() {
+        for body in [&b""[..], b"\x60\x03abc", &[7; 65_535]] {
+            let token = with_length(SSPI, body);
+            assert_eq!(read(&token), Ok((Token::SecurityPackage(body.to_vec()), token.len())));
+            assert_eq!(read(&token[..token.len() - 1]), Err(Unfinished::Short));
+        }
+    }
+
+    #[test]
     fn hostile_lengths_are_refused_before_they_are_waited_for() {
         let state = [&[SESSION_STATE][..], &u32::MAX.to_le_bytes()].concat();
         assert!(matches!(read(&state), Err(Unfinished::Broken(_))));
@@ -321,7 +333,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(mut bytes in prop::collection::vec(any::<u8>(), 1..200), kind in any::<prop::sample::Index>()) {
             let _ = read(&bytes);
-            let kinds = [COLUMN_METADATA, ERROR, ENVIRONMENT, FEATURES_ACKNOWLEDGED, DONE, SESSION_STATE];
+            let kinds = [COLUMN_METADATA, ERROR, ENVIRONMENT, FEATURES_ACKNOWLEDGED, DONE, SESSION_STATE, SSPI];
             bytes[0] = kinds[kind.index(kinds.len())];
             if let Ok((_, length)) = read(&bytes) {
                 prop_assert!(length <= bytes.len());
