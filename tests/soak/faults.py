@@ -46,6 +46,10 @@ class Faults:
             self._kinds[name]()
             self.counts[name] += 1
 
+    def missing(self):
+        """Kinds that have not been injected at all."""
+        return sorted(name for name in self._kinds if not self.counts[name])
+
     def _pause(self, seconds):
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:

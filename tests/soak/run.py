@@ -275,6 +275,8 @@ class Soak:
             wrong(f"descriptors leak: {files_before} before, {files_after} after")
         if self.measures.peak_bytes > self.given.memory_limit << 20:
             wrong(f"the agent took {mib(self.measures.peak_bytes)}; the limit is {self.given.memory_limit} MiB")
+        for name in self.faults.missing():
+            wrong(f"nothing of the kind \"{name}\" was injected: give it more minutes")
         if any(code != 0 for code in self.faults.exit_codes):
             wrong(f"stops in good order ended with {dict(self.faults.exit_codes)}")
         with open(self.agent.log) as file:
