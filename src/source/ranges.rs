@@ -1,6 +1,10 @@
-//! Divides a span of whole numbers into the conditions of slices.
+//! Divides a span of values into the conditions of slices.
 
 use std::num::NonZeroUsize;
+
+mod text;
+
+pub(super) use text::{byte_boundaries, text_boundaries};
 
 /// The units between the slices, in order; fewer than wanted when there are few values.
 pub(super) fn boundaries(least: i128, greatest: i128, wanted: NonZeroUsize) -> Vec<i128> {

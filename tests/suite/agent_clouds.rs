@@ -233,6 +233,36 @@ async fn the_default_credential_of_azure_is_found_where_operators_keep_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_azure_refuses_is_renewed() {
+    let Some(container) = Container::new().await else { return };
+    let front = Front::start(Cloud::Azure).await.expect("it was there before");
+    let mut place = place_with_default_credential(&container, &front);
+    for (name, value) in [
+        ("AZURE_AUTHORITY_HOST", format!("http://{}", front.address)),
+        ("AZURE_TENANT_ID", "tenant".to_owned()),
+        ("AZURE_CLIENT_ID", "client".to_owned()),
+        ("AZURE_CLIENT_SECRET", "secret-of-client".to_owned()),
+    ] {
+        place = place.environment(name, &value);
+    }
+    let agent = place.start().await;
+    for id in ["before", "after"] {
+        agent
+            .submit(json!({
+                "id": id,
+                "source_config": {"database": "shop", "query": QUERY},
+                "destination_config": {"type": "blob", "connection": "lake", "path": id},
+            }))
+            .await;
+        let task = agent.wait_until(id, "completed").await;
+        assert_eq!(task["receipt"]["rows"], ROWS);
+        assert_eq!(container.blobs(&format!("{id}/")).await.len(), 1);
+        front.revoke();
+    }
+    assert_eq!(front.ways(), ["client secret"; 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_secret_that_is_refused_is_told_at_once_and_not_shown() {
     let Some(container) = Container::new().await else { return };
     let front = Front::start(Cloud::Azure).await.expect("it was there before");

@@ -78,6 +78,7 @@ macro_rules! survives {
             a_forgotten_upload_counts_as_completed_when_its_object_is_there,
             a_forgotten_upload_is_not_mistaken_for_the_object_of_another_attempt,
             a_request_that_hangs_is_repeated_after_its_time_limit,
+            a_question_that_hangs_is_asked_again_after_its_time_limit,
             a_store_that_keeps_failing_fails_the_attempt_and_the_abort_leaves_nothing,
             a_failed_part_is_told_by_a_later_write,
             a_commit_that_fails_leaves_no_unfinished_upload,
@@ -180,6 +181,15 @@ pub(crate) async fn a_request_that_hangs_is_repeated_after_its_time_limit<S: Sto
             assert_eq!(store.visible("p").await.into_values().collect::<Vec<_>>(), contents);
             assert_eq!(store.hidden().await, Vec::<String>::new());
         }
+    }
+}
+
+pub(crate) async fn a_question_that_hangs_is_asked_again_after_its_time_limit<S: Store>() {
+    for operation in S::QUESTIONS {
+        let Some(store) = S::set_up().await else { return };
+        let proxy = Proxy::start(store.service(), first(1, *operation, Treatment::Hang)).await;
+        let destination = store.impatient_destination(proxy.address).await;
+        check_attempt(&store, &*destination).await;
     }
 }
 

@@ -72,7 +72,7 @@ async fn ranges_of_every_kind_of_key_hold_each_row_once() {
             let slices = slices(&database.source(), &table(name), 3).await;
             let sizes: Vec<usize> = slices.iter().map(RecordBatch::num_rows).collect();
             // How many depends on the server's estimate of the rows.
-            let is_divided = !matches!(name, "by_words" | "without");
+            let is_divided = name != "without";
             assert_eq!(sizes.len() > 1, is_divided, "{name}: {sizes:?}");
             assert!(sizes.iter().all(|rows| *rows > 1000), "{name}: {sizes:?}");
             assert!(
@@ -172,29 +172,99 @@ async fn a_query_whose_runs_find_different_rows_is_read_in_one_slice() {
     }
 }
 
+/// A table of 9,000 rows with an id and a key of the type, which `value` makes of the id.
+async fn keyed(database: &Database<'_>, name: &str, sql_type: &str, value: &str) {
+    database
+        .run(&format!(
+            "CREATE TABLE {name} (k {sql_type} NOT NULL PRIMARY KEY, id int NOT NULL); \
+             INSERT INTO {name} SELECT {value}, id FROM origin; ANALYZE TABLE {name}"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn texts_and_bytes_are_divided_in_the_order_of_the_server() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        fill(&database, "origin", "PRIMARY KEY (id)", 9_000).await;
+        let mut collations =
+            vec!["latin1_swedish_ci", "utf8mb4_bin", "utf8mb4_spanish2_ci", "utf16_danish_ci"];
+        collations.push(match server.flavor {
+            Flavor::MariaDb => "utf8mb3_uca1400_ai_ci",
+            Flavor::MySql => "utf8mb4_0900_as_cs",
+        });
+        let texts: Vec<String> = collations
+            .iter()
+            .map(|collation| {
+                let character_set = collation.split('_').next().unwrap_or_default();
+                format!("varchar(60) CHARACTER SET {character_set} COLLATE {collation}")
+            })
+            .collect();
+        let mut keys = vec![
+            ("binary(16)", "LEFT(UNHEX(SHA2(id, 256)), 16)"),
+            ("varbinary(80)", "UNHEX(SHA2(id, 256))"),
+            (
+                "char(36)",
+                "CONCAT(LEFT(MD5(id), 8), '-', MID(MD5(id), 9, 4), '-4000-8000-', RIGHT(MD5(id), 12))",
+            ),
+            ("char(64)", "UPPER(SHA2(id, 256))"),
+        ];
+        for text in &texts {
+            keys.push((text, "LPAD(id, 8, '0')"));
+            keys.push((text, "CONCAT(CHAR(97 + id % 26), \"'\\\\ \", MD5(id))"));
+            keys.push((text, "CONCAT(IF(id % 2, 'ch', 'C_'), MD5(id))"));
+        }
+        for (index, (sql_type, value)) in keys.into_iter().enumerate() {
+            let name = format!("t{index}");
+            keyed(&database, &name, sql_type, value).await;
+            let found = slices(&database.source(), &table(&name), 4).await;
+            assert_eq!(sorted(&found, "id"), (1..=9_000).collect::<Vec<_>>(), "{sql_type}: {value}");
+            // In some collations the line comes behind the letters, and nothing is between the two.
+            let is_unclear = value.contains("C_");
+            assert!(found.len() > 1 || is_unclear, "{:?}: {sql_type}: {value}", server.flavor);
+            let sql = format!("SELECT * FROM {name}");
+            let divided = Query { slice_column: Some("k".into()), ..query(&sql) };
+            let found = slices(&database.source(), &divided, 7).await;
+            assert_eq!(sorted(&found, "id"), (1..=9_000).collect::<Vec<_>>(), "{sql_type}: {value}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_was_not_expected_is_one_slice() {
+    for server in mysql::servers().await {
+        let database = server.create_database().await;
+        // Between a digit and a letter: in this collation letters come first.
+        database
+            .run(
+                "CREATE TABLE odd (k varchar(9) CHARACTER SET cp1250 COLLATE cp1250_czech_cs NOT NULL, id int); \
+                 INSERT INTO odd VALUES ('a', 1), ('h', 2), ('ch', 3), ('i', 4), ('1', 5), ('9', 6)",
+            )
+            .await;
+        for wanted in [2, 5, 40] {
+            let divided = Query { slice_column: Some("k".into()), ..table("odd") };
+            let found = slices(&database.source(), &divided, wanted).await;
+            assert_eq!(sorted(&found, "id"), (1..=6).collect::<Vec<_>>(), "{wanted} slices");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_key_without_ranges_is_read_whole_and_once() {
     for server in mysql::servers().await {
         let database = server.create_database().await;
         let mut keys = vec![
-            ("by_text", "varchar(40)", "LPAD(id, 8, '0')"),
-            ("by_binary", "binary(16)", "LEFT(UNHEX(SHA2(id, 256)), 16)"),
-            ("by_uuid_text", "char(36)", "UUID()"),
             ("by_time", "time", "SEC_TO_TIME(id)"),
             ("by_float", "double", "id / 7e0"),
             ("by_bits", "bit(20)", "id"),
         ];
         if server.flavor == Flavor::MariaDb {
             keys.push(("by_uuid", "uuid", "UUID()"));
+            keys.push(("by_address", "inet6", "CONCAT('2001:db8::', HEX(id))"));
         }
         fill(&database, "origin", "PRIMARY KEY (id)", 9_000).await;
         for (name, sql_type, value) in keys {
-            database
-                .run(&format!(
-                    "CREATE TABLE {name} (k {sql_type} NOT NULL PRIMARY KEY, id int NOT NULL); \
-                     INSERT INTO {name} SELECT {value}, id FROM origin; ANALYZE TABLE {name}"
-                ))
-                .await;
+            keyed(&database, name, sql_type, value).await;
             let long_times = MysqlSource { time: TimeMapping::Text, ..database.configuration() };
             let slices = slices(&open(long_times), &table(name), 3).await;
             assert_eq!(slices.len(), 1, "{name}");

@@ -1,16 +1,17 @@
 //! How one result is read over several connections: by ranges of a column.
 //!
 //! Boundaries lie at equal distances between the smallest and the largest value, which an index
-//! answers at once. They are computed here and written into the queries as literals.
+//! answers at once. They are computed here and written into the queries as literals. Where only the
+//! server knows the order of values, it is asked whether the boundaries rise.
 
 use std::num::NonZeroUsize;
 
 use super::connection::Connection;
 use super::error::Stage;
 use super::sql::{self, Base, identifier, literal};
-use super::types::{ColumnDescription, code};
+use super::types::{BINARY, ColumnDescription, code, flag};
 use crate::fault::{Fault, FaultKind};
-use crate::source::ranges::boundaries;
+use crate::source::ranges::{boundaries, byte_boundaries, text_boundaries};
 use crate::source::read_only::{self, SqlDialect};
 
 /// Rows that a slice of a table should have at least: below, another connection costs more than it
@@ -93,7 +94,7 @@ pub(super) fn divisor(
         let column = sql::find(columns, name, &action)?;
         let kind = Kind::of(column).ok_or_else(|| {
             Fault::new(FaultKind::Request, format!("{action}: ranges of its type cannot be computed")).remedy(
-                "Choose a `slice_column` of an integer, year, decimal, date, datetime or timestamp type.",
+                "Choose a `slice_column` of an integer, year, decimal, date, datetime, timestamp, char or binary type.",
             )
         })?;
         let divisor = Divisor { column: name.to_owned(), kind };
@@ -108,7 +109,7 @@ pub(super) fn divisor(
     let Some((column, kind)) = kind else {
         tracing::info!(
             "one slice: rows can be divided only by the ranges of a `slice_column`, or of a table's \
-             primary key that begins with a number or date"
+             primary key that begins with a number, date, text or bytes"
         );
         return Ok(None);
     };
@@ -142,6 +143,9 @@ enum Kind {
     /// Years, 1901 to 2155. Compared with any other number, the server finds none or another one: 70
     /// means 1970, and 1012 is no year at all.
     Year,
+    /// Characters, in the order of their collation.
+    Text,
+    Binary,
 }
 
 impl Kind {
@@ -152,15 +156,23 @@ impl Kind {
             code::DECIMAL | code::NEWDECIMAL => Self::Number,
             code::DATE | code::NEWDATE => Self::Date,
             code::DATETIME | code::TIMESTAMP => Self::Instant,
+            // Nothing that only looks like a text: a server may have an order of its own for it, or know
+            // none of our boundaries.
+            code::VARCHAR | code::VAR_STRING | code::STRING
+                if column.format.is_empty() && column.flags & (flag::ENUM | flag::SET) == 0 =>
+            {
+                if column.character_set == BINARY { Self::Binary } else { Self::Text }
+            }
             _ => return None,
         })
     }
 
-    /// The whole number of a value, as the server computes it.
-    fn number(self, column: &str) -> String {
+    /// A value as [`Kind::between`] reads it, in SQL.
+    fn printed(self, column: &str) -> String {
         match self {
             Self::Number | Self::Year => format!("CAST(FLOOR({column}) AS CHAR)"),
-            Self::Date | Self::Instant => format!("CAST({column} AS CHAR)"),
+            Self::Date | Self::Instant | Self::Text => format!("CAST({column} AS CHAR)"),
+            Self::Binary => format!("HEX({column})"),
         }
     }
 
@@ -169,8 +181,27 @@ impl Kind {
     fn usable(self, column: &str) -> String {
         match self {
             Self::Year => format!("{column} > 0"),
-            Self::Number => format!("{column} IS NOT NULL"),
+            Self::Number | Self::Text | Self::Binary => format!("{column} IS NOT NULL"),
             Self::Date | Self::Instant => format!("{column} >= '1000-01-01'"),
+        }
+    }
+
+    /// Literals between two printed values, in the order of the values as far as it is known here.
+    fn between(self, least: &str, greatest: &str, wanted: NonZeroUsize) -> Vec<String> {
+        match self {
+            Self::Text => {
+                text_boundaries(least, greatest, None, wanted).iter().map(|text| literal(text)).collect()
+            }
+            Self::Binary => {
+                byte_boundaries(least, greatest, wanted).iter().map(|digits| format!("x'{digits}'")).collect()
+            }
+            Self::Number | Self::Date | Self::Instant | Self::Year => {
+                let Some((least, greatest)) = self.read(least).zip(self.read(greatest)) else {
+                    return Vec::new();
+                };
+                let boundaries = boundaries(least, greatest, wanted);
+                boundaries.into_iter().filter_map(|at| self.literal(at)).collect()
+            }
         }
     }
 
@@ -185,6 +216,7 @@ impl Kind {
                 let instant: jiff::civil::DateTime = text.replace(' ', "T").parse().ok()?;
                 Some(instant.duration_since(epoch()).as_secs().into())
             }
+            Self::Text | Self::Binary => None,
         }
     }
 
@@ -201,6 +233,7 @@ impl Kind {
                 let instant = epoch().checked_add(span(Some(number))?).ok()?;
                 Some(format!("TIMESTAMP'{}'", instant.to_string().replace('T', " ")))
             }
+            Self::Text | Self::Binary => None,
         }
     }
 }
@@ -221,21 +254,46 @@ impl Divisor {
         let name = format!("s.{}", identifier(&self.column));
         let sql = format!(
             "SELECT {}, {} FROM {} WHERE {}",
-            self.kind.number(&format!("MIN({name})")),
-            self.kind.number(&format!("MAX({name})")),
+            self.kind.printed(&format!("MIN({name})")),
+            self.kind.printed(&format!("MAX({name})")),
             base.relation(),
             self.kind.usable(&name),
         );
         let rows = connection.query_at(Stage::Run, &sql, "compute the ranges of the slice column").await?;
-        let number = |index: usize| {
-            let text = rows.first()?.get(index)?.as_deref()?;
-            self.kind.read(text)
-        };
-        let (Some(low), Some(high)) = (number(0), number(1)) else { return Ok(vec![None]) };
-        let boundaries = boundaries(low, high, wanted);
-        let literals: Vec<String> = boundaries.into_iter().filter_map(|at| self.kind.literal(at)).collect();
+        let text = |index: usize| rows.first()?.get(index)?.as_deref();
+        let (Some(least), Some(greatest)) = (text(0), text(1)) else { return Ok(vec![None]) };
+        let literals = self.kind.between(least, greatest, wanted);
+        if matches!(self.kind, Kind::Text | Kind::Binary)
+            && !they_rise(connection, base, &name, &literals).await?
+        {
+            tracing::info!("one slice: the server orders the values in another way than was expected");
+            return Ok(vec![None]);
+        }
         Ok(conditions(&name, &literals))
     }
+}
+
+/// Asks the server whether it sees each literal behind the one before, as it compares values of the
+/// column, and whether it can compare a value with all of them. Ranges whose ends were the wrong way
+/// round would have rows twice.
+async fn they_rise(
+    connection: &mut Connection,
+    base: &Base,
+    name: &str,
+    literals: &[String],
+) -> Result<bool, Fault> {
+    // An expression that could be the column is of its collation; two literals are of the connection's.
+    let pairs = literals.iter().zip(literals.iter().skip(1));
+    let rising = pairs.map(|(a, b)| format!("{a} < IF({name} IS NULL, {name}, {b})"));
+    let compared = literals.iter().map(|at| format!("({name} < {at}) IS NOT NULL"));
+    let all: Vec<String> = rising.chain(compared).collect();
+    if all.is_empty() {
+        return Ok(true);
+    }
+    let sql =
+        format!("SELECT {} FROM {} WHERE {name} IS NOT NULL LIMIT 1", all.join(" AND "), base.relation());
+    let rows = connection.query_at(Stage::Run, &sql, "compare the ends of the slices").await?;
+    Ok(rows.first().and_then(|row| row.first()?.as_deref()) == Some("1"))
 }
 
 /// `low <= name < high` for each pair of neighbours, open at both ends; NULLs are in the first.

@@ -49,7 +49,7 @@ pub(super) mod code {
 }
 
 /// The character set `binary`: bytes, not text.
-const BINARY: u16 = 63;
+pub(super) const BINARY: u16 = 63;
 /// Bytes of a character of `utf8mb4`, in which texts arrive and their lengths are given.
 const CHARACTER_BYTES: u32 = 4;
 /// Largest precision of a `DECIMAL`.

@@ -1,14 +1,15 @@
 //! How one result is read over several connections: by ranges of a column.
 //!
 //! Boundaries are computed here, from the least and the greatest value: a number of units between
-//! them, whatever the column's type.
+//! them, whatever the column's type. Where only the server knows the order of values, it is asked
+//! whether the boundaries rise.
 
 use std::num::NonZeroUsize;
 
 use super::connection::Connection;
 use super::sql::{Base, Described, literal, position_of};
 use crate::fault::{Fault, FaultKind};
-use crate::source::ranges::{boundaries, ranges};
+use crate::source::ranges::{boundaries, byte_boundaries, ranges, text_boundaries};
 
 /// Types whose ranges can be computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +20,16 @@ enum Ruler {
     /// Units of 100 nanoseconds since 0001-01-01, printed with this many digits of a second; `None`
     /// for days.
     Instant(Option<usize>),
+    /// The same of the instant in UTC.
+    Offset,
+    /// The same of the first day that `datetime` knows, 1900-01-01.
+    Time,
     /// The value of an identifier's bytes, in the order in which the server compares them. Its last
     /// two bits are left out: boundaries need not be values that exist.
     Identifier,
+    /// Characters, in the order of their collation.
+    Text,
+    Binary,
 }
 
 /// The bytes of a `uniqueidentifier` as it is stored, those that are compared first in front.
@@ -41,18 +49,31 @@ impl Ruler {
             "smalldatetime" => Self::Instant(Some(0)),
             "datetime" => Self::Instant(Some(3)),
             "datetime2" => Self::Instant(Some(7)),
+            "datetimeoffset" => Self::Offset,
+            "time" => Self::Time,
             "uniqueidentifier" => Self::Identifier,
+            "char" | "varchar" | "nchar" | "nvarchar" => Self::Text,
+            "binary" | "varbinary" | "timestamp" | "rowversion" => Self::Binary,
             _ => return None,
         })
     }
 
-    /// `value` as a text that [`Ruler::read`] reads, in SQL.
+    /// `value` as [`Ruler::between`] reads it, in SQL: a text, or bytes, which are printed in hexadecimal
+    /// digits on their way.
     fn printed(self, value: &str) -> String {
         match self {
             Self::Integer | Self::Identifier => format!("CONVERT(varchar(50), {value})"),
             // Style 2 gives money all of its digits; decimals do not mind.
             Self::Decimal => format!("CONVERT(varchar(60), {value}, 2)"),
-            Self::Instant(_) => format!("CONVERT(varchar(40), CAST({value} AS datetime2(7)), 121)"),
+            Self::Instant(_) | Self::Time => {
+                format!("CONVERT(varchar(40), CAST({value} AS datetime2(7)), 121)")
+            }
+            Self::Offset => {
+                format!("CONVERT(varchar(40), CAST(SWITCHOFFSET({value}, '+00:00') AS datetime2(7)), 121)")
+            }
+            // More than a boundary needs, and no more than a key can have.
+            Self::Text => format!("CONVERT(nvarchar(1000), {value})"),
+            Self::Binary => format!("CAST({value} AS varbinary(50))"),
         }
     }
 
@@ -63,13 +84,43 @@ impl Ruler {
                 let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
                 Some((format!("{whole}{fraction}").parse().ok()?, fraction.len()))
             }
-            Self::Instant(_) => Some((ticks(text.trim())?, 0)),
+            Self::Instant(_) | Self::Offset | Self::Time => Some((ticks(text.trim())?, 0)),
             Self::Identifier => {
                 let stored = uuid::Uuid::parse_str(text.trim()).ok()?.to_bytes_le();
                 let value = u128::from_be_bytes(COMPARED.map(|place| stored[place]));
                 Some((i128::try_from(value >> LEFT_OUT).ok()?, 0))
             }
+            Self::Text | Self::Binary => None,
         }
+    }
+
+    /// Literals between two printed values, in the order of the values as far as it is known here.
+    fn between(self, least: &str, greatest: &str, type_name: &str, wanted: NonZeroUsize) -> Vec<String> {
+        match self {
+            Self::Text => text_boundaries(least, greatest, longest(type_name), wanted)
+                .iter()
+                .map(|text| format!("CAST({} AS {type_name})", literal(text)))
+                .collect(),
+            Self::Binary => byte_boundaries(least, greatest, wanted)
+                .iter()
+                .map(|digits| format!("CAST(0x{digits} AS {type_name})"))
+                .collect(),
+            _ => {
+                let (Some((least, digits)), Some((greatest, _))) = (self.read(least), self.read(greatest))
+                else {
+                    return Vec::new();
+                };
+                boundaries(least, greatest, wanted)
+                    .into_iter()
+                    .map(|units| self.literal(units, digits, type_name))
+                    .collect()
+            }
+        }
+    }
+
+    /// Only the server knows in which order values of the type are.
+    fn is_of_the_server(self) -> bool {
+        matches!(self, Self::Identifier | Self::Text | Self::Binary)
     }
 
     /// `units` as a literal of the column's type.
@@ -85,6 +136,8 @@ impl Ruler {
                 return format!("{sign}{whole}{point}{fraction}");
             }
             Self::Instant(digits) => instant_text(units, digits),
+            Self::Offset | Self::Time => instant_text(units, Some(7)),
+            Self::Text | Self::Binary => return String::new(),
             Self::Identifier => {
                 let value = (units << LEFT_OUT).cast_unsigned().to_be_bytes();
                 let mut stored = [0; 16];
@@ -145,7 +198,7 @@ pub(super) fn divider(
         let ruler = Ruler::of(&all[position].type_name).ok_or_else(|| {
             let action = format!("divide the result by `{name}`: ranges of its type cannot be computed");
             Fault::new(FaultKind::Request, action)
-                .remedy("Choose a `slice_column` of an integer, decimal, date or datetime type, or a uniqueidentifier.")
+                .remedy("Choose a `slice_column` of a number, a date or time, a text or bytes, or a uniqueidentifier.")
         })?;
         return Ok(Some(Divider { position, ruler }));
     }
@@ -171,34 +224,40 @@ pub(super) async fn conditions(
     let Some([Some(least), Some(greatest)]) = answer.rows.first().map(Vec::as_slice) else {
         return Ok(vec![None]);
     };
-    let Some((least, greatest)) = divider.ruler.read(least).zip(divider.ruler.read(greatest)) else {
-        return Ok(vec![None]);
-    };
     let type_name = &all[divider.position].type_name;
-    let digits = least.1;
-    let literals: Vec<String> = boundaries(least.0, greatest.0, wanted)
-        .into_iter()
-        .map(|units| divider.ruler.literal(units, digits, type_name))
-        .collect();
-    if divider.ruler == Ruler::Identifier && !they_rise(connection, &literals).await? {
-        tracing::info!("one slice: the server orders identifiers in another way than SQL Server does");
+    let literals = divider.ruler.between(least, greatest, type_name, wanted);
+    if divider.ruler.is_of_the_server() && !they_rise(connection, base, all, &column, &literals).await? {
+        tracing::info!("one slice: the server orders the values in another way than was expected");
         return Ok(vec![None]);
     }
     Ok(ranges(&column, &literals))
 }
 
-/// Asks the server whether it sees each literal behind the one before. Ranges whose ends were the
-/// wrong way round would have rows twice.
-async fn they_rise(connection: &mut Connection, literals: &[String]) -> Result<bool, Fault> {
-    let pairs: Vec<String> =
-        literals.iter().zip(literals.iter().skip(1)).map(|(a, b)| format!("{a} < {b}")).collect();
+/// Asks the server whether it sees each literal behind the one before, as it compares values of the
+/// column. Ranges whose ends were the wrong way round would have rows twice.
+async fn they_rise(
+    connection: &mut Connection,
+    base: &Base,
+    all: &[Described],
+    column: &str,
+    literals: &[String],
+) -> Result<bool, Fault> {
+    // An expression that could be the column is of its collation; two literals are of the database's.
+    let pair = |(a, b)| format!("{a} < CASE WHEN {column} IS NULL THEN {column} ELSE {b} END");
+    let pairs: Vec<String> = literals.iter().zip(literals.iter().skip(1)).map(pair).collect();
     if pairs.is_empty() {
         return Ok(true);
     }
-    let sql = format!("SELECT CASE WHEN {} THEN 1 ELSE 0 END", pairs.join(" AND "));
+    let expression = format!("TOP (1) CASE WHEN {} THEN 1 ELSE 0 END", pairs.join(" AND "));
+    let sql = base.statement(all, &expression, Some(&format!("{column} IS NOT NULL")));
     let answer = connection.run(&sql, "compare the ends of the slices").await?;
     let found = answer.rows.first().and_then(|row| row.first()?.as_deref());
     Ok(found == Some("1"))
+}
+
+/// How many characters a type holds; `None` for `max`.
+fn longest(type_name: &str) -> Option<usize> {
+    type_name.split_once('(')?.1.trim_end_matches(')').trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -266,7 +325,36 @@ mod tests {
             assert_eq!(ruler.read(text), Some((units, digits)), "{type_name}");
             assert_eq!(ruler.literal(units, digits, type_name), written);
         }
-        assert_eq!(Ruler::of("nvarchar(10)"), None);
+        for (type_name, text, written) in [
+            (
+                "datetimeoffset(7)",
+                "2024-05-06 07:08:09.1234567",
+                "CAST(N'2024-05-06T07:08:09.1234567' AS datetimeoffset(7))",
+            ),
+            ("time(3)", "1900-01-01 23:59:59.9990000", "CAST(N'1900-01-01T23:59:59.9990000' AS time(3))"),
+        ] {
+            let ruler = Ruler::of(type_name).expect(type_name);
+            let (units, digits) = ruler.read(text).expect(text);
+            assert_eq!(ruler.literal(units, digits, type_name), written);
+        }
+        assert_eq!(Ruler::of("sql_variant"), None);
+    }
+
+    #[test]
+    fn texts_and_bytes_are_cut_between_the_least_and_the_greatest() {
+        let between = |type_name, least, greatest| {
+            let ruler = Ruler::of(type_name).expect(type_name);
+            ruler.between(least, greatest, type_name, wanted(2))
+        };
+        assert_eq!(between("nvarchar(10)", "it's 10", "it's 90"), ["CAST(N'it''s 50' AS nvarchar(10))"]);
+        assert_eq!(between("char(1)", "A", "Z").len(), 1);
+        let half = format!("CAST(0x80{} AS binary(16))", "00".repeat(14));
+        assert_eq!(between("binary(16)", &"00".repeat(16), &"FF".repeat(16)), [half]);
+        assert_eq!(between("varchar(max)", "same", "same"), [""; 0]);
+        assert_eq!(
+            (longest("varchar(36)"), longest("varchar(max)"), longest("date")),
+            (Some(36), None, None)
+        );
     }
 
     #[test]
