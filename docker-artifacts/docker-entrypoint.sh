@@ -161,12 +161,10 @@ if [[ $is_own_file == no ]]; then
     if [[ -z ${DATA_SOURCE_HOST:-}${DATA_SOURCE_DATABASE:-}${DATA_SOURCE_USERNAME:-} ]]; then
         DATA_SOURCE_KIND="" DATA_SOURCE_PORT="" DATA_SOURCE_PASSWORD=""
     fi
-    case $DATA_SOURCE_KIND in
-        "" | teradata) ;;
-        db2) needed DATA_SOURCE_DATABASE "$DATA_SOURCE_KIND" ;;
-        redshift) needed DATA_SOURCE_HOST redshift && needed DATA_SOURCE_DATABASE redshift ;;
-        *) needed DATA_SOURCE_DATABASE "$DATA_SOURCE_KIND" && needed DATA_SOURCE_USERNAME "$DATA_SOURCE_KIND" ;;
-    esac
+    kind=$DATA_SOURCE_KIND
+    [[ $kind != @(sqlserver|postgresql|db2|redshift) ]] || needed DATA_SOURCE_DATABASE "$kind"
+    [[ $kind != @(sqlserver|postgresql|mysql|mariadb) ]] || needed DATA_SOURCE_USERNAME "$kind"
+    [[ $kind != redshift ]] || needed DATA_SOURCE_HOST "$kind"
 
     # Stores that are not Amazon's seldom have a host name for each bucket, and no network of containers has.
     S3_PATH_STYLE=${S3_PATH_STYLE:-${S3_ENDPOINT_URL:+true}}
@@ -177,6 +175,9 @@ if [[ $is_own_file == no ]]; then
     TASK_SOURCE=${TASK_SOURCE:-${SNOWFLAKE_CONNECTION_NAME:+snowflake_stored_procedure}}
     TASK_SOURCE=${TASK_SOURCE:-api}
     matching TASK_SOURCE 'api|snowflake_stored_procedure' "api or snowflake_stored_procedure"
+    if [[ $TASK_SOURCE == snowflake* && -z ${SNOWFLAKE_CONNECTION_NAME:-}${!DATA_EXCHANGE_AGENT__TASK_SOURCE__*} ]]; then
+        problems+=("TASK_SOURCE needs SNOWFLAKE_CONNECTION_NAME or SNOWFLAKE_ACCOUNT")
+    fi
     utf8 "${settings[@]}"
 fi
 
