@@ -139,7 +139,7 @@ if [[ -n ${SNOWFLAKE_ACCOUNT:-} ]]; then
 fi
 
 if [[ $is_own_file == no ]]; then
-    if [[ $command == run && ! ${AGENT_AFFINITY:-} =~ [^[:space:]] ]]; then
+    if [[ $command == run && ${AGENT_AFFINITY:-} != *[![:space:]]* ]]; then
         problems+=("AGENT_AFFINITY is missing: it says which tasks of the queue this agent takes")
     fi
     integer WORKER_COUNT 1 1 100
@@ -175,7 +175,8 @@ if [[ $is_own_file == no ]]; then
     TASK_SOURCE=${TASK_SOURCE:-${SNOWFLAKE_CONNECTION_NAME:+snowflake_stored_procedure}}
     TASK_SOURCE=${TASK_SOURCE:-api}
     matching TASK_SOURCE 'api|snowflake_stored_procedure' "api or snowflake_stored_procedure"
-    if [[ $TASK_SOURCE == snowflake* && -z ${SNOWFLAKE_CONNECTION_NAME:-}${!DATA_EXCHANGE_AGENT__TASK_SOURCE__*} ]]; then
+    if [[ $TASK_SOURCE == snowflake_stored_procedure &&
+        -z ${SNOWFLAKE_CONNECTION_NAME:-}${!DATA_EXCHANGE_AGENT__TASK_SOURCE__*} ]]; then
         problems+=("TASK_SOURCE needs SNOWFLAKE_CONNECTION_NAME or SNOWFLAKE_ACCOUNT")
     fi
     utf8 "${settings[@]}"
