@@ -16,6 +16,8 @@ const AGENT: &str = env!("CARGO_BIN_EXE_data-exchange-agent");
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docker-artifacts/docker-entrypoint.sh");
 const KEY: &str = "an api key of some length";
 const METRICS_KEY: &str = "another key of some length";
+/// What every start with a configuration that is made needs, and a key, so that none is made.
+const BASE: [(&str, &str); 2] = [("AGENT_AFFINITY", "blue"), ("AGENT_API_KEY", KEY)];
 /// Has an address of its own, and refers to variables that the entrypoint knows.
 const MOUNTED: &str = "[server]\nhost = \"127.0.0.1\"\nport = 5001\n\n[server.api_keys.caller]\n\
                        key = \"${env:AGENT_API_KEY}\"\n\n[connections.source.sales]\nkind = \"postgresql\"\n\
@@ -89,8 +91,8 @@ fn a_file_can_be_named_in_every_way_that_the_agent_knows() {
         vec!["--config=/own.toml"],
         vec!["--once", "--config", "/own.toml"],
     ] {
-        for command in ["run", "check", "extract"] {
-            let arguments = [&[command], &arguments[..]].concat();
+        for name in ["run", "check", "extract"] {
+            let arguments = [&[name][..], &arguments[..]].concat();
             // What is wrong in variables of the file that is not made is not asked for.
             let output = entrypoint(folder.path(), &[("WORKER_COUNT", "many")], &arguments);
             assert_eq!(text(&output.stdout).trim(), arguments.join(" "), "{output:?}");
@@ -114,7 +116,7 @@ fn the_health_check_is_told_where_the_agent_listens() {
         (vec![], vec!["-dp", "8", "-c", "/own.toml"], "0.0.0.0 8"),
     ] {
         let folder = Folder::new();
-        let variables = [&[("AGENT_AFFINITY", "blue"), ("AGENT_API_KEY", KEY)], &variables[..]].concat();
+        let variables = [&BASE[..], &variables[..]].concat();
         let output = entrypoint(folder.path(), &variables, &arguments);
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         let found = fs::read_to_string(folder.path().join("address")).expect("it was written");
@@ -224,7 +226,7 @@ fn secrets_of_a_made_configuration_are_not_in_the_environment_of_the_agent() {
 
 /// What `config print` shows of the connection that the queue in Snowflake is asked by.
 fn connection_of(runtime: &Path, variables: &[(&str, &str)]) -> String {
-    let given = [&[("AGENT_AFFINITY", "blue"), ("AGENT_API_KEY", KEY)], variables].concat();
+    let given = [&BASE[..], variables].concat();
     let output = agent(runtime, &given, &["config", "print", "--without-defaults"]);
     assert!(output.status.success(), "{variables:?}: {output:?}");
     let shown = text(&output.stdout);
@@ -249,7 +251,7 @@ fn a_connection_file_that_is_there_wins_over_the_variables_of_a_connection() {
             ["home", "mounted"].map(|name| folder.path().join(name).to_str().expect("plain").to_owned());
         let mut variables = [&lake[..], &[("HOME", &*home)]].concat();
         if file.starts_with("mounted") {
-            variables.push(("SNOWFLAKE_HOME", &mounted));
+            variables.push(("SNOWFLAKE_HOME", &*mounted));
         }
         let runtime = folder.path().join("runtime");
         let shown = connection_of(&runtime, &variables);
@@ -257,7 +259,7 @@ fn a_connection_file_that_is_there_wins_over_the_variables_of_a_connection() {
         assert!(!runtime.join("snowflake").exists(), "{file}");
         // That file has no `default`, which is the name of a connection that is made.
         variables.push(("SNOWFLAKE_CONNECTION_NAME", "default"));
-        variables.extend([("AGENT_AFFINITY", "blue"), ("AGENT_API_KEY", KEY)]);
+        variables.extend(BASE);
         let output = agent(&runtime, &variables, &["config", "print"]);
         assert!(text(&output.stderr).contains("there is no Snowflake connection `default`"), "{output:?}");
     }

@@ -86,4 +86,9 @@ fn the_monitor_finds_the_pods_their_port_and_their_key() {
         assert!(monitor.contains(of_monitor), "{of_monitor}: {monitor}");
         assert!(manifest.contains(of_manifest), "{of_manifest}");
     }
+    // Both ways to scrape make the job that the alerts ask for.
+    let scrape = &found.iter().find(|block| block.is("scrape")).expect("the guide has one").text;
+    assert!(include_str!("../../docs/monitoring/alerts.yaml").contains("job=\"data-exchange-agent\""));
+    assert!(scrape.contains("job_name: data-exchange-agent\n"), "{scrape}");
+    assert!(monitor.contains("targetLabel: job, replacement: data-exchange-agent"), "{monitor}");
 }
