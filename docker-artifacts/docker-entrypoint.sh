@@ -66,7 +66,8 @@ needed() {
 utf8() {
     local name
     for name in "$@"; do
-        printf '%s' "${!name:-}" | iconv -f UTF-8 -t UTF-16 >/dev/null 2>&1 || problems+=("$name is not UTF-8")
+        [[ -n ${!name:-} ]] || continue
+        printf '%s' "${!name}" | iconv -f UTF-8 -t UTF-16 >/dev/null 2>&1 || problems+=("$name is not UTF-8")
     done
 }
 
