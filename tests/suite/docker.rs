@@ -19,7 +19,7 @@ use crate::support::server::{Server, free_address};
 const ARTIFACTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docker-artifacts");
 const KEY: &str = "an api key of some length";
 /// What a password may hold, and what shells, envsubst, TOML and the agent's references may do to it.
-const HOSTILE: [&str; 8] = [
+pub(crate) const HOSTILE: [&str; 8] = [
     r#"it's "quoted" \ and \\n"#,
     "two\nlines\r\nand\ttabs",
     "$HOME ${HOME} $(id) `id` $$ $",
@@ -31,20 +31,27 @@ const HOSTILE: [&str; 8] = [
 ];
 
 /// The entrypoint with `echo` in the agent's place.
-#[expect(clippy::disallowed_methods, reason = "tests start the program that they test")]
 pub(crate) fn entrypoint(runtime: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let mut command = command(runtime);
+    command.envs(variables.iter().copied()).args(arguments);
+    command.output().expect("bash is installed")
+}
+
+/// The same, not started yet. Its home directory is `runtime`, too.
+#[expect(clippy::disallowed_methods, reason = "tests start the program that they test")]
+pub(crate) fn command(runtime: &Path) -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut command = Command::new(format!("{ARTIFACTS}/docker-entrypoint.sh"));
     command
         .env_clear()
         .env("PATH", path)
         .env("AGENT_RUNTIME_DIRECTORY", runtime)
+        .env("HOME", runtime)
         .env("AGENT_PROGRAM", "echo");
-    command.envs(variables.iter().copied()).args(arguments);
-    command.output().expect("bash is installed")
+    command
 }
 
-fn made(runtime: &Path) -> Config {
+pub(crate) fn made(runtime: &Path) -> Config {
     made_with(runtime, [("HOME", "/home/agent")])
 }
 
@@ -97,7 +104,7 @@ fn no_secret_stands_in_the_list_of_processes() {
     let programs = folder.path().join("programs");
     let log = folder.path().join("arguments");
     fs::create_dir(&programs).unwrap();
-    for name in ["env", "envsubst", "sed", "awk", "od", "tr"] {
+    for name in ["env", "envsubst", "iconv", "sed", "awk", "od", "tr"] {
         let script = format!(
             "#!/bin/bash\nprintf '%s\\n' {name} \"$@\" >>'{}'\nPATH=${{PATH#*:}} exec {name} \"$@\"\n",
             log.display()
@@ -112,6 +119,8 @@ fn no_secret_stands_in_the_list_of_processes() {
         ("PATH", path.as_str()),
         ("AGENT_AFFINITY", "blue"),
         ("AGENT_API_KEY", KEY),
+        ("AGENT_METRICS_KEY", "planted-key-for-scrapes"),
+        ("DATA_SOURCE_KIND", "teradata"),
         ("DATA_SOURCE_HOST", "database"),
         ("DATA_SOURCE_PASSWORD", "planted-password"),
         ("SNOWFLAKE_ACCOUNT", "account"),
@@ -121,7 +130,7 @@ fn no_secret_stands_in_the_list_of_processes() {
     assert!(output.status.success(), "{output:?}");
     let arguments = fs::read_to_string(log).unwrap();
     assert!(arguments.contains("envsubst"), "the programs of this test were called: {arguments}");
-    for secret in [KEY, "planted-password", "planted-secret"] {
+    for secret in [KEY, "planted-key-for-scrapes", "planted-password", "planted-secret"] {
         assert!(!arguments.contains(secret), "{arguments}");
     }
 }
@@ -205,22 +214,11 @@ fn a_store_of_its_own_is_asked_by_path_and_amazon_by_host() {
 #[test]
 fn what_is_wrong_is_said_at_once_and_nothing_starts() {
     let folder = Folder::new();
-    let variables = [
-        ("WORKER_COUNT", "many"),
-        ("DATA_SOURCE_NAME", "a b"),
-        ("S3_PATH_STYLE", "yes"),
-        ("SNOWFLAKE_CONNECTION_NAME", "x]\ny"),
-    ];
+    let variables = [("WORKER_COUNT", "many"), ("DATA_SOURCE_NAME", "a b"), ("S3_PATH_STYLE", "yes")];
     let output = entrypoint(folder.path(), &variables, &[]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-    for name in [
-        "AGENT_AFFINITY is missing",
-        "WORKER_COUNT",
-        "DATA_SOURCE_NAME",
-        "S3_PATH_STYLE",
-        "SNOWFLAKE_CONNECTION_NAME",
-    ] {
+    for name in ["AGENT_AFFINITY is missing", "WORKER_COUNT", "DATA_SOURCE_NAME", "S3_PATH_STYLE"] {
         assert!(stderr.contains(name), "{name}: {stderr}");
     }
     assert!(output.stdout.is_empty() && !folder.path().join("configuration.toml").exists());
@@ -273,15 +271,26 @@ fn the_agent_starts_and_the_health_check_finds_it() {
     let script = format!("{ARTIFACTS}/docker-entrypoint.sh");
     arguments.push(&script);
     let server = Server::start(Path::new("env"), &arguments);
-    server.wait_for("healthy agent", |_| health_check(&port).then_some(()));
+    server.wait_for("healthy agent", |_| health_check_in(folder.path()).then_some(()));
     drop(server);
-    assert!(!health_check(&port), "nobody answers any more");
+    assert!(!health_check_in(folder.path()), "nobody answers any more");
+}
+
+/// The health check where another program than the entrypoint has started the agent.
+pub(crate) fn health_check(port: &str) -> bool {
+    is_healthy("AGENT_PORT", port)
+}
+
+/// The health check of the agent that the entrypoint has started with this runtime directory.
+pub(crate) fn health_check_in(runtime: &Path) -> bool {
+    is_healthy("AGENT_RUNTIME_DIRECTORY", runtime.to_str().expect("plain"))
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests start the program that they test")]
-pub(crate) fn health_check(port: &str) -> bool {
+fn is_healthy(variable: &str, value: &str) -> bool {
     let mut command = Command::new(format!("{ARTIFACTS}/healthcheck.sh"));
-    command.env("AGENT_PORT", port).output().expect("bash is installed").status.success()
+    command.env("AGENT_RUNTIME_DIRECTORY", "/not/there").env(variable, value);
+    command.output().expect("bash is installed").status.success()
 }
 
 /// The try-out of docs/docker: its agent is configured for the database and the store beside it, and the

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use data_exchange_agent::config::SourceConnection;
+use data_exchange_agent::config::{KeyDigest, Scope, SourceConnection};
 use serde::Deserialize;
 
 use super::docker::{entrypoint, made_with};
+use crate::support::document::blocks;
 use crate::support::folder::Folder;
 use crate::support::foreign_reader;
 
@@ -59,5 +60,35 @@ fn the_manifests_are_valid_and_start_agents_with_what_they_say() {
         let expected =
             if file == "agent.yaml" { (None, None) } else { (Some("snowflake-agents-5c7d9"), Some(30)) };
         assert_eq!((agent, depth), expected, "{file}");
+        // Prometheus has a key that only reads, and the guide names it.
+        let metrics = config.server.api_keys.iter().find(|key| key.name() == "metrics").expect(file);
+        assert_eq!(metrics.scopes(), [Scope::Read], "{file}");
+        assert!(metrics.is(&KeyDigest::of(variables["AGENT_METRICS_KEY"].as_bytes())), "{file}");
     }
+}
+
+/// The names in the `PodMonitor` of the guide are those of the manifest.
+#[test]
+fn the_monitor_finds_the_pods_their_port_and_their_key() {
+    let guide = include_str!("../../docs/KUBERNETES.md");
+    let manifest = include_str!("../../docs/kubernetes/snowflake-agents.yaml");
+    let found = blocks(guide);
+    let monitor = &found.iter().find(|block| block.is("monitor")).expect("the guide has one").text;
+    for (of_monitor, of_manifest) in [
+        (
+            "matchLabels: {app.kubernetes.io/name: snowflake-agents}",
+            "labels: {app.kubernetes.io/name: snowflake-agents}",
+        ),
+        ("port: api", "{name: api, containerPort: 5000}"),
+        ("name: snowflake-agents, key:", "secretRef: {name: snowflake-agents}"),
+        ("key: AGENT_METRICS_KEY", "  AGENT_METRICS_KEY: "),
+    ] {
+        assert!(monitor.contains(of_monitor), "{of_monitor}: {monitor}");
+        assert!(manifest.contains(of_manifest), "{of_manifest}");
+    }
+    // Both ways to scrape make the job that the alerts ask for.
+    let scrape = &found.iter().find(|block| block.is("scrape")).expect("the guide has one").text;
+    assert!(include_str!("../../docs/monitoring/alerts.yaml").contains("job=\"data-exchange-agent\""));
+    assert!(scrape.contains("job_name: data-exchange-agent\n"), "{scrape}");
+    assert!(monitor.contains("targetLabel: job, replacement: data-exchange-agent"), "{monitor}");
 }

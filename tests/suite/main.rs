@@ -36,6 +36,8 @@ mod console;
 mod destination_faults;
 mod destinations;
 mod docker;
+mod docker_configuration;
+mod docker_variables;
 mod documents;
 mod gcs_destination;
 mod kubernetes;

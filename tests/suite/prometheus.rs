@@ -101,6 +101,31 @@ fn every_expression_can_be_read() {
     assert!(!read(&["sum(rate(x[2m])".to_owned()]).0, "what is checked can fail");
 }
 
+#[test]
+fn the_configuration_for_pods_can_be_read() {
+    let Some(program) = program("promtool") else { return };
+    let folder = Folder::new();
+    fs::write(folder.path().join("key"), KEY).unwrap();
+    let found = blocks(KUBERNETES);
+    let block = found.iter().find(|block| block.is("scrape")).expect("the guide configures Prometheus");
+    let written = "/etc/prometheus/agent-key/AGENT_METRICS_KEY";
+    assert!(block.text.contains(written), "{}", block.text);
+    // The Prometheus of the tests may be built without this kind of discovery.
+    let discovery = "kubernetes_sd_configs:\n  - role: pod\n    namespaces: {names: [data-exchange]}\n";
+    assert!(block.text.contains(discovery), "{}", block.text);
+    let configuration = block
+        .text
+        .replace(written, folder.path().join("key").to_str().unwrap())
+        .replace(discovery, "static_configs: [{targets: [\"agent:5000\"]}]\n");
+    let check = |text: &str| {
+        fs::write(folder.path().join("prometheus.yml"), text).unwrap();
+        promtool(&program, folder.path(), &["check", "config", "prometheus.yml"])
+    };
+    let (is_good, said) = check(&configuration);
+    assert!(is_good, "{said}");
+    assert!(!check(&configuration.replace("authorization", "authorisation")).0, "what is checked can fail");
+}
+
 #[tokio::test]
 async fn prometheus_scrapes_an_agent_and_answers_every_expression_of_the_dashboard() {
     let (Some(program), Some(promtool_program)) = (program("prometheus"), program("promtool")) else {
