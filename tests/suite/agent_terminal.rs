@@ -1,4 +1,4 @@
-//! What people see at a terminal and programs never do: progress bars, colours, broken lines.
+//! What people see and do at a terminal, and programs do not: progress bars, colours, broken lines, Ctrl-C.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::agent_commands::shop;
-use crate::support::agent::{Drawn, Place, drawn, eventually, is_styled};
+use crate::support::agent::{Drawn, Finished, Place, drawn, eventually, files_below, is_styled};
 use crate::support::gate::{Gate, gated_query};
 use crate::support::postgres;
 use crate::support::server::free_address;
@@ -173,4 +173,54 @@ async fn check_is_as_wide_as_the_terminal_and_says_in_colours_what_is_wrong() {
     let findings: Value = serde_json::from_str(&shown).expect("JSON, on a terminal too");
     let failed = findings.as_array().expect("a list").iter().find(|finding| finding["ok"] == false);
     assert_eq!(failed.map(|finding| &finding["remedy"]), Some(&json!(remedy)), "{findings:#}");
+}
+
+/// Runs the script to its end, and presses Ctrl-C in it once `moment` has come. The script writes its process
+/// into the file `pid`.
+async fn interrupted(
+    place: &Place,
+    script: &str,
+    environment: &[(&str, &str)],
+    moment: impl Future<Output = ()>,
+) -> Finished {
+    let (finished, ()) = tokio::join!(place.shell(script, environment), async {
+        moment.await;
+        let signal = place.shell("kill -INT $(cat pid)", &[]).await;
+        assert_eq!(signal.code, Some(0), "{signal:?}");
+    });
+    finished
+}
+
+#[tokio::test]
+async fn an_extraction_that_is_interrupted_ends_with_130_and_leaves_nothing() {
+    let Some(server) = postgres::server_if_installed().await else { return };
+    let database = server.create_database().await;
+    let mut gate = Gate::close(&database).await;
+    let place = Place::new();
+    let to = Url::from_file_path(place.output()).unwrap().to_string();
+    let (source, query) = (database.url(), gated_query(STOP, ROWS, 32));
+    let environment = [("SOURCE", source.as_str()), ("QUERY", query.as_str()), ("TO", to.as_str())];
+    let script = "echo $$ > pid
+        exec data-exchange-agent extract --source \"$SOURCE\" --query \"$QUERY\" --to \"$TO\"";
+    let finished = interrupted(&place, script, &environment, gate.wait_for(1)).await;
+    assert_eq!(finished.code, Some(130), "{finished:?}");
+    assert_eq!(finished.stderr, "interrupted: nothing was written\n", "{finished:?}");
+    assert_eq!(files_below(&place.output()), Vec::<String>::new());
+    gate.open().await;
+}
+
+#[tokio::test]
+async fn a_demo_that_is_interrupted_ends_with_130_and_says_what_stays() {
+    let place = Place::new();
+    let script = "echo $$ > pid
+        exec data-exchange-agent demo --rows 200000 --directory demo > said";
+    let is_posted = async {
+        let said = place.path().join("said");
+        let posted = async || fs::read_to_string(&said).ok()?.contains("posted ").then_some(());
+        eventually("a task of the demo", posted).await;
+    };
+    let finished = interrupted(&place, script, &[], is_posted).await;
+    assert_eq!(finished.code, Some(130), "{finished:?}");
+    assert!(finished.stderr.contains("interrupted: the sample stays where it is"), "{finished:?}");
+    assert!(place.path().join("demo/sample.sqlite").exists());
 }
