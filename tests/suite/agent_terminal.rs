@@ -145,6 +145,27 @@ async fn no_command_has_colours_where_they_are_refused() {
 }
 
 #[tokio::test]
+async fn a_long_id_leaves_room_for_everything_else_on_a_terminal() {
+    let agent = shop().await.start().await;
+    let task = json!({
+        "id": "i".repeat(128),
+        "source_config": {"database": "shop", "table": "orders"},
+        "destination_config": {"type": "local", "path": "orders"},
+    });
+    fs::write(agent.place.path().join("task.json"), task.to_string()).unwrap();
+    let url = agent.url("");
+    let environment = [("DATA_EXCHANGE_AGENT_URL", url.as_str()), ("NO_COLOR", "1")];
+    for (command, expected) in [("submit task.json", "queued"), ("tasks list", " AGE ")] {
+        let shown =
+            agent.place.on_terminal(80, &format!("data-exchange-agent {command}"), &environment).await;
+        assert!(shown.stdout.contains("i…  ") && shown.stdout.contains(expected), "{shown:?}");
+        for line in shown.stdout.lines() {
+            assert!(line.trim_end().chars().count() <= 80, "{line:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn check_is_as_wide_as_the_terminal_and_says_in_colours_what_is_wrong() {
     let section = format!(
         "kind = \"postgresql\"\nhost = \"127.0.0.1\"\nport = {}\nusername = \"u\"\ndatabase = \"d\"\n",
