@@ -225,7 +225,7 @@ async fn an_extraction_that_is_interrupted_ends_with_130_and_leaves_nothing() {
         exec data-exchange-agent extract --source \"$SOURCE\" --query \"$QUERY\" --to \"$TO\"";
     let finished = interrupted(&place, script, &environment, gate.wait_for(1)).await;
     assert_eq!(finished.code, Some(130), "{finished:?}");
-    assert_eq!(finished.stderr, "interrupted: nothing was written\n", "{finished:?}");
+    assert!(finished.stderr.contains("interrupted: nothing was written"), "{finished:?}");
     assert_eq!(files_below(&place.output()), Vec::<String>::new());
     gate.open().await;
 }
