@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::bounds::{Breach, TaskBounds};
 use crate::destination::Destination;
 use crate::fault::{Fault, FaultKind};
+use crate::nearest::nearest;
 use crate::source::Source;
 use crate::source::read_only::SqlDialect;
 use crate::task::{
@@ -128,14 +129,10 @@ impl Catalog {
             None => {
                 let others =
                     known.into_iter().flatten().filter(|(_, source)| source.is_ok()).map(|(name, _)| name);
-                let names: Vec<String> = [AUTO, NATIVE]
-                    .into_iter()
-                    .chain(others.map(String::as_str))
-                    .map(|name| format!("`{name}`"))
-                    .collect();
+                let names: Vec<&str> = [AUTO, NATIVE].into_iter().chain(others.map(String::as_str)).collect();
                 format!(
                     "there is no method `{method}`; source connection `{name}` knows {}",
-                    names.join(", ")
+                    listed(&method, &names)
                 )
             }
         };
@@ -304,10 +301,20 @@ impl Catalog {
         if let Some(reason) = self.unavailable.get(&format!("connections.{what}.{name}")) {
             return format!("{what} connection `{name}` cannot be used: {reason}");
         }
-        let known: Vec<String> = known.map(|name| format!("`{name}`")).collect();
+        let known: Vec<&str> = known.map(String::as_str).collect();
         match known.as_slice() {
             [] => format!("there is no {what} connection `{name}`; none is configured"),
-            names => format!("there is no {what} connection `{name}`; known: {}", names.join(", ")),
+            names => format!("there is no {what} connection `{name}`; known: {}", listed(name, names)),
         }
+    }
+}
+
+/// The names that somebody can have meant who wrote `written`, and the nearest of them where that is not
+/// the only one.
+fn listed(written: &str, names: &[&str]) -> String {
+    let list = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match nearest(written, names.iter().copied()) {
+        Some(near) if names.len() > 1 => format!("{list}; did you mean `{near}`?"),
+        _ => list,
     }
 }

@@ -1,6 +1,7 @@
 //! `check`: proves everything that tasks will need, before the first task does.
 
 mod clock;
+mod report;
 mod task_sources;
 
 use std::fs;
@@ -19,6 +20,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 use super::output::{self, say};
+use super::table::terminal_width;
 use crate::agent;
 use crate::api::Tls;
 use crate::bulk::{self, BulkUtility};
@@ -59,6 +61,9 @@ struct Finding {
     /// `source sales`, for example.
     check: String,
     ok: bool,
+    /// Nothing that keeps tasks from running: `ok` is true.
+    #[serde(skip)]
+    is_warning: bool,
     duration_ms: u64,
     /// What is there, or what is wrong.
     detail: String,
@@ -73,7 +78,12 @@ impl Finding {
             Err(fault) => (false, fault.chain(), fault.hint().map(str::to_owned)),
         };
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Self { check: check.into(), ok, duration_ms, detail, remedy }
+        Self { check: check.into(), ok, is_warning: false, duration_ms, detail, remedy }
+    }
+
+    /// Something in the configuration that an operator should know.
+    fn warning(begun: Instant, warning: &config::Warning) -> Self {
+        Self { is_warning: true, ..Self::new("  warning", begun, Ok(warning.to_string())) }
     }
 }
 
@@ -87,9 +97,7 @@ pub(super) async fn run(arguments: CheckArguments) -> ExitCode {
         Ok((config, file, warnings)) => {
             let origin = file.map_or_else(|| "defaults".to_owned(), |file| file.display().to_string());
             let mut findings = vec![Finding::new("configuration", begun, Ok(origin))];
-            findings.extend(
-                warnings.iter().map(|warning| Finding::new("  warning", begun, Ok(warning.to_string()))),
-            );
+            findings.extend(warnings.iter().map(|warning| Finding::warning(begun, warning)));
             (Some(config), findings)
         }
         Err(problems) => {
@@ -111,7 +119,7 @@ pub(super) async fn run(arguments: CheckArguments) -> ExitCode {
     if arguments.json {
         say!("{}", serde_json::to_string_pretty(&findings).expect("texts and numbers"));
     } else {
-        output::write(&table(&findings));
+        output::write(&report::table(&findings, terminal_width()));
     }
     match (config, findings.iter().all(|finding| finding.ok)) {
         (None, _) => ExitCode::from(super::CANNOT_START),
@@ -324,19 +332,4 @@ fn check_memory<'d>(
         Some(limit) => format!("tasks take up to {ceiling} of {}", HumanBytes(limit.get())),
         None => format!("tasks take up to {ceiling}; application.memory_limit sets no bound"),
     })
-}
-
-/// The findings as aligned text, for a person.
-fn table(findings: &[Finding]) -> String {
-    let width = findings.iter().map(|finding| finding.check.chars().count()).max().unwrap_or(0);
-    let mut text = String::new();
-    for finding in findings {
-        let result = if finding.ok { "ok    " } else { "FAILED" };
-        let time = format!("{} ms", finding.duration_ms);
-        text += &format!("{:width$}  {result}  {time:>8}  {}\n", finding.check, finding.detail);
-        if let Some(remedy) = &finding.remedy {
-            text += &format!("{:width$}                    {remedy}\n", "");
-        }
-    }
-    text
 }

@@ -9,7 +9,7 @@ use indicatif::{HumanBytes, HumanCount};
 use tokio_util::sync::CancellationToken;
 
 use super::CommonArguments;
-use super::output::{self, say};
+use super::output::{self, count, say};
 use super::progress::Bar;
 use crate::agent::{self, explained};
 use crate::catalog::{AUTO, Catalog, SourceInfo};
@@ -227,7 +227,7 @@ async fn extract(
         }
     };
     if let Some(bar) = &bar {
-        bar.clear();
+        bar.end(&progress.snapshot());
     }
     snowflake.close().await;
     // Requests to cancel what an error left running on the server.
@@ -285,8 +285,8 @@ fn print(receipt: &Receipt, json: bool) {
 pub(super) fn summary(receipt: &Receipt) -> String {
     let seconds = (receipt.duration_ms.max(1)) as f64 / 1000.0;
     format!(
-        "{} files, {} rows, {} in {seconds:.2} s: {} rows/s, {:.1} MB/s written",
-        receipt.files.len(),
+        "{}, {} rows, {} in {seconds:.2} s: {} rows/s, {:.1} MB/s written",
+        count(receipt.files.len() as u64, "file"),
         HumanCount(receipt.rows),
         HumanBytes(receipt.bytes),
         HumanCount((receipt.rows as f64 / seconds) as u64),

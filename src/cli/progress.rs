@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::output::count;
 use crate::task::ProgressSnapshot;
 
 /// Shows live figures on stderr when that is a terminal, and nothing otherwise.
@@ -34,16 +35,19 @@ impl Bar {
     pub(super) fn show(&self, progress: &ProgressSnapshot) {
         self.0.set_position(progress.rows);
         self.0.set_message(format!(
-            "{} rows, {} rows/s, {} written, {} files",
+            "{} rows, {} rows/s, {} written, {}",
             HumanCount(progress.rows),
             HumanCount(progress.rows_per_second as u64),
             HumanBytes(progress.bytes),
-            progress.parts,
+            count(progress.parts, "file"),
         ));
     }
 
-    /// Takes the bar away.
-    pub(super) fn clear(&self) {
+    /// Shows the last figures, and takes the bar away.
+    pub(super) fn end(&self, progress: &ProgressSnapshot) {
+        self.show(progress);
+        // Drawn whatever was drawn a moment before.
+        self.0.abandon();
         self.0.finish_and_clear();
     }
 }

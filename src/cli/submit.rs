@@ -155,7 +155,8 @@ fn accepted(answer: &Value) -> Option<Value> {
 }
 
 fn table(accepted: &[Accepted]) -> String {
-    const COLUMNS: [Column; 3] = [Column::text("ID"), Column::text("STATUS"), Column::text("")];
+    // Wide enough for the ids that the agent makes.
+    const COLUMNS: [Column; 3] = [Column::text("ID").cut_to(36), Column::text("STATUS"), Column::text("")];
     let row = |task: &Accepted| {
         let note = if task.created { "" } else { "was there already" };
         vec![

@@ -204,6 +204,26 @@ async fn a_slip_is_answered_with_what_was_meant() {
         (vec!["tasks", "list", "--jsno"], 2, "'--json'"),
         (vec!["tasks", "show", "../x"], 2, "a task id has"),
         (vec!["tasks", "show"], 2, "<ID>"),
+        (
+            vec!["extract", "--source", "shpo", "--table", "orders", "--to", "local"],
+            2,
+            "did you mean `shop`?",
+        ),
+        (
+            vec!["extract", "--source", "shop", "--table", "orders", "--to", "loacl"],
+            2,
+            "did you mean `local`?",
+        ),
+        (
+            vec!["extract", "--source", "shop", "--table", "orders", "--to", "local", "--method", "natvie"],
+            2,
+            "did you mean `native`?",
+        ),
+        (
+            vec!["extract", "--source", "shop", "--table", "orders", "--to", "local", "--format", "parqet"],
+            2,
+            "'parquet'",
+        ),
     ] {
         assert_ends(&ask(&agent, &arguments).await, code, &[word]);
     }

@@ -18,6 +18,7 @@ mod agent_secrets;
 mod agent_snowflake_load;
 mod agent_start;
 mod agent_stop;
+mod agent_terminal;
 mod agent_tls;
 mod agent_transfer;
 mod agent_watchers;

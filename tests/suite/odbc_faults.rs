@@ -18,7 +18,7 @@ use crate::support::tds::{Column, End, Script, Seen, TdsServer};
 use crate::support::{mysql, postgres};
 
 /// Both ways to fetch answer with an error of the data that has a remedy.
-async fn is_refused(configuration: &OdbcSource, sql: &str) {
+pub(crate) async fn is_refused(configuration: &OdbcSource, sql: &str) {
     for long_values in [OdbcLongValues::Automatic, OdbcLongValues::Pieces] {
         let source = open(OdbcSource { long_values, ..configuration.clone() });
         match read(&source, &query(sql), 1).await {

@@ -7,6 +7,7 @@
 mod client;
 mod place;
 mod process;
+mod terminal;
 
 use std::fs;
 use std::path::Path;
@@ -18,6 +19,7 @@ pub(crate) use client::Answer;
 pub(crate) use place::{Place, s3_section};
 pub(crate) use process::Finished;
 use process::{Process, log_file};
+pub(crate) use terminal::{Drawn, drawn, is_styled};
 
 /// Longest wait for anything. Only a defect lets it pass: a machine that runs all tests at once is slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);

@@ -115,7 +115,7 @@ async fn wrong_parameters_and_unknown_tasks_are_told() {
         ("/runs?limit=501", "limit", "1 to 500"),
         ("/runs?task=a%20b", "task", "id of a task"),
         ("/runs?cursor=x", "cursor", "`next_cursor`"),
-        ("/runs?state=x", "state", "known here: `status`, `task`, `limit`, `cursor`"),
+        ("/runs?state=x", "state", "did you mean `status`?"),
         ("/tasks/1/logs?after=-1", "after", "`next`"),
         ("/tasks/1/logs?limit=1001", "limit", "1 to 1000"),
         ("/tasks/1/logs?attempt=0", "attempt", "number of an attempt"),

@@ -168,7 +168,16 @@ async fn every_wrong_field_of_the_nested_form_is_named() {
         ("/source_config/database", long(129), "longer than the 128 characters"),
         ("/source_config/database", json!("a\nb"), "control character"),
         ("/source_config/database", json!("postgres://me:hunter2@host/db"), "found a URL"),
-        ("/source_config/database", json!("slaes"), "no source connection `slaes`; known: `ledger`, `sales`"),
+        (
+            "/source_config/database",
+            json!("slaes"),
+            "`slaes`; known: `ledger`, `sales`; did you mean `sales`?",
+        ),
+        (
+            "/source_config/method",
+            json!("natve"),
+            "there is no method `natve`; source connection `sales` knows `auto`, `native`; did you mean `native`?",
+        ),
         ("/source_config/database", json!("teradata"), "this version cannot read from Teradata"),
         ("/source_config/query", json!(""), "empty"),
         ("/source_config/query", json!(["SELECT 1"]), "expected a string"),

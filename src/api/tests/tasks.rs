@@ -130,7 +130,8 @@ async fn wrong_query_parameters_are_named() {
         ("limit=1&limit=2", "limit", "twice"),
         ("cursor=xyz", "cursor", "`next_cursor`"),
         ("cursor=ffffffffffffffff", "cursor", "`next_cursor`"),
-        ("state=queued", "state", "known here: `status`, `limit`, `cursor`"),
+        ("state=queued", "state", "did you mean `status`?"),
+        ("order=age", "order", "known here: `status`, `limit`, `cursor`"),
         ("%ff=1", "\u{fffd}", "unknown parameter"),
     ] {
         agent.get(&format!("/tasks?{query}")).await.assert_errors(&[(name, text)]);

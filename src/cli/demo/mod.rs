@@ -123,9 +123,10 @@ async fn transfer(client: &Client, rows: u64) -> anyhow::Result<(Vec<Receipt>, D
     }
     let bar = Bar::new(Some(rows));
     let mut receipts: BTreeMap<String, Receipt> = BTreeMap::new();
+    let mut total = ProgressSnapshot::default();
     while receipts.len() < ids.len() {
         tokio::time::sleep(LOOK).await;
-        let mut total = ProgressSnapshot::default();
+        total = ProgressSnapshot::default();
         for id in &ids {
             let view = client.task(id).await?;
             match view.status.as_str() {
@@ -145,7 +146,7 @@ async fn transfer(client: &Client, rows: u64) -> anyhow::Result<(Vec<Receipt>, D
         total.rows_per_second = total.rows as f64 / begun.elapsed().as_secs_f64();
         bar.show(&total);
     }
-    bar.clear();
+    bar.end(&total);
     Ok((receipts.into_values().collect(), begun.elapsed()))
 }
 

@@ -61,20 +61,30 @@ impl SqlServerSource {
     /// The longest row by default: the longest text that Snowflake takes.
     pub const DEFAULT_LONGEST_ROW: NonZeroUsize = NonZeroUsize::new(128 << 20).expect("not zero");
 
+    /// Hints that neither lock for writing, nor skip rows that somebody else has locked, nor take an argument;
+    /// and whether they replace the isolation level of the transaction that reads.
+    pub(in crate::config) const TABLE_HINTS: &[(&str, bool)] = &[
+        ("NOLOCK", true),
+        ("READUNCOMMITTED", true),
+        ("READCOMMITTED", true),
+        ("READCOMMITTEDLOCK", true),
+        ("REPEATABLEREAD", true),
+        ("SERIALIZABLE", true),
+        ("HOLDLOCK", true),
+        ("ROWLOCK", false),
+        ("PAGLOCK", false),
+        ("TABLOCK", false),
+        ("SNAPSHOT", false),
+        ("NOEXPAND", false),
+        ("FORCESEEK", false),
+        ("FORCESCAN", false),
+    ];
+
     /// True when `table_hint` replaces the isolation level of the transaction that reads.
     #[must_use]
     pub fn hint_undoes_snapshots(&self) -> bool {
-        const ISOLATION_LEVELS: &[&str] = &[
-            "NOLOCK",
-            "READUNCOMMITTED",
-            "READCOMMITTED",
-            "READCOMMITTEDLOCK",
-            "REPEATABLEREAD",
-            "SERIALIZABLE",
-            "HOLDLOCK",
-        ];
-        let hints = self.table_hint.as_deref().unwrap_or_default().split(',');
-        hints.into_iter().any(|hint| ISOLATION_LEVELS.contains(&hint.trim()))
+        let mut hints = self.table_hint.as_deref().unwrap_or_default().split(',');
+        hints.any(|hint| Self::TABLE_HINTS.contains(&(hint.trim(), true)))
     }
 }
 

@@ -263,25 +263,9 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// Hints separated by commas, of those that neither lock for writing, nor skip rows that somebody else
-/// has locked, nor take an argument.
+/// Hints separated by commas, of those that are allowed.
 fn table_hint(text: &str) -> Option<String> {
-    const KNOWN: &[&str] = &[
-        "NOLOCK",
-        "READUNCOMMITTED",
-        "READCOMMITTED",
-        "READCOMMITTEDLOCK",
-        "REPEATABLEREAD",
-        "SERIALIZABLE",
-        "HOLDLOCK",
-        "ROWLOCK",
-        "PAGLOCK",
-        "TABLOCK",
-        "SNAPSHOT",
-        "NOEXPAND",
-        "FORCESEEK",
-        "FORCESCAN",
-    ];
+    let is_allowed = |hint: &str| SqlServerSource::TABLE_HINTS.iter().any(|(name, _)| *name == hint);
     let hints: Vec<String> = text.split(',').map(|hint| hint.trim().to_ascii_uppercase()).collect();
-    hints.iter().all(|hint| KNOWN.contains(&hint.as_str())).then(|| hints.join(", "))
+    hints.iter().all(|hint| is_allowed(hint)).then(|| hints.join(", "))
 }

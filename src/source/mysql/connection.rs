@@ -1,10 +1,11 @@
-//! One connection to the server: control statements, and the start of a result.
+//! One connection to the server: how it is made, and the messages over it.
 //!
 //! Why this is not sqlx or another client: see `docs/adr`.
 
 mod farewell;
 mod login;
 mod proof;
+mod statements;
 
 use std::io;
 use std::path::Path;
@@ -18,9 +19,8 @@ use tokio::runtime::Handle;
 use tokio_rustls::TlsConnector;
 
 use super::error::{ServerError, Stage, io_fault, malformed};
-use super::packet::{self, FULL_PACKET, HEADER_BYTES, MORE_RESULTS, Prepared, Reader, end_status};
+use super::packet::{FULL_PACKET, HEADER_BYTES};
 use super::tls;
-use super::types::ColumnDescription;
 use crate::config::MysqlSource;
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
@@ -35,8 +35,6 @@ const READ_BYTES: usize = 256 << 10;
 const LONGEST_BEFORE_LOGIN: usize = 64 << 10;
 /// Longest message beside the rows of a result: what the agent's own statements are answered with.
 const LONGEST_MESSAGE: usize = FULL_PACKET;
-/// Columns of the widest result; servers have at most 4,096.
-const MOST_COLUMNS: u64 = 1 << 16;
 
 /// Commands of the protocol.
 mod command {
@@ -91,16 +89,6 @@ enum State {
     Running,
     /// It has ended the connection, or was told to.
     Closed,
-}
-
-/// Rows of a control statement, as text.
-pub(super) type TextRows = Vec<Vec<Option<String>>>;
-
-/// A statement that the server has prepared for this connection.
-#[derive(Clone, Debug)]
-pub(super) struct Statement {
-    id: u32,
-    columns: Vec<ColumnDescription>,
 }
 
 impl Address {
@@ -315,138 +303,5 @@ impl Connection {
             self.state = State::Closed;
         }
         error.into_fault(action)
-    }
-
-    /// Runs a statement that has no rows, of the agent's own.
-    pub(super) async fn run(&mut self, sql: &str, action: &'static str) -> Result<(), Fault> {
-        self.query(sql, action).await.map(|_rows| ())
-    }
-
-    /// Runs a statement of the agent's own, and takes its rows as text.
-    pub(super) async fn query(&mut self, sql: &str, action: &'static str) -> Result<TextRows, Fault> {
-        self.query_at(Stage::Own, sql, action).await
-    }
-
-    /// Runs a statement and takes its rows as text.
-    pub(super) async fn query_at(
-        &mut self,
-        stage: Stage,
-        sql: &str,
-        action: &'static str,
-    ) -> Result<TextRows, Fault> {
-        self.send_command(command::QUERY, sql.as_bytes()).await?;
-        let mut rows = TextRows::new();
-        loop {
-            let first = self.answer(stage, action).await?;
-            let status = if first.first() == Some(&0) {
-                packet::ok_status(&first).map_err(|_malformed| malformed(action))?
-            } else {
-                self.text_rows(&first, stage, action, &mut rows).await?
-            };
-            if status & MORE_RESULTS == 0 {
-                self.state = State::Idle;
-                return Ok(rows);
-            }
-        }
-    }
-
-    /// Takes a result whose count of columns is `first`; returns the status flags of its end.
-    async fn text_rows(
-        &mut self,
-        first: &[u8],
-        stage: Stage,
-        action: &'static str,
-        rows: &mut TextRows,
-    ) -> Result<u16, Fault> {
-        let count = Reader(first).length().ok().flatten().ok_or_else(|| malformed(action))?;
-        for _column in 0..count {
-            self.answer(stage, action).await?;
-        }
-        self.end_of_columns(stage, action).await?;
-        loop {
-            let packet = self.answer(stage, action).await?;
-            if let Some(status) = end_status(&packet) {
-                return Ok(status);
-            }
-            let mut reader = Reader(&packet);
-            let mut row = Vec::new();
-            for _column in 0..count {
-                let value = reader.nullable_string().map_err(|_malformed| malformed(action))?;
-                row.push(value.map(|text| String::from_utf8_lossy(text).into_owned()));
-            }
-            rows.push(row);
-        }
-    }
-
-    async fn end_of_columns(&mut self, stage: Stage, action: &'static str) -> Result<(), Fault> {
-        let packet = self.answer(stage, action).await?;
-        end_status(&packet).map(|_status| ()).ok_or_else(|| malformed(action))
-    }
-
-    async fn columns(
-        &mut self,
-        count: u64,
-        stage: Stage,
-        action: &'static str,
-    ) -> Result<Vec<ColumnDescription>, Fault> {
-        let mut columns = Vec::new();
-        if count > MOST_COLUMNS {
-            return Err(malformed(action));
-        }
-        for _column in 0..count {
-            let packet = self.answer(stage, action).await?;
-            let column = packet::column(&packet, self.extended_metadata);
-            columns.push(column.map_err(|_malformed| malformed(action))?);
-        }
-        if count > 0 {
-            self.end_of_columns(stage, action).await?;
-        }
-        Ok(columns)
-    }
-
-    /// Lets the server prepare a query: its columns are known then, and nothing has run.
-    pub(super) async fn prepare(&mut self, sql: &str) -> Result<Statement, Fault> {
-        let action = "describe the query";
-        self.send_command(command::STATEMENT_PREPARE, sql.as_bytes()).await?;
-        let packet = self.answer(Stage::Describe, action).await?;
-        let prepared = Prepared::read(&packet).map_err(|_malformed| malformed(action))?;
-        self.columns(prepared.parameters.into(), Stage::Describe, action).await?;
-        let columns = self.columns(prepared.columns.into(), Stage::Describe, action).await?;
-        self.state = State::Idle;
-        if prepared.parameters > 0 {
-            return Err(Fault::new(FaultKind::Request, "describe the query: it has parameters like ?")
-                .remedy("Write the values into the query of the task."));
-        }
-        Ok(Statement { id: prepared.statement, columns })
-    }
-
-    /// The columns of a query, without running it.
-    pub(super) async fn describe(&mut self, sql: &str) -> Result<Vec<ColumnDescription>, Fault> {
-        let statement = self.prepare(sql).await?;
-        self.send_command(command::STATEMENT_CLOSE, &statement.id.to_le_bytes()).await?;
-        // The server does not answer.
-        self.state = State::Idle;
-        Ok(statement.columns)
-    }
-
-    /// Starts a prepared query; its rows follow. Returns its columns as they are now.
-    pub(super) async fn execute(&mut self, statement: &Statement) -> Result<Vec<ColumnDescription>, Fault> {
-        let action = "start the extraction";
-        let mut body = statement.id.to_le_bytes().to_vec();
-        // No cursor: rows are sent as they are found, and nothing is kept on the server.
-        body.push(0);
-        body.extend_from_slice(&1_u32.to_le_bytes());
-        self.send_command(command::STATEMENT_EXECUTE, &body).await?;
-        let first = self.answer(Stage::Run, action).await?;
-        let count = match first.first() {
-            None | Some(0) => return Err(malformed(action)),
-            Some(_) => Reader(&first).length().ok().flatten().ok_or_else(|| malformed(action))?,
-        };
-        self.columns(count, Stage::Run, action).await
-    }
-
-    /// The rows have ended: another statement may be sent.
-    pub(super) fn rows_ended(&mut self) {
-        self.state = State::Idle;
     }
 }
