@@ -68,8 +68,9 @@ async fn check(check: impl Future<Output = Result<(), Fault>>) -> Result<(), Fai
         }
         Err(_elapsed) => {
             let reason = format!("no answer within {} s", CHECK_TIMEOUT.as_secs());
-            let fault = Fault::new(FaultKind::Transient, reason.clone())
-                .remedy("Check that the other side runs, and the network and the firewalls on the way to it.");
+            let fault = Fault::new(FaultKind::Transient, reason.clone()).remedy(
+                "Check that the other side runs, and the network and the firewalls on the way to it.",
+            );
             Err(Failed::new(reason, &fault))
         }
     }

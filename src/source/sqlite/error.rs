@@ -93,7 +93,10 @@ const REMEDIES: [(&str, &str); 4] = [
          cannot be read.",
     ),
     ("no such column: ", "Check the column's name; a text stands in single quotes, a name in double ones."),
-    ("no such function: ", "Check the function's name; functions that a program adds to SQLite are not in the agent."),
+    (
+        "no such function: ",
+        "Check the function's name; functions that a program adds to SQLite are not in the agent.",
+    ),
     ("near \"", "Correct the SQL of the task."),
 ];
 
@@ -107,7 +110,8 @@ pub(super) fn fault(action: String, error: &sqlx::Error) -> Fault {
         (None, Some(code)) => format!("{meaning} (code {code})"),
         (None, None) => meaning.to_owned(),
     };
-    let known = || REMEDIES.iter().find(|(beginning, _)| cause.starts_with(beginning)).map(|(_, remedy)| *remedy);
+    let known =
+        || REMEDIES.iter().find(|(beginning, _)| cause.starts_with(beginning)).map(|(_, remedy)| *remedy);
     let remedy = remedy.or_else(known);
     let fault = Fault::new(kind, action).because(cause);
     match remedy {
