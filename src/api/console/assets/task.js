@@ -1,6 +1,6 @@
 // One task: what it does now, why it failed, what it left.
 
-import { call, get, poll, taskPath } from "./api.js";
+import { call, get, listeners, poll, taskPath } from "./api.js";
 import { rateChart } from "./chart.js";
 import { confirm } from "./dialog.js";
 import { announce, empty, fill, fillWhenChanged, h, pairs, row, setText, table, toast } from "./dom.js";
@@ -119,9 +119,13 @@ export function showTask(main, context) {
       show(JSON.parse(event.data));
       if (event.lastEventId === "end") events.close();
     });
+    events.addEventListener("open", () => listeners.reachable(true));
     events.addEventListener("error", () => {
-      // Closed by the agent's refusal: with a broken connection the browser tries again by itself.
-      if (events.readyState === EventSource.CLOSED && !signal.aborted) askAgain();
+      if (signal.aborted) return;
+      // Closed by the agent's refusal: with a broken connection the browser tries again by itself, and
+      // meanwhile a request of its own tells whether anybody answers.
+      if (events.readyState === EventSource.CLOSED) askAgain();
+      else get(taskPath(id), signal).then(show, showMissing);
     });
   }
 
