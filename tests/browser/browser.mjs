@@ -91,7 +91,7 @@ export async function assertCellsHold(page, name) {
   const wrong = await page.evaluate(() => [...document.querySelectorAll("main td, main dd")].flatMap((cell) => {
     const box = cell.getBoundingClientRect();
     if (box.width === 0) return [];
-    const parts = [...cell.querySelectorAll("*")].map((part) => part.getBoundingClientRect());
+    const parts = [...cell.querySelectorAll("*")].map((part) => part.getBoundingClientRect()).filter((part) => part.width > 0);
     const isOut = parts.some((part) => part.right > box.right + 1 || part.left < box.left - 1);
     return isOut || cell.scrollWidth > cell.clientWidth + 1 ? [cell.innerText.slice(0, 80)] : [];
   }));

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 
 import { ask, assertAccessible, assertCellsHold, close, eventually, field, focused, hasFocus, open, says, settle, status, tabTo } from "./browser.mjs";
 
+const [, , , address] = process.argv;
 const NARROW = { width: 360, height: 760 };
 const PREVIEW = "button Preview columns and rows";
 const runRow = (page, task) => page.locator("tbody tr").filter({ has: page.getByRole("link", { name: task, exact: true }) });
@@ -20,7 +21,7 @@ export const hardships = {
   async foreign(browser) {
     for (const look of [{}, NARROW]) {
       const page = await open(browser, look);
-      await page.goto(`${process.argv[3]}/#/runs`);
+      await page.goto(`${address}/#/runs`);
       const failed = runRow(page, "2");
       await says(failed, /remote_api[\s\S]*failed[\s\S]*no such table: missing[\s\S]*What to do: Check the table's name/);
       await says(runRow(page, "42"), /remote_api[\s\S]*completed[\s\S]*3/);
@@ -36,7 +37,7 @@ export const hardships = {
       await log.getByText("no such table: missing").first().waitFor();
       await assertAccessible(page, "the runs and the log of a task of another queue");
       // It is no task of this agent's queue, and the page says so.
-      await page.goto(`${process.argv[3]}/#/tasks/2`);
+      await page.goto(`${address}/#/tasks/2`);
       await page.getByText("Tasks of other queues are not in this list.").waitFor();
       await close(page);
     }
@@ -45,7 +46,7 @@ export const hardships = {
   /** What has the focus keeps it, or something near it gets it: after a preview, a switch, a question, a sign-in. */
   async focus(browser) {
     const page = await open(browser);
-    await page.goto(`${process.argv[3]}/`);
+    await page.goto(`${address}/`);
     await hasFocus(page, "input API key");
     await page.keyboard.type("not-a-key-of-this-agent");
     await tabTo(page, "button Sign in");
@@ -63,7 +64,7 @@ export const hardships = {
     await page.keyboard.press("Enter");
     await hasFocus(page, "button Stop handling");
 
-    await page.goto(`${process.argv[3]}/#/new`);
+    await page.goto(`${address}/#/new`);
     const query = field(page, "Query");
     await query.waitFor();
     await field(page, "Source connection").selectOption("sales");
@@ -94,7 +95,7 @@ export const hardships = {
     await query.fill("SELECT 3 AS three");
     await trouble.waitFor({ state: "detached" });
 
-    await page.goto(`${process.argv[3]}/#/tasks/endless`);
+    await page.goto(`${address}/#/tasks/endless`);
     await status(page, "running");
     await tabTo(page, "button Cancel task");
     await page.keyboard.press("Enter");
@@ -113,7 +114,7 @@ export const hardships = {
   /** A sign-out that fails says so, and the page does not look as if it had succeeded. */
   async signing_out(browser) {
     const page = await open(browser);
-    await page.goto(`${process.argv[3]}/`);
+    await page.goto(`${address}/`);
     await signIn(page, process.env.OPERATOR_KEY);
     const out = page.getByRole("button", { name: "Sign out" });
     const problem = JSON.stringify({ type: "urn:data-exchange-agent:problem:too-many-requests", title: "The caller asks too often", status: 429, detail: "wait 3 s" });
@@ -144,7 +145,7 @@ export const hardships = {
   /** Another task like one with unusual columns and a method of its own is that task. */
   async like(browser) {
     const page = await open(browser);
-    await page.goto(`${process.argv[3]}/#/tasks/odd`);
+    await page.goto(`${address}/#/tasks/odd`);
     await status(page, "completed");
     await says(page.getByRole("region", { name: "Result" }), /Read with\s+native\s+the task asks for it/);
     await page.getByRole("link", { name: "New task like this" }).click();
@@ -179,7 +180,7 @@ export const hardships = {
   async many(browser) {
     const page = await open(browser);
     const all = Number(process.env.WAITING);
-    await page.goto(`${process.argv[3]}/#/tasks?status=queued`);
+    await page.goto(`${address}/#/tasks?status=queued`);
     const seen = new Set();
     const names = () => page.locator("tbody .task-id").allInnerTexts();
     for (let pages = 0; ; pages += 1) {
@@ -205,7 +206,7 @@ export const hardships = {
     await page.waitForURL(/#\/tasks\?status=queued$/);
 
     const done = Number(process.env.DONE);
-    await page.goto(`${process.argv[3]}/#/runs`);
+    await page.goto(`${address}/#/runs`);
     await eventually("a page of runs", async () => (await page.locator("tbody tr").count()) === 50);
     await page.getByRole("link", { name: "Older" }).click();
     await eventually("the rest of the runs", async () => (await page.locator("tbody tr").count()) === done - 50);
@@ -213,7 +214,7 @@ export const hardships = {
     await eventually("the first page of runs", async () => (await page.locator("tbody tr").count()) === 50);
     // The end of an address that was cut leads back to the list.
     for (const [list, link] of [["tasks", "Go to the newest tasks"], ["runs", "Go to the newest runs"]]) {
-      await page.goto(`${process.argv[3]}/#/${list}?cursor=cut!`);
+      await page.goto(`${address}/#/${list}?cursor=cut!`);
       await page.getByText("The address leads to no page of this list").waitFor();
       await page.getByRole("link", { name: link }).click();
       await page.locator("tbody tr").first().waitFor();
@@ -226,7 +227,7 @@ export const hardships = {
       for (const [hash, ready] of [
         ["#/tasks", ".task-id"], ["#/tasks?status=completed", ".task-id"], [`#/tasks/${waiting}`, "#request"], [`#/tasks/${process.env.BROKEN}`, "#trouble"],
         [`#/tasks/${process.env.LONG}`, "#receipt"], ["#/runs", ".task-id"], [`#/runs?task=${process.env.LONG}`, ".task-id"], ["#/agent", "#connections-source"]]) {
-        await narrow.goto(`${process.argv[3]}/${hash}`);
+        await narrow.goto(`${address}/${hash}`);
         await narrow.locator(ready).first().waitFor();
         await settle(narrow);
         await assertCellsHold(narrow, `${hash} at ${look.width} pixels`);
@@ -241,11 +242,12 @@ export const hardships = {
     const task = await open(browser);
     const form = await open(browser);
     const pages = [list, task, form];
-    await list.goto(`${process.argv[3]}/#/tasks`);
+    await list.goto(`${address}/#/tasks`);
     await list.getByRole("link", { name: "endless", exact: true }).waitFor();
-    await task.goto(`${process.argv[3]}/#/tasks/endless`);
+    await task.goto(`${address}/#/tasks/endless`);
     await status(task, "running");
-    await form.goto(`${process.argv[3]}/#/new`);
+    await form.goto(`${address}/#/new`);
+    await field(form, "Source connection").selectOption("sales");
     await field(form, "Query").fill("SELECT 1 AS one");
     await field(form, "Path").fill("form");
     ask("kill");
@@ -277,7 +279,7 @@ export const hardships = {
   async broken(browser) {
     for (const look of [{}, { dark: true }, NARROW]) {
       const page = await open(browser, look);
-      await page.goto(`${process.argv[3]}/#/agent`);
+      await page.goto(`${address}/#/agent`);
       const archive = page.getByRole("row", { name: /^archive/ });
       await says(archive, /connect to PostgreSQL at 127\.0\.0\.1:1: .*refused/);
       await says(archive, /What to do: \S+/);

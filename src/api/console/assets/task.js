@@ -76,11 +76,11 @@ export function showTask(main, context) {
     if (signal.aborted || isOlder(task)) return;
     document.title = `${task.id}: ${task.status} – Data exchange agent`;
     fillWhenChanged(state, task.status, badge);
-    const hasFocus = document.activeElement === cancel || document.activeElement === retry;
+    const focused = [cancel, retry].find((button) => button === document.activeElement);
     cancel.hidden = !can("submit") || ENDED.includes(task.status) || task.cancel_requested;
     retry.hidden = !can("submit") || !["failed", "cancelled"].includes(task.status);
     // A button that goes away with the focus on it would send the keyboard back to the top.
-    if (hasFocus && document.activeElement?.hidden) (retry.hidden ? copy : retry).focus();
+    if (focused?.hidden) (retry.hidden ? copy : retry).focus();
     fillWhenChanged(trouble, [task.attempts.at(-1)?.error, task.status, task.next_attempt_at, task.cancel_requested], () => troubleOf(task));
     now.show(task.progress);
     fillWhenChanged(receipt, task.receipt, receiptOf);
