@@ -173,6 +173,11 @@ export const hardships = {
     await field(page, "Read with").fill("natve");
     await page.getByRole("button", { name: "Submit task" }).click();
     await says(page.locator("#method-error"), /native/);
+
+    // A task that is gone is no reason to show no form.
+    await page.goto(`${address}/#/new?from=gone`);
+    await page.getByText("The task gone cannot be taken as a pattern").waitFor();
+    assert.ok(await field(page, "Query").isVisible());
     await close(page);
   },
 
@@ -219,6 +224,8 @@ export const hardships = {
       await page.getByRole("link", { name: link }).click();
       await page.locator("tbody tr").first().waitFor();
     }
+    await page.goto(`${address}/#/runs?task=nobody`);
+    await page.getByText("No attempt of this task is on record").waitFor();
     await close(page);
 
     const [waiting] = seen;

@@ -81,7 +81,7 @@ async fn tasks_are_submitted_from_a_file_and_followed_to_their_end() {
     let bad = task("bad", "SELECT * FROM nowhere");
     write(&agent, "bad.json", &bad.to_string());
     let finished = ask(&agent, &["submit", "bad.json", "--wait", "--json"]).await;
-    assert_ends(&finished, 1, &["no such table: nowhere"]);
+    assert_ends(&finished, 1, &["no such table: nowhere", "Check the table's name"]);
     let lines: Vec<Value> = finished.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0]["id_task"], "bad");
     assert_eq!(lines.last().unwrap()["status"], "failed");
