@@ -37,7 +37,6 @@ pub(super) struct ConnectionFault {
     pub message: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
     pub hint: Option<String>,
     /// When this was found. A login that was refused is not tried again for some minutes.
     #[schema(value_type = String, format = DateTime)]
