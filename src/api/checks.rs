@@ -7,11 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use jiff::Timestamp;
+use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use crate::catalog::Catalog;
 use crate::fault::{Fault, FaultKind};
+use crate::task::Report;
 use crate::task_source::local::LocalQueue;
 
 /// Longest time for one check.
@@ -24,13 +28,33 @@ const REFUSAL_LIFETIME: Duration = Duration::from_secs(300);
 /// The queue is checked by a write to the disk, at most this often.
 const QUEUE_LIFETIME: Duration = Duration::from_secs(1);
 
-/// Why a check failed. The reason is kind and action of the fault: its causes can have words of a server,
-/// which stay in the log.
+/// What is wrong with a connection, in the words in which a failed task would tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct ConnectionFault {
+    /// Whether it can pass by itself.
+    pub kind: FaultKind,
+    /// What was being done and why it failed, outermost first.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// When this was found. A login that was refused is not tried again for some minutes.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+}
+
+/// Why a check failed. The reason is kind and action of the fault, and the fault has its causes too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Failed {
     reason: String,
-    /// A login was refused.
-    is_refusal: bool,
+    fault: ConnectionFault,
+}
+
+impl Failed {
+    fn new(reason: String, fault: &Fault) -> Self {
+        let Report { kind, message, hint, at, .. } = Report::of(fault);
+        Self { reason, fault: ConnectionFault { kind, message, hint, at } }
+    }
 }
 
 /// Runs one check within its time.
@@ -39,12 +63,14 @@ async fn check(check: impl Future<Output = Result<(), Fault>>) -> Result<(), Fai
         Ok(Ok(())) => Ok(()),
         Ok(Err(fault)) => {
             tracing::warn!(error = fault.chain(), kind = %fault.kind(), "a health check failed");
-            let is_refusal = fault.kind() == FaultKind::Credentials;
-            Err(Failed { reason: format!("{fault} ({})", fault.kind()), is_refusal })
+            Err(Failed::new(format!("{fault} ({})", fault.kind()), &fault))
         }
         Err(_elapsed) => {
             let reason = format!("no answer within {} s", CHECK_TIMEOUT.as_secs());
-            Err(Failed { reason, is_refusal: false })
+            let fault = Fault::new(FaultKind::Transient, reason.clone()).remedy(
+                "Check that the other side runs, and the network and the firewalls on the way to it.",
+            );
+            Err(Failed::new(reason, &fault))
         }
     }
 }
@@ -76,7 +102,9 @@ impl QueueCheck {
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     pub(super) sources: BTreeMap<String, String>,
+    pub(super) source_faults: BTreeMap<String, ConnectionFault>,
     pub(super) destinations: BTreeMap<String, String>,
+    pub(super) destination_faults: BTreeMap<String, ConnectionFault>,
     pub(super) others: BTreeMap<String, String>,
 }
 
@@ -97,7 +125,7 @@ struct Checked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Refusal {
     at: Instant,
-    reason: String,
+    failed: Failed,
 }
 
 impl ConnectionChecks {
@@ -133,12 +161,19 @@ async fn run(catalog: &Catalog, refused: &BTreeMap<(&'static str, String), Refus
     let (sources, destinations) = tokio::join!(sources, destinations);
     let mut connections = Connections::default();
     let mut refused = BTreeMap::new();
-    for (kind, found, map) in [
-        (SOURCES, sources, &mut connections.sources),
-        (DESTINATIONS, destinations, &mut connections.destinations),
+    for (kind, found, states, faults) in [
+        (SOURCES, sources, &mut connections.sources, &mut connections.source_faults),
+        (DESTINATIONS, destinations, &mut connections.destinations, &mut connections.destination_faults),
     ] {
-        for (name, (state, refusal)) in found {
-            map.insert(name.to_owned(), state);
+        for (name, (result, refusal)) in found {
+            let state = match result {
+                Ok(()) => "connected".to_owned(),
+                Err(Failed { reason, fault }) => {
+                    faults.insert(name.to_owned(), fault);
+                    reason
+                }
+            };
+            states.insert(name.to_owned(), state);
             refused.extend(refusal.map(|refusal| ((kind, name.to_owned()), refusal)));
         }
     }
@@ -155,28 +190,25 @@ async fn run(catalog: &Catalog, refused: &BTreeMap<(&'static str, String), Refus
     Checked { at: Instant::now(), connections: Arc::new(connections), refused }
 }
 
-/// The state of one connection, and the refusal that the next look has to know of.
+/// What is wrong with one connection, and the refusal that the next look has to know of.
 async fn look(
     last: Option<&Refusal>,
     now: Instant,
     renew: impl AsyncFnOnce(Instant) -> bool,
     ask: impl Future<Output = Result<(), Fault>>,
-) -> (String, Option<Refusal>) {
+) -> (Result<(), Failed>, Option<Refusal>) {
     if let Some(refusal) = last
         && now.saturating_duration_since(refusal.at) < REFUSAL_LIFETIME
         // A store of secrets that does not answer has none.
         && tokio::time::timeout(CHECK_TIMEOUT, renew(refusal.at)).await != Ok(true)
     {
-        return (refusal.reason.clone(), Some(refusal.clone()));
+        return (Err(refusal.failed.clone()), Some(refusal.clone()));
     }
-    match check(ask).await {
-        Ok(()) => ("connected".to_owned(), None),
-        Err(Failed { reason, is_refusal }) => {
-            // After the check, which has taken up newer secrets by itself, so that they are not tried twice.
-            let refusal = is_refusal.then(|| Refusal { at: Instant::now(), reason: reason.clone() });
-            (reason, refusal)
-        }
-    }
+    let result = check(ask).await;
+    let refusal = result.as_ref().err().filter(|failed| failed.fault.kind == FaultKind::Credentials);
+    // After the check, which has taken up newer secrets by itself, so that they are not tried twice.
+    let refusal = refusal.map(|failed| Refusal { at: Instant::now(), failed: failed.clone() });
+    (result, refusal)
 }
 
 #[cfg(test)]
@@ -191,24 +223,37 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_does_not_answer_is_given_up() {
-        let (state, refusal) = look(None, Instant::now(), async |_| false, pending()).await;
-        assert_eq!((state.as_str(), refusal), ("no answer within 3 s", None));
+        let (result, refusal) = look(None, Instant::now(), async |_| false, pending()).await;
+        let failed = result.expect_err("nobody answers");
+        assert_eq!((failed.reason.as_str(), refusal), ("no answer within 3 s", None));
+        assert_eq!(failed.fault.message, failed.reason);
+        assert!(failed.fault.hint.is_some_and(|hint| hint.contains("firewalls")));
+    }
+
+    #[tokio::test]
+    async fn the_reason_has_no_cause_and_the_fault_has_cause_and_remedy() {
+        let fault = Fault::new(FaultKind::Transient, "connect").because("refused").remedy("Start it.");
+        let (result, _) = look(None, Instant::now(), async |_| false, ready(Err(fault))).await;
+        let Failed { reason, fault } = result.expect_err("it is refused");
+        assert_eq!(reason, "connect (transient)");
+        assert_eq!((fault.message.as_str(), fault.hint.as_deref()), ("connect: refused", Some("Start it.")));
     }
 
     #[tokio::test]
     async fn a_refused_login_is_tried_again_with_newer_secrets_or_after_five_minutes() {
         let no_newer = async |_| false;
-        let (state, refusal) = look(None, Instant::now(), no_newer, ready(refused())).await;
-        assert_eq!(state, "log in (credentials)");
+        let (result, refusal) = look(None, Instant::now(), no_newer, ready(refused())).await;
+        let failed = result.expect_err("it is refused");
+        assert_eq!(failed.reason, "log in (credentials)");
         let last = refusal.expect("it is remembered");
         let later = last.at + REFUSAL_LIFETIME;
         let soon = later - Duration::from_secs(1);
 
         // Nobody is asked: the question never ends.
         let kept = look(Some(&last), soon, no_newer, pending()).await;
-        assert_eq!(kept, ("log in (credentials)".to_owned(), Some(last.clone())));
+        assert_eq!(kept, (Err(failed), Some(last.clone())));
         let newer = async |since| since == last.at;
-        let connected = ("connected".to_owned(), None);
+        let connected = (Ok(()), None);
         assert_eq!(look(Some(&last), soon, newer, ready(Ok(()))).await, connected);
         assert_eq!(look(Some(&last), later, no_newer, ready(Ok(()))).await, connected);
         // What else is wrong is asked again each time.

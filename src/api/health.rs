@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::authentication::{Bounds, Caller};
+use super::checks::ConnectionFault;
 use super::{Api, ApiState};
 use crate::guards::{Hold, Short};
 
@@ -23,7 +24,15 @@ use crate::guards::{Hold, Short};
     "workers": {"total": 4, "busy": 1, "state": "ok", "running": {"local": 1}},
     "handling_tasks": true,
     "held": null,
-    "database_connections": {"sales": "connected", "teradata": "this version cannot read from it"},
+    "database_connections": {
+        "sales": "connected", "ledger": "connect to PostgreSQL at db:5432 (transient)",
+        "teradata": "this version cannot read from it"
+    },
+    "database_faults": {"ledger": {
+        "kind": "transient", "message": "connect to PostgreSQL at db:5432: open a TCP connection: Connection refused (os error 111)",
+        "hint": "Check that the server runs and that the network between it and the agent is up.",
+        "at": "2026-11-20T08:30:01.25Z"
+    }},
     "destination_connections": {"local": "connected"}
 }))]
 pub(super) struct Health {
@@ -44,8 +53,16 @@ pub(super) struct Health {
     pub held: Option<String>,
     /// Source connections: `connected`, or why not. Results are up to 10 s old.
     pub database_connections: BTreeMap<String, String>,
+    /// Cause and remedy for each source connection whose check failed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(required = false)]
+    pub database_faults: BTreeMap<String, ConnectionFault>,
     /// Target connections: `connected`, or why not. Results are up to 10 s old.
     pub destination_connections: BTreeMap<String, String>,
+    /// Cause and remedy for each target connection whose check failed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(required = false)]
+    pub destination_faults: BTreeMap<String, ConnectionFault>,
     /// Other configured sections that this version cannot serve, with the reason.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(required = false)]
@@ -102,7 +119,7 @@ pub(super) async fn health(
     let connections = async {
         match caller {
             Caller::Known => api.connections.get(&agent.catalog).await,
-            // The names of databases are nothing for strangers.
+            // The names of databases, and what is wrong with them, are nothing for strangers.
             Caller::Stranger => Arc::default(),
         }
     };
@@ -128,7 +145,9 @@ pub(super) async fn health(
         handling_tasks: agent.pool.is_handling(),
         held: agent.guards.hold().map(|hold| reader.of_hold(hold)),
         database_connections: only(&connections.sources, |name| bounds.allows_source(name)),
+        database_faults: only(&connections.source_faults, |name| bounds.allows_source(name)),
         destination_connections: only(&connections.destinations, |name| bounds.allows_destination(name)),
+        destination_faults: only(&connections.destination_faults, |name| bounds.allows_destination(name)),
         // They have no name that a task could be allowed to use.
         unavailable: only(&connections.others, |_| bounds.is_unbounded()),
     };
@@ -136,9 +155,9 @@ pub(super) async fn health(
 }
 
 /// The entries that a caller may know.
-fn only(entries: &BTreeMap<String, String>, may_know: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
+fn only<T: Clone>(entries: &BTreeMap<String, T>, may_know: impl Fn(&str) -> bool) -> BTreeMap<String, T> {
     let entries = entries.iter().filter(|(name, _)| may_know(name));
-    entries.map(|(name, state)| (name.clone(), state.clone())).collect()
+    entries.map(|(name, found)| (name.clone(), found.clone())).collect()
 }
 
 /// Who reads the reason of something.

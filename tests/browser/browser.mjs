@@ -75,6 +75,31 @@ export async function says(locator, pattern) {
   });
 }
 
+/** A field of a form by its label. */
+export const field = (page, label) => page.getByLabel(label, { exact: true });
+
+/** Waits until the task of the page has this status. */
+export const status = (page, wanted) => page.locator(`.title .badge-${wanted}`).waitFor();
+
+/** Asks the test that has started this to do something. */
+export const ask = (word) => console.log(`@${word}`);
+
+export const settle = (page) => page.waitForLoadState("networkidle").catch(() => {});
+
+/** What is in a cell of a table stays in it, and cells do not lie over each other. */
+export async function assertCellsHold(page, name) {
+  const wrong = await page.evaluate(() => [...document.querySelectorAll("main td, main dd")].flatMap((cell) => {
+    const box = cell.getBoundingClientRect();
+    if (box.width === 0) return [];
+    const parts = [...cell.querySelectorAll("*")].map((part) => part.getBoundingClientRect()).filter((part) => part.width > 0);
+    const isOut = parts.some((part) => part.right > box.right + 1 || part.left < box.left - 1);
+    return isOut || cell.scrollWidth > cell.clientWidth + 1 ? [cell.innerText.slice(0, 80)] : [];
+  }));
+  assert.deepEqual(wrong, [], `cells of ${name} that do not hold what is in them`);
+  const excess = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+  assert.ok(excess <= 0, `${name} is ${excess} pixels wider than the screen`);
+}
+
 /** No rule of accessibility is broken, and the page is not wider than the screen. */
 export async function assertAccessible(page, name) {
   await page.evaluate(axeSource);

@@ -6,16 +6,15 @@
 import assert from "node:assert/strict";
 import path from "node:path";
 
-import { assertAccessible, close, eventually, hasFocus, launch, open, says, tabTo } from "./browser.mjs";
+import { ask, assertAccessible, close, eventually, field, hasFocus, launch, open, says, settle, status, tabTo } from "./browser.mjs";
+import { hardships } from "./hardships.mjs";
 
 const [, , scenario, address] = process.argv;
 const text = (page, selector) => page.locator(selector).innerText();
-const field = (page, label) => page.getByLabel(label, { exact: true });
-const status = (page, wanted) => page.locator(`.title .badge-${wanted}`).waitFor();
-const ask = (word) => console.log(`@${word}`);
-const settle = (page) => page.waitForLoadState("networkidle").catch(() => {});
 
 const scenarios = {
+  ...hardships,
+
   /** A form is filled in, shows what it will read, and the task is watched to its end. */
   async submit(browser) {
     const page = await open(browser);

@@ -81,7 +81,7 @@ async fn tasks_are_submitted_from_a_file_and_followed_to_their_end() {
     let bad = task("bad", "SELECT * FROM nowhere");
     write(&agent, "bad.json", &bad.to_string());
     let finished = ask(&agent, &["submit", "bad.json", "--wait", "--json"]).await;
-    assert_ends(&finished, 1, &["no such table: nowhere"]);
+    assert_ends(&finished, 1, &["no such table: nowhere", "Check the table's name"]);
     let lines: Vec<Value> = finished.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0]["id_task"], "bad");
     assert_eq!(lines.last().unwrap()["status"], "failed");
@@ -425,4 +425,24 @@ async fn tables_are_as_wide_as_the_terminal_and_colours_can_be_refused() {
         assert_eq!(shown.contains('…'), columns > 40, "{columns}: {shown}");
     }
     assert!(on_terminal(100, &[]).await.contains("\u{1b}["), "there are colours on a terminal");
+
+    // A second agent cannot have the address, logs that and ends.
+    let address = agent.url("");
+    let port = address.rsplit(':').next().expect("the address has a port").trim_end_matches('/');
+    write(&agent, "second.toml", "[application]\ndata_directory = \"second\"\n");
+    let log_on_terminal = async |variables: &[(&str, &str)]| {
+        let command = format!(
+            "data-exchange-agent --config second.toml --host 127.0.0.1 --port {port} --log-format text"
+        );
+        let mut environment = vec![("TERM", "xterm"), ("SHELL", "/bin/sh")];
+        environment.extend_from_slice(variables);
+        let finished = agent.place.shell(&format!("script -qec '{command}' /dev/null"), &environment).await;
+        assert!(finished.stdout.contains("the agent cannot start"), "{finished:?}");
+        finished.stdout
+    };
+    for refusal in [("NO_COLOR", "1"), ("CLICOLOR", "0"), ("TERM", "dumb")] {
+        let logged = log_on_terminal(&[refusal]).await;
+        assert!(!logged.contains('\u{1b}'), "{refusal:?}: {logged:?}");
+    }
+    assert!(log_on_terminal(&[]).await.contains("\u{1b}["), "there are colours on a terminal");
 }

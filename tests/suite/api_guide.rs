@@ -141,10 +141,10 @@ async fn answers_have_the_fields_that_the_guide_shows() {
     assert_eq!(names(&example), names(&line));
 
     let mut health = examples.take(&["status", "service"]);
-    // Here everything that is configured is served.
-    assert!(
-        health.as_object_mut().unwrap().remove("unavailable").is_some_and(|sections| sections.is_object())
-    );
+    // Here everything that is configured is served, and works.
+    for names in ["unavailable", "database_faults"] {
+        assert!(health.as_object_mut().unwrap().remove(names).is_some_and(|names| names.is_object()));
+    }
     agent.submit_endless().await;
     let busy = eventually("a worker to be busy", async || {
         let health = agent.get("/health").await;

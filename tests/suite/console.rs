@@ -11,9 +11,9 @@ use crate::support::gate::{Gate, gated_query};
 use crate::support::postgres::{self, Database};
 
 const READER_KEY: &str = "watcher-key-0123456789";
-const OPERATOR_KEY: &str = "operator-key-0123456789";
+pub(super) const OPERATOR_KEY: &str = "operator-key-0123456789";
 
-fn task(id: &str, query: &str) -> Value {
+pub(super) fn task(id: &str, query: &str) -> Value {
     json!({
         "id": id,
         "source_config": {"database": "sales", "query": query, "batch_size": 100},
@@ -22,7 +22,7 @@ fn task(id: &str, query: &str) -> Value {
 }
 
 /// A database with a table of orders; `None` where there is no server or no browser.
-async fn database() -> Option<Database> {
+pub(super) async fn database() -> Option<Database> {
     if !browser::is_installed() {
         return None;
     }
@@ -202,7 +202,7 @@ async fn the_pictures_of_the_documentation_can_be_made() {
 }
 
 /// Submits a task that runs until its gate is opened or it is cancelled.
-async fn endless(agent: &Agent, database: &Database) -> Gate {
+pub(super) async fn endless(agent: &Agent, database: &Database) -> Gate {
     let mut gate = Gate::close(database).await;
     agent.submit(task("endless", &gated_query(150, 200, 32))).await;
     gate.wait_for(1).await;

@@ -34,6 +34,7 @@ mod bulk_psql;
 mod bulk_tpt;
 mod command_line_guide;
 mod console;
+mod console_hardships;
 mod destination_faults;
 mod destinations;
 mod docker;

@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::net::TcpListener;
 
 use crate::support::agent::{Agent, Place, eventually};
+use crate::support::browser;
 use crate::support::folder::Folder;
 
 /// What the API remembers.
@@ -202,6 +203,22 @@ async fn tasks_of_the_remote_api_run_beside_those_of_the_local_queue() {
     agent.signal("TERM");
     assert!(agent.exit().await.success(), "{}", agent.log());
     assert!(!agent.log().contains("top-secret-key"));
+}
+
+#[tokio::test]
+async fn people_see_runs_and_log_of_tasks_of_the_remote_api_in_the_console() {
+    if !browser::is_installed() {
+        return;
+    }
+    let api = Api::start().await;
+    api.hand_out(json!([
+        flat(json!(42), "SELECT * FROM numbers"),
+        flat(json!("2"), "SELECT * FROM missing")
+    ]));
+    let agent = api.place().await.start().await;
+    until_reported(&api, "42", &["complete"], &agent).await;
+    until_reported(&api, "2", &["fail"], &agent).await;
+    browser::play_alone("foreign", &agent, &[]).await;
 }
 
 #[tokio::test]

@@ -223,4 +223,6 @@ async fn the_connections_that_a_key_may_not_use_are_not_shown_to_it() {
     assert_eq!(keys(&bounded["database_connections"]), ["sales"]);
     assert_eq!(keys(&bounded["destination_connections"]), ["local", "warehouse"]);
     assert!(keys(&free["database_connections"]).len() > 1, "{free}");
+    assert_eq!(bounded.get("database_faults"), None);
+    assert_eq!(keys(&free["database_faults"]), ["ledger"]);
 }

@@ -52,8 +52,10 @@ use crate::worker::{Pool, PoolSettings, Runner};
 
 /// Longer than anything here takes; only a defect reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// In a cause of a fault: must never be seen by a caller.
+/// In a panic: must never be seen by a caller.
 const SERVER_TEXT: &str = "password=hunter2";
+/// Why the connection `ledger` is down: for those who may know the connection, and only by `/health`.
+const CAUSE: &str = "10.9.8.7 says no";
 const MAX_BODY_BYTES: usize = 1 << 20;
 /// Few, because both ends of each are in this process.
 const MAX_WATCHERS: usize = 16;
@@ -71,7 +73,8 @@ impl Source for Endless {
         if self.is_up {
             return Ok(());
         }
-        Err(Fault::new(FaultKind::Transient, "open a connection to `ledger`").because(SERVER_TEXT))
+        let action = "open a connection to `ledger`";
+        Err(Fault::new(FaultKind::Transient, action).because(CAUSE).remedy("Start it."))
     }
 
     async fn prepare(&self, _query: &Query, _wanted: NonZeroUsize) -> Result<Box<dyn Extraction>, Fault> {
@@ -267,15 +270,16 @@ impl Answer {
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
         let answer = Self { status, headers, body, text };
         document::check_documented(&method, &path, status);
-        answer.check_form(&method);
+        answer.check_form(&method, &path);
         answer
     }
 
     /// What is true for every answer.
-    fn check_form(&self, method: &Method) {
+    fn check_form(&self, method: &Method, path: &str) {
         let request_id = self.header("x-request-id");
         assert!(uuid::Uuid::parse_str(request_id).is_ok(), "{request_id}");
         assert!(!self.text.contains(SERVER_TEXT), "{}", self.text);
+        assert!(path == "/health" || !self.text.contains(CAUSE), "{path}: {}", self.text);
         assert!(!self.header("content-type").contains("html"), "{}", self.text);
         if method == Method::HEAD || self.header("content-type") != PROBLEM_JSON {
             return;

@@ -5,7 +5,13 @@ use super::*;
 #[tokio::test]
 async fn health_shows_queue_workers_and_every_connection() {
     let agent = Agent::start().await;
-    let health = agent.get("/health").await;
+    let mut health = agent.get("/health").await;
+    let faults = health.body.as_object_mut().and_then(|body| body.remove("database_faults"));
+    let mut faults = faults.expect("one connection is down");
+    assert!(faults["ledger"]["at"].take().is_string(), "{faults}");
+    let message = format!("open a connection to `ledger`: {CAUSE}");
+    let fault = json!({"kind": "transient", "message": message, "hint": "Start it.", "at": null});
+    assert_eq!(faults, json!({"ledger": fault}));
     let expected = json!({
         "status": "healthy",
         "service": "data_exchange_agent",

@@ -85,6 +85,21 @@ fn safe_message(message: &str) -> Option<&str> {
     (is_word || is_symbol).then_some(message)
 }
 
+/// What to do about a message of the grammar, by its beginning.
+const REMEDIES: [(&str, &str); 4] = [
+    (
+        "no such table: ",
+        "Check the table's name, and that `path` of the connection is the file that has it; a table of another file \
+         cannot be read.",
+    ),
+    ("no such column: ", "Check the column's name; a text stands in single quotes, a name in double ones."),
+    (
+        "no such function: ",
+        "Check the function's name; functions that a program adds to SQLite are not in the agent.",
+    ),
+    ("near \"", "Correct the SQL of the task."),
+];
+
 /// A fault for an error of sqlx while doing `action`.
 pub(super) fn fault(action: String, error: &sqlx::Error) -> Fault {
     let sqlx::Error::Database(database) = error else { return other_fault(action, error) };
@@ -95,6 +110,9 @@ pub(super) fn fault(action: String, error: &sqlx::Error) -> Fault {
         (None, Some(code)) => format!("{meaning} (code {code})"),
         (None, None) => meaning.to_owned(),
     };
+    let known =
+        || REMEDIES.iter().find(|(beginning, _)| cause.starts_with(beginning)).map(|(_, remedy)| *remedy);
+    let remedy = remedy.or_else(known);
     let fault = Fault::new(kind, action).because(cause);
     match remedy {
         Some(remedy) => fault.remedy(remedy),

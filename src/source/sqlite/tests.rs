@@ -253,6 +253,8 @@ async fn what_cannot_be_read_is_a_fault_of_the_right_kind() {
         assert_eq!(fault.kind(), FaultKind::Request, "{read:?}");
         let message = fault.chain();
         assert!(message.contains(reason) && !message.contains("secret"), "{read:?}: {message}");
+        let has_hint = fault.hint().is_some();
+        assert!(has_hint || !message.contains("no such "), "{read:?}: {message}");
     }
     let missing = SqliteDatabase::new(&SqliteSource { path: scratch.0.join("other.db") });
     let directory = SqliteDatabase::new(&SqliteSource { path: scratch.0.clone() });

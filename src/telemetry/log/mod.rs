@@ -9,8 +9,6 @@ mod level;
 mod lines;
 mod rotation;
 
-use std::io::IsTerminal;
-
 use opentelemetry_sdk::trace::SdkTracer;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
@@ -93,10 +91,11 @@ pub fn start_logging(mut options: LogOptions) -> Vec<LogGuard> {
 fn start(options: LogOptions, stderr: Option<LineWriter>, file: Option<LineWriter>) {
     let LogOptions { format, level, traces, .. } = options;
     let (filter, handle) = reload::Layer::new(level.filter());
-    let is_terminal = std::io::stderr().is_terminal();
+    // Not without a terminal, and not where NO_COLOR or CLICOLOR say so: as for the tables of the commands.
+    let has_colours = console::colors_enabled_stderr();
     let on_stderr = match stderr.clone() {
-        Some(writer) => lines(format, writer, is_terminal),
-        None => lines(format, std::io::stderr, is_terminal),
+        Some(writer) => lines(format, writer, has_colours),
+        None => lines(format, std::io::stderr, has_colours),
     };
     let in_file = file.clone().map(|writer| lines(format, writer, false));
     let kept = on_stderr.and_then(in_file).and_then(AttemptLog).with_filter(kept(filter));

@@ -34,6 +34,8 @@ pub(crate) struct Place {
     /// The API key that the client sends.
     key: Option<String>,
     pub(super) environment: Vec<(String, String)>,
+    /// Where the agent listens; 0 for any free port.
+    pub(super) port: u16,
     /// Whether stderr is a pipe that nobody reads, and no file.
     pub(super) has_unread_stderr: bool,
 }
@@ -57,6 +59,7 @@ impl Place {
             authority: None,
             key: None,
             environment: Vec::new(),
+            port: 0,
             has_unread_stderr: false,
         }
     }

@@ -61,7 +61,7 @@ impl Process {
             Stdio::from(log.expect("open the log"))
         };
         let agent = program(place.path())
-            .args(["run", "--port", "0", "--config"])
+            .args(["run", "--port", &place.port.to_string(), "--config"])
             .arg(place.configuration())
             .args(&place.arguments)
             .envs(place.environment.iter().map(|(name, value)| (name, value)))

@@ -2,7 +2,7 @@
 
 import { get, poll } from "./api.js";
 import { empty, fill, fillWhenChanged, h, pairs, row, setText, table } from "./dom.js";
-import { count } from "./format.js";
+import { count, faultKinds } from "./format.js";
 import { handlingSwitch } from "./tasks.js";
 
 export function showAgent(main, context) {
@@ -28,7 +28,10 @@ export function showAgent(main, context) {
     problem.hidden = true;
     control.show(health.handling_tasks);
     fillWhenChanged(state, [health.status, health.queue, health.workers, health.held, health.version, counts], () => stateOf(health, counts));
-    fillWhenChanged(connections, [health.database_connections, health.destination_connections, health.unavailable, known],
+    // Not when only the time of a fault is another one: who copies its text would lose the selection.
+    const faults = [health.database_faults, health.destination_faults].map((all) =>
+      Object.entries(all ?? {}).map(([name, { message, hint }]) => [name, message, hint]));
+    fillWhenChanged(connections, [health.database_connections, health.destination_connections, faults, health.unavailable, known],
       () => connectionsOf(health, known));
   }, (error) => {
     problem.hidden = false;
@@ -64,19 +67,27 @@ function connectionsOf(health, known) {
   };
   const others = Object.entries(health.unavailable ?? {});
   return [
-    listOf("Sources", "source", health.database_connections, kinds.source),
-    listOf("Targets", "target", health.destination_connections, kinds.target),
+    listOf("Sources", "source", health.database_connections, health.database_faults ?? {}, kinds.source),
+    listOf("Targets", "target", health.destination_connections, health.destination_faults ?? {}, kinds.target),
     others.length > 0 && h("section", { class: "card", "aria-labelledby": "unavailable" },
       h("h2", { id: "unavailable" }, "Configured, and not served"),
       pairs(others)),
   ].filter(Boolean);
 }
 
-function listOf(title, kind, states, kinds) {
+/** Cause and remedy, as on the page of a task that failed. */
+function troubleOf({ kind, message, hint }) {
+  return [bad(message),
+    hint && h("span", { class: "sub remedy" }, h("strong", {}, "What to do: "), hint),
+    h("span", { class: "sub" }, faultKinds[kind] ?? kind)];
+}
+
+function listOf(title, kind, states, faults, kinds) {
   const columns = [{ title: "Connection" }, { title: "Kind" }, { title: "State", isWide: true }];
   const list = table(`${title} and their state`, columns, { className: "cards connections" });
   for (const [name, state] of Object.entries(states)) {
-    list.body.append(row(columns, [name, kinds[name] || "–", state === "connected" ? good("connected") : bad(state)]));
+    list.body.append(row(columns, [name, kinds[name] || "–",
+      state === "connected" ? good("connected") : faults[name] ? troubleOf(faults[name]) : bad(state)]));
   }
   const id = `connections-${kind}`;
   return h("section", { class: "card", "aria-labelledby": id }, h("h2", { id }, title),

@@ -3,13 +3,19 @@
 /** A problem document of the API. */
 export class Problem extends Error {
   constructor(status, document) {
-    super(document.detail ?? `The agent answered with status ${status}.`);
+    // Fields of a form say it themselves; nothing on a page is named like a parameter of an address.
+    const parameters = (document.errors ?? []).filter((error) => error.parameter);
+    super(parameters.length > 0 ? parameters.map((error) => `${error.parameter}: ${error.detail}`).join("; ")
+      : document.detail ?? `The agent answered with status ${status}.`);
     this.status = status;
     this.kind = (document.type ?? "").split(":").pop();
     this.title = document.title ?? "The request failed";
     this.errors = document.errors ?? [];
   }
 }
+
+/** Whether a request was refused because of this part of its address. */
+export const isOfParameter = (problem, name) => (problem.errors ?? []).some((error) => error.parameter === name);
 
 /** Nobody answers. */
 export class Unreachable extends Error {

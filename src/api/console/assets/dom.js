@@ -89,6 +89,20 @@ export function empty(title, ...next) {
   return h("div", { class: "empty" }, h("p", { class: "empty-title" }, title), h("p", {}, next));
 }
 
+/**
+ * Does `work` of a button unless it is still being done. The button is not disabled meanwhile: one that is
+ * loses the focus, and the keyboard would be back at the top of the page.
+ */
+export async function once(button, work) {
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.setAttribute("aria-disabled", "true");
+  try {
+    await work();
+  } finally {
+    button.removeAttribute("aria-disabled");
+  }
+}
+
 /** Says something to screen readers, without a change that can be seen. */
 export function announce(text) {
   setText(document.getElementById("announcer"), text);

@@ -5,13 +5,19 @@ import { count, rows as rowsText } from "./format.js";
 
 const columnsText = (number) => `${count(number)} ${number === 1 ? "column" : "columns"}`;
 
-/** What a screen reader is told in place of all cells. */
-export function wordsOf({ columns, rows, more }) {
-  return `${more ? "The first" : "All"} ${rowsText(rows.length)}, ${columnsText(columns.length)}.`;
+/** How many rows there are to see, of how many. */
+function rowsOf({ rows, more }) {
+  if (rows.length === 0) return "No rows";
+  if (rows.length === 1) return more ? "The first row" : "The only row";
+  return `${more ? "The first" : "All"} ${rowsText(rows.length)}`;
 }
 
-export function previewOf({ columns, rows, more }) {
-  const wide = table(more ? `The first ${rows.length} rows` : `All ${rows.length} rows`, columns.map((column) => ({ title: column.name })), { isCaptionHidden: false, className: "preview" });
+/** What a screen reader is told in place of all cells. */
+export const wordsOf = (preview) => `${rowsOf(preview)}, ${columnsText(preview.columns.length)}.`;
+
+export function previewOf(preview) {
+  const { columns, rows } = preview;
+  const wide = table(rowsOf(preview), columns.map((column) => ({ title: column.name })), { isCaptionHidden: false, className: "preview" });
   const heads = wide.element.querySelectorAll("th");
   columns.forEach((column, index) => heads[index].append(
     h("span", { class: "sub" }, column.source_type), h("span", { class: "sub" }, `${column.type}${column.nullable ? "" : ", never null"}`)));

@@ -1,6 +1,6 @@
 // The history of attempts, of all task sources, as long as the agent keeps it.
 
-import { get, poll, taskPath } from "./api.js";
+import { get, isOfParameter, poll, taskPath } from "./api.js";
 import { empty, fill, fillKeyed, fillWhenChanged, h, row, setText, table } from "./dom.js";
 import { bytes, compact, duration, time } from "./format.js";
 import { logList } from "./logs.js";
@@ -55,6 +55,11 @@ export function showRuns(main, context) {
     const newest = page.runs[0];
     if (logs && newest) logs.update({ status: newest.status, attempts: Array(Math.max(...page.runs.map((run) => run.attempt))) });
   }, (error) => {
+    if (isOfParameter(error, "cursor")) {
+      list.element.hidden = true;
+      fillWhenChanged(nothing, "cursor", () => empty("The address leads to no page of this list", h("a", { href: hash(status) }, "Go to the newest runs")));
+      return;
+    }
     problem.hidden = false;
     setText(problem, error.kind === "unknown-route" ? "This agent keeps no history." : `The runs cannot be shown: ${error.message}`);
   });

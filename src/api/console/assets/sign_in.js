@@ -1,7 +1,7 @@
 // Signing in: the key is sent once and not kept; the browser gets a cookie that scripts cannot read.
 
 import { call } from "./api.js";
-import { fill, h, setText } from "./dom.js";
+import { fill, h, once, setText } from "./dom.js";
 
 /** Shows the form; `done` is called after a successful sign-in. */
 export function showSignIn(main, done) {
@@ -21,19 +21,18 @@ export function showSignIn(main, done) {
       key.focus();
       return;
     }
-    button.disabled = true;
-    try {
-      await call("POST", "/console/session", { body: { key: key.value } });
-      key.value = "";
-      await done();
-    } catch (problem) {
-      setText(error, problem.status === 401 ? "The agent does not know this key." : problem.message);
-      key.setAttribute("aria-invalid", "true");
-      key.select();
-      key.focus();
-    } finally {
-      button.disabled = false;
-    }
+    await once(button, async () => {
+      try {
+        await call("POST", "/console/session", { body: { key: key.value } });
+        key.value = "";
+        await done();
+      } catch (problem) {
+        setText(error, problem.status === 401 ? "The agent does not know this key." : problem.message);
+        key.setAttribute("aria-invalid", "true");
+        key.select();
+        key.focus();
+      }
+    });
   };
   fill(main, h("section", { class: "card narrow-card", "aria-labelledby": "sign-in-title" },
     h("h1", { id: "sign-in-title", tabindex: "-1" }, "Sign in"),

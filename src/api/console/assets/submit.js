@@ -1,7 +1,7 @@
 // A form that makes a task, with a look at what it will read.
 
 import { call, get, taskPath } from "./api.js";
-import { announce, fill, h, setText, toast } from "./dom.js";
+import { announce, fill, h, once, setText, toast } from "./dom.js";
 import { readNames, writeNames } from "./format.js";
 import { previewOf, wordsOf } from "./preview.js";
 
@@ -63,6 +63,10 @@ function formOf({ signal, go }, connections, model) {
   const summary = h("div", { class: "notice notice-bad", id: "problems", tabindex: "-1", hidden: true });
   // No live region: a screen reader would read all cells of the table.
   const preview = h("div", {});
+  const old = h("p", { class: "notice notice-warning", id: "preview-old", hidden: true },
+    "Preview again: the form asks for something else by now, and this is what it asked for before.");
+  /** What the preview is of. */
+  let previewed = null;
   const json = h("pre", { class: "code", tabindex: "0", "aria-label": "The request as JSON" });
   const chosenTarget = connections.targets.find((one) => one.name === (target.connection ?? target.type))?.name;
   const radio = (value, label) => h("div", { class: "check" },
@@ -79,8 +83,8 @@ function formOf({ signal, go }, connections, model) {
         "One statement that only reads."),
       field("table", "Table or view", input({ value: source.table }), "name or schema.name, in double quotes where the name needs them."),
       h("div", { class: "actions" },
-        h("button", { type: "button", id: "preview", onclick: () => showPreview() }, "Preview columns and rows")),
-      preview),
+        h("button", { type: "button", id: "preview", onclick: (event) => once(event.currentTarget, showPreview) }, "Preview columns and rows")),
+      old, preview),
     h("fieldset", { class: "card" }, h("legend", {}, "Where it goes"),
       h("div", { class: "grid" },
         field("target", "Target connection", select(connections.targets.map((one) => [one.name, `${one.name} – ${one.type}`]), chosenTarget)),
@@ -125,6 +129,10 @@ function formOf({ signal, go }, connections, model) {
     slices: number(value("slices")), slice_column: value("slice_column") || undefined,
     method: value("method") || undefined, batch_size: number(value("batch_size")),
   });
+  const previewConfig = () => {
+    const { database, query, table, columns } = sourceConfig();
+    return without({ database, query, table, columns });
+  };
   const body = () => {
     const isStage = kind() === "snowflake_stage";
     return without({
@@ -162,6 +170,16 @@ function formOf({ signal, go }, connections, model) {
       controls.compression.dataset.format = controls.format.value;
     }
     setText(json, JSON.stringify(body(), null, 2));
+    showAge();
+  };
+  /** Rows of another query are marked as such; why another query could not be read is no news. */
+  const showAge = () => {
+    const isOld = previewed !== null && previewed !== JSON.stringify(previewConfig());
+    if (isOld && preview.querySelector("table") === null) fill(preview);
+    const isMarked = isOld && preview.firstChild !== null;
+    if (isMarked && old.hidden) announce("The preview is old: preview again.");
+    old.hidden = !isMarked;
+    preview.className = isMarked ? "old" : "";
   };
   form.addEventListener("input", adapt);
   form.addEventListener("change", adapt);
@@ -192,16 +210,16 @@ function formOf({ signal, go }, connections, model) {
   };
 
   async function showPreview() {
-    const button = form.querySelector("#preview");
     clearProblem();
-    button.disabled = true;
+    const asked = previewConfig();
+    previewed = null;
+    showAge();
     fill(preview, h("p", { class: "muted" }, "Reading the first rows …"));
     // The same sentence is said again, and a quick answer is not worth two.
     announce("");
     const slow = setTimeout(() => announce("Reading the first rows."), 1000);
     try {
-      const { database, query, table, columns } = sourceConfig();
-      const answer = await call("POST", "/preview", { signal, body: { source_config: without({ database, query, table, columns }), rows: 20 } });
+      const answer = await call("POST", "/preview", { signal, body: { source_config: asked, rows: 20 } });
       fill(preview, previewOf(answer));
       announce(`${wordsOf(answer)} The table follows the button.`);
     } catch (problem) {
@@ -212,25 +230,26 @@ function formOf({ signal, go }, connections, model) {
       else announce(`There is no preview: ${problem.message}`);
     } finally {
       clearTimeout(slow);
-      button.disabled = false;
+      // Somebody may have gone on writing meanwhile.
+      previewed = JSON.stringify(asked);
+      if (!signal.aborted) showAge();
     }
   }
 
-  form.addEventListener("submit", async (event) => {
+  form.addEventListener("submit", (event) => {
     event.preventDefault();
+    once(form.querySelector(".main-actions button"), submitTask);
+  });
+  async function submitTask() {
     clearProblem();
-    const button = form.querySelector(".main-actions button");
-    button.disabled = true;
     try {
       const answer = await call("POST", "/tasks", { body: body() });
       toast(answer.created ? "The task is accepted." : "This task is there already.");
       go(`#${taskPath(answer.id_task)}`);
     } catch (problem) {
       showProblem({ errors: [], title: "The task was not accepted", message: problem.message, ...(problem.errors ? { errors: problem.errors, title: problem.title } : {}) });
-    } finally {
-      button.disabled = false;
     }
-  });
+  }
   return form;
 }
 

@@ -1,6 +1,6 @@
 // One task: what it does now, why it failed, what it left.
 
-import { call, get, poll, taskPath } from "./api.js";
+import { call, get, listeners, poll, taskPath } from "./api.js";
 import { rateChart } from "./chart.js";
 import { confirm } from "./dialog.js";
 import { announce, empty, fill, fillWhenChanged, h, pairs, row, setText, table, toast } from "./dom.js";
@@ -76,11 +76,11 @@ export function showTask(main, context) {
     if (signal.aborted || isOlder(task)) return;
     document.title = `${task.id}: ${task.status} – Data exchange agent`;
     fillWhenChanged(state, task.status, badge);
-    const hasFocus = document.activeElement === cancel || document.activeElement === retry;
+    const focused = [cancel, retry].find((button) => button === document.activeElement);
     cancel.hidden = !can("submit") || ENDED.includes(task.status) || task.cancel_requested;
     retry.hidden = !can("submit") || !["failed", "cancelled"].includes(task.status);
     // A button that goes away with the focus on it would send the keyboard back to the top.
-    if (hasFocus && document.activeElement?.hidden) (retry.hidden ? copy : retry).focus();
+    if (focused?.hidden) (retry.hidden ? copy : retry).focus();
     fillWhenChanged(trouble, [task.attempts.at(-1)?.error, task.status, task.next_attempt_at, task.cancel_requested], () => troubleOf(task));
     now.show(task.progress);
     fillWhenChanged(receipt, task.receipt, receiptOf);
@@ -119,9 +119,13 @@ export function showTask(main, context) {
       show(JSON.parse(event.data));
       if (event.lastEventId === "end") events.close();
     });
+    events.addEventListener("open", () => listeners.reachable(true));
     events.addEventListener("error", () => {
-      // Closed by the agent's refusal: with a broken connection the browser tries again by itself.
-      if (events.readyState === EventSource.CLOSED && !signal.aborted) askAgain();
+      if (signal.aborted) return;
+      // Closed by the agent's refusal: with a broken connection the browser tries again by itself, and
+      // meanwhile a request of its own tells whether anybody answers.
+      if (events.readyState === EventSource.CLOSED) askAgain();
+      else get(taskPath(id), signal).then(show, showMissing);
     });
   }
 

@@ -1,8 +1,8 @@
 // All tasks: figures, rates, a list with live progress.
 
-import { get, poll, taskPath, call } from "./api.js";
+import { call, get, isOfParameter, poll, taskPath } from "./api.js";
 import { rateChart } from "./chart.js";
-import { empty, fill, fillKeyed, fillWhenChanged, h, row, setText, table, toast } from "./dom.js";
+import { empty, fill, fillKeyed, fillWhenChanged, h, once, row, setText, table, toast } from "./dom.js";
 import { ago, bytes, compact, count, duration, rowRate, rows as rowsText, time } from "./format.js";
 
 const STATES = ["queued", "running", "completed", "failed", "cancelled"];
@@ -33,8 +33,7 @@ export function handlingSwitch({ can, signal }, changed) {
   const words = h("span", { class: "handling" });
   const button = h("button", { type: "button", class: "quiet", hidden: true });
   let isHandling;
-  button.addEventListener("click", async () => {
-    button.disabled = true;
+  button.addEventListener("click", () => once(button, async () => {
     try {
       const answer = await call("POST", isHandling ? "/stop" : "/handle_tasks", { signal });
       show(answer.handling_tasks);
@@ -42,10 +41,8 @@ export function handlingSwitch({ can, signal }, changed) {
       changed?.();
     } catch (error) {
       toast(error.message);
-    } finally {
-      button.disabled = false;
     }
-  });
+  }));
   const show = (handling) => {
     isHandling = handling;
     fillWhenChanged(words, handling, () => [
@@ -133,6 +130,12 @@ export function showTasks(main, context) {
     showPage(page);
     control.show(handling.handling_tasks);
   }, (error) => {
+    // The end of an address that was cut, or that somebody has typed.
+    if (isOfParameter(error, "cursor")) {
+      list.element.hidden = true;
+      fillWhenChanged(nothing, "cursor", () => empty("The address leads to no page of this list", h("a", { href: hash(status) }, "Go to the newest tasks")));
+      return;
+    }
     problem.hidden = false;
     setText(problem, `The tasks cannot be shown: ${error.message}`);
   });
