@@ -18,6 +18,7 @@ mod checks;
 mod connections;
 mod console;
 mod control;
+mod crowd;
 mod doors;
 mod events;
 mod extract;

@@ -27,6 +27,7 @@ pub(super) fn server() -> config::Server {
         port: 0,
         max_body_bytes: MAX_BODY_BYTES,
         max_connections: NonZeroUsize::MIN,
+        max_connections_per_address: None,
         requests_per_minute: None,
         tls: None,
         api_keys: Vec::new(),
