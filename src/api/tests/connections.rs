@@ -102,8 +102,8 @@ async fn further_connections_wait_for_a_place() {
     drop(second);
 }
 
-#[cfg(target_os = "linux")]
 /// Opens a connection from this address of the machine.
+#[cfg(target_os = "linux")]
 async fn open_from(own: [u8; 4], address: SocketAddr, request: &str) -> TcpStream {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind((own, 0).into()).unwrap();
