@@ -125,6 +125,7 @@ fn merge(old: &Config, new: &Config) -> (Config, Changes) {
         "server.port": server.port,
         "server.max_body_bytes": server.max_body_bytes,
         "server.max_connections": server.max_connections,
+        "server.max_connections_per_address": server.max_connections_per_address,
         "server.tls": server.tls,
         "server.allow_unauthenticated": server.allow_unauthenticated,
         "transfer": transfer,

@@ -170,7 +170,10 @@ impl Agent {
         });
         let close_api = CancellationToken::new();
         let is_secure = tls.is_some();
-        let limits = ConnectionLimits::new(config.server.max_connections);
+        let limits = ConnectionLimits {
+            per_address: config.server.max_connections_per_address,
+            ..ConnectionLimits::new(config.server.max_connections)
+        };
         let server = api::Server::new(listener, limits).with_tls(tls);
         let api = crate::shutdown::spawn_server(server.serve(router, close_api.clone().cancelled_owned()));
         tracing::info!(%address, workers = config.application.workers, "the agent is ready");

@@ -28,6 +28,8 @@ use crate::config::{ApiKey, KeyDigest, Scope, Server};
 const KEY_HEADER: &str = "x-api-key";
 /// Routes for probes and for people who want to know what there is: they show nothing of tasks.
 pub(super) const OPEN: [&str; 3] = ["/live", "/ready", "/openapi.json"];
+/// The route that answers strangers too, with the least that there is to say.
+pub(super) const HEALTH: &str = "/health";
 /// Routes that answer under every name, because a supervisor chooses its own, and a stranger learns nothing.
 const PROBES: [&str; 2] = ["/live", "/ready"];
 
@@ -171,13 +173,14 @@ pub(super) enum Caller {
 /// What a request needs; `None` where strangers are answered as well.
 fn needed(method: &Method, path: &str) -> Option<Scope> {
     let only_reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if console::owns(path) {
+    // Whatever the method: one that is not there is told to be no method, and not to need a key.
+    if console::owns(path) || OPEN.contains(&path) {
         None
     } else if CHANGING.contains(&path) || path == "/log_level" && !only_reads {
         Some(Scope::Operate)
     } else if !only_reads {
         Some(Scope::Submit)
-    } else if OPEN.contains(&path) || path == "/health" {
+    } else if path == HEALTH {
         None
     } else {
         Some(Scope::Read)

@@ -18,6 +18,7 @@ mod checks;
 mod connections;
 mod console;
 mod control;
+mod crowd;
 mod doors;
 mod events;
 mod extract;
@@ -50,7 +51,6 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::middleware;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -121,7 +121,7 @@ struct Shared {
     /// Previews that can run.
     previews: Arc<Semaphore>,
     throughput: Arc<throughput::Throughput>,
-    openapi: Bytes,
+    openapi: openapi::Documents,
 }
 
 /// What handlers get.
@@ -129,7 +129,6 @@ type Api = Arc<Shared>;
 
 /// The API of one agent.
 pub fn router(state: ApiState) -> Router {
-    let document = openapi().to_json().expect("the document is made of texts and numbers");
     let doors = state.doors.clone();
     let metrics = Arc::clone(&state.observer.metrics);
     let throughput = throughput::Throughput::start(&state.pool, &state.shutdown);
@@ -142,7 +141,7 @@ pub fn router(state: ApiState) -> Router {
         large_bodies: Arc::new(Semaphore::new(1)),
         previews: Arc::new(Semaphore::new(preview::MAX_PREVIEWS)),
         throughput,
-        openapi: Bytes::from(document),
+        openapi: openapi::Documents::new(),
     };
     finished(Router::from(routes()).merge(console::routes()), doors)
         .layer(middleware::from_fn_with_state(metrics, audit::count_refusals))

@@ -41,14 +41,32 @@ pub(super) fn empty() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(Base::openapi())
 }
 
-/// The OpenAPI 3.1 document of the API.
+/// The OpenAPI 3.1 document of the API of an agent without API keys.
 #[must_use]
 pub fn openapi() -> Document {
+    described(false)
+}
+
+/// The document as it is sent: what a route asks for depends on whether there are API keys.
+pub(super) struct Documents {
+    without_keys: Bytes,
+    with_keys: Bytes,
+}
+
+impl Documents {
+    pub(super) fn new() -> Self {
+        let text =
+            |has_keys| described(has_keys).to_json().expect("the document is made of texts and numbers");
+        Self { without_keys: Bytes::from(text(false)), with_keys: Bytes::from(text(true)) }
+    }
+}
+
+fn described(has_keys: bool) -> Document {
     let mut document = routes().into_openapi();
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
             complete(method, operation);
-            protect(path, operation);
+            protect(path, operation, has_keys);
         }
     }
     let components = document.components.get_or_insert_default();
@@ -64,11 +82,14 @@ pub fn openapi() -> Document {
     responses((status = 200, description = "The OpenAPI 3.1 document", content_type = "application/json", body = Object))
 )]
 pub(super) async fn document(State(api): State<Api>) -> ([(HeaderName, &'static str); 1], Bytes) {
-    ([(header::CONTENT_TYPE, "application/json")], api.openapi.clone())
+    let documents = &api.openapi;
+    let has_keys = api.agent.doors.now().has_keys();
+    let document = if has_keys { &documents.with_keys } else { &documents.without_keys };
+    ([(header::CONTENT_TYPE, "application/json")], document.clone())
 }
 
 /// Adds how a caller shows who it is, and what is answered when it does not.
-fn protect(path: &str, operation: &mut Operation) {
+fn protect(path: &str, operation: &mut Operation, has_keys: bool) {
     let mut add = |status: &str, description: &str| {
         let responses = &mut operation.responses.responses;
         responses.entry(status.to_owned()).or_insert_with(|| {
@@ -85,12 +106,12 @@ fn protect(path: &str, operation: &mut Operation) {
     add("401", "There are API keys, and the request has none of them");
     add("403", "The API key does not allow this");
     let nothing: [&str; 0] = [];
-    operation.security = Some(vec![
-        SecurityRequirement::new("bearer", nothing),
-        SecurityRequirement::new("api_key", nothing),
-        // Where no key is configured.
-        SecurityRequirement::default(),
-    ]);
+    let mut ways =
+        vec![SecurityRequirement::new("bearer", nothing), SecurityRequirement::new("api_key", nothing)];
+    if !has_keys || path == authentication::HEALTH {
+        ways.push(SecurityRequirement::default());
+    }
+    operation.security = Some(ways);
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> + use<'_> {

@@ -45,7 +45,8 @@ impl Asker {
     }
 }
 
-fn network(address: IpAddr) -> IpAddr {
+/// The address of a caller; of IPv6 the network, because a caller has all of its addresses.
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {

@@ -3,7 +3,8 @@
 //! axum's own server has no limit for slow clients, hence this small one around hyper: a TLS handshake
 //! has to be done within [`HANDSHAKE_TIMEOUT`], a request head has to arrive within [`HEAD_TIMEOUT`]
 //! (which closes idle connections too), an answer has to be taken within [`WRITE_TIMEOUT`] a piece, the
-//! number of connections is bounded, and further ones wait in the backlog of the listener.
+//! number of connections is bounded, and further ones wait in the backlog of the listener. One address cannot
+//! take all of them.
 
 use std::future::Future;
 use std::io;
@@ -28,6 +29,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::authentication::Peer;
+use super::crowd::Crowd;
 use super::slow_reader::BoundedWrites;
 use super::tls::Tls;
 use crate::shutdown::TaskSet;
@@ -59,6 +61,9 @@ impl Closing {
 pub struct ConnectionLimits {
     /// Connections at the same time; further ones wait in the backlog of the listener.
     pub connections: NonZeroUsize,
+    /// Those of one address, further ones are closed; where `None`, half of all for an address of another
+    /// machine, and all for one of this machine.
+    pub per_address: Option<NonZeroUsize>,
     /// Longest time for the head of a request to arrive, and for a connection to be idle.
     pub head: Duration,
     /// Longest time for a TLS handshake.
@@ -71,7 +76,13 @@ impl ConnectionLimits {
     /// The times that the documentation tells, and this number of connections.
     #[must_use]
     pub fn new(connections: NonZeroUsize) -> Self {
-        Self { connections, head: HEAD_TIMEOUT, handshake: HANDSHAKE_TIMEOUT, write: WRITE_TIMEOUT }
+        Self {
+            connections,
+            per_address: None,
+            head: HEAD_TIMEOUT,
+            handshake: HANDSHAKE_TIMEOUT,
+            write: WRITE_TIMEOUT,
+        }
     }
 }
 
@@ -109,6 +120,7 @@ impl Server {
         let closing = Closing::default();
         let service = router.layer(Extension(closing.clone()));
         let places = Arc::new(Semaphore::new(limits.connections.get()));
+        let crowd = Arc::new(Crowd::new(limits.connections, limits.per_address));
         let mut connections = TaskSet::new();
         let mut watch = TaskSet::new();
         if let Some(tls) = &tls {
@@ -124,12 +136,14 @@ impl Server {
                 () = &mut stop => break,
                 (accepted, place) = accepted => match accepted {
                     Ok((stream, peer)) => {
+                        // Closed without an answer: with TLS nobody has shaken hands yet.
+                        let Some(member) = crowd.admit(peer.ip()) else { continue };
                         let acceptor = tls.as_ref().map(|tls| tls.acceptor());
                         let visitor = Visitor { peer, limits, closing: closing.clone() };
                         let connection = visitor.welcome(stream, acceptor, service.clone());
                         connections.spawn(async move {
                             connection.await;
-                            drop(place);
+                            drop((place, member));
                         });
                     }
                     Err(error) if is_of_one_client(&error) => {}

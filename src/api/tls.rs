@@ -89,7 +89,7 @@ impl Tls {
                     State { config: Arc::new(config), seen };
                 tracing::info!(
                     certificate = %self.settings.certificate.display(),
-                    "the API shows a new certificate"
+                    "the API uses the new files of server.tls"
                 );
             }
             Err(fault) => self.keep(seen, &fault),

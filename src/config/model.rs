@@ -106,6 +106,9 @@ pub struct Server {
     pub max_body_bytes: usize,
     /// Connections at the same time.
     pub max_connections: NonZeroUsize,
+    /// Those of them that one address may hold; where `None`, half of all for an address of another machine,
+    /// and all for one of this machine.
+    pub max_connections_per_address: Option<NonZeroUsize>,
     /// Requests of one caller; no limit when `None`.
     pub requests_per_minute: Option<NonZeroU32>,
     /// HTTPS; HTTP when `None`.

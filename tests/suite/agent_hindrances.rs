@@ -159,3 +159,45 @@ async fn an_agent_begins_while_another_program_holds_the_history() {
     .await;
     assert!(!file.with_file_name("history.sqlite.unreadable").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_gets_no_sign_of_life_while_the_queue_cannot_be_written() {
+    const BROKEN: &str = "systemd gets no sign of life";
+    let place = place().await;
+    let path = place.path().join("notify");
+    let socket = systemd(&path);
+    let mut agent = place
+        .environment("NOTIFY_SOCKET", path.to_str().unwrap())
+        .environment("WATCHDOG_USEC", "1000000")
+        .start()
+        .await;
+    listen(&socket, "WATCHDOG=1");
+    let file = agent.place.path().join("data/queue.sqlite");
+    let mut other =
+        SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&file)).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let broken = async |count: usize| {
+        eventually("a look that finds the queue broken", async || {
+            (agent.log().matches(BROKEN).count() >= count).then_some(())
+        })
+        .await;
+    };
+    // A look that was under way may have ended well; those after the first bad one have begun too late for that.
+    let before = agent.log().matches(BROKEN).count();
+    broken(before + 1).await;
+    socket.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 1_024];
+    while socket.recv(&mut buffer).is_ok() {}
+    broken(before + 4).await;
+    let heard = socket.recv(&mut buffer).unwrap_err();
+    assert_eq!(heard.kind(), std::io::ErrorKind::WouldBlock, "three looks, and not a word");
+    assert_eq!(agent.ask("/live").await.status, 200, "the process itself answers");
+
+    // What is whole again is told again.
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    socket.set_nonblocking(false).unwrap();
+    listen(&socket, "WATCHDOG=1");
+    agent.signal("TERM");
+    assert_eq!(agent.exit().await.code(), Some(0), "{}", agent.log());
+}

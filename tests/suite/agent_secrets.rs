@@ -157,17 +157,22 @@ async fn a_password_comes_from_the_stores_of_amazon_and_microsoft_and_from_a_pro
     assert!(said.contains("secrets.allow_command_secrets = true"), "{said}");
 }
 
-/// Creates a secret in moto, which looks at the form of a signature only.
+/// Creates a secret in moto.
 async fn create_secret(endpoint: &str, name: &str, text: &str) {
+    ask_secrets_manager(endpoint, "CreateSecret", &json!({"Name": name, "SecretString": text})).await;
+}
+
+/// Asks moto, which looks at the form of a signature only.
+async fn ask_secrets_manager(endpoint: &str, operation: &str, body: &serde_json::Value) {
     let scope = "AWS4-HMAC-SHA256 Credential=tester/20260101/us-east-1/secretsmanager/aws4_request, \
                  SignedHeaders=host, Signature=0";
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let request = client
         .post(format!("{endpoint}/"))
         .header("authorization", scope)
-        .header("x-amz-target", "secretsmanager.CreateSecret")
+        .header("x-amz-target", format!("secretsmanager.{operation}"))
         .header("content-type", "application/x-amz-json-1.1")
-        .body(json!({"Name": name, "SecretString": text}).to_string());
+        .body(body.to_string());
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
 }
@@ -227,6 +232,84 @@ async fn a_password_that_is_replaced_while_the_agent_runs_is_read_again() {
     agent.exit().await;
     let log = agent.log();
     assert_eq!(log.matches("there are new secrets for it").count(), 2, "{log}");
+    assert!(!log.contains("planted"), "{log}");
+    assert!(!agent.answers_seen().contains("planted"));
+}
+
+#[tokio::test]
+async fn a_password_of_amazon_of_microsoft_and_of_a_program_is_read_again_when_it_is_refused() {
+    if postgres::server_if_installed().await.is_none() {
+        return;
+    }
+    // Of its own: the password of a role belongs to the whole server.
+    let server = Postgres::private(Options::default()).await;
+    let database = server.create_database().await;
+    let services = SecretServices::start().await;
+    let endpoint = format!("http://{}", s3::server_address());
+    let name = format!("prod/{}", uuid::Uuid::new_v4());
+    let folder = crate::support::folder::Folder::new();
+    let file = folder.path().join("password");
+    let stored = |password: &str| json!({"password": password}).to_string();
+    let store = async |password: &str| {
+        let value = json!({"SecretId": name, "SecretString": stored(password)});
+        ask_secrets_manager(&endpoint, "PutSecretValue", &value).await;
+        services.set("sales-password", json!(password));
+        fs::write(&file, password).unwrap();
+    };
+    let change = async |password: &str| {
+        database.execute(&format!("ALTER ROLE {} PASSWORD '{password}'", SCRAM_USER.0)).await;
+    };
+    create_secret(&endpoint, &name, &stored("planted-first-password")).await;
+    store("planted-first-password").await;
+    change("planted-first-password").await;
+    let references = [
+        ("amazon", format!("${{aws-secret:{name}#password}}")),
+        ("microsoft", "${azure-secret:vault/sales-password}".to_owned()),
+        ("program", format!("${{cmd:cat '{}'}}", file.display())),
+    ];
+    let mut place = Place::new()
+        .section("secrets", "allow_command_secrets = true\n")
+        .section("secrets.aws", &format!("region_name = \"us-east-1\"\nendpoint_url = {endpoint:?}\n"))
+        .section("secrets.azure", &format!("endpoint_url = \"http://{}\"\n", services.address))
+        .environment("AWS_ACCESS_KEY_ID", "writer")
+        .environment("AWS_SECRET_ACCESS_KEY", "planted-aws-secret")
+        .environment("IDENTITY_ENDPOINT", &format!("http://{}/identity", services.address))
+        .environment("IDENTITY_HEADER", IDENTITY_HEADER)
+        .argument("--debug");
+    for (name, reference) in &references {
+        place = place.connection(&format!("source.{name}"), &source(server.port(), &database, reference));
+    }
+    let mut agent = place.start().await;
+    for (name, _) in &references {
+        agent.submit(task(&format!("before-{name}"), name)).await;
+        agent.wait_until(&format!("before-{name}"), "completed").await;
+    }
+    // The database is first, so that a login is refused and nothing is newer yet.
+    change("planted-second-password").await;
+    for (name, _) in &references {
+        agent.submit(task(&format!("early-{name}"), name)).await;
+        let early = agent.wait_until(&format!("early-{name}"), "failed").await;
+        assert_eq!(early["attempts"][0]["error"]["kind"], "credentials", "{early}");
+    }
+    store("planted-second-password").await;
+    for (name, _) in &references {
+        // With one attempt for each task, the login itself has to be tried again.
+        agent.submit(task(&format!("after-{name}"), name)).await;
+        agent.wait_until(&format!("after-{name}"), "completed").await;
+    }
+    // A store that cannot be asked changes nothing: the password that is known goes on to work.
+    fs::remove_file(&file).unwrap();
+    agent.submit(task("last", "program")).await;
+    agent.wait_until("last", "completed").await;
+    change("planted-third-password").await;
+    agent.submit(task("gone", "program")).await;
+    let gone = agent.wait_until("gone", "failed").await;
+    assert_eq!(gone["attempts"][0]["error"]["kind"], "credentials", "{gone}");
+    agent.signal("TERM");
+    agent.exit().await;
+    let log = agent.log();
+    assert_eq!(log.matches("there are new secrets for it").count(), 3, "{log}");
+    assert!(log.contains("the secrets of a connection cannot be read again"), "{log}");
     assert!(!log.contains("planted"), "{log}");
     assert!(!agent.answers_seen().contains("planted"));
 }

@@ -154,6 +154,41 @@ async fn client_certificates_are_asked_for_as_the_configuration_says() {
 }
 
 #[tokio::test]
+async fn a_new_authority_of_clients_is_taken_up_without_a_restart_and_the_old_one_is_refused() {
+    let (authority, next, folder) = (Authority::new(), Authority::new(), Folder::new());
+    show(folder.path(), &authority.server("agent"));
+    let clients = folder.path().join("clients.crt");
+    fs::copy(authority.file(), &clients).unwrap();
+    let lines = format!("client_certificates = {:?}\n", clients.display().to_string());
+    let agent = Place::new()
+        .section("server.tls", &section(folder.path(), &lines))
+        .trusting(&authority.file())
+        .start()
+        .await;
+    let (old, new) = (authority.client("old"), next.client("new"));
+    // Each question is a new client, so that it shakes hands anew.
+    let ask = async |pair: &Certificate| status(&agent, &client(&authority, Some(pair))).await;
+    assert_eq!((ask(&old).await, ask(&new).await), (Some(200), None));
+
+    fs::write(&clients, "no certificate").unwrap();
+    eventually("the broken file to be told", async || {
+        agent.log().contains("the earlier one stays in use").then_some(())
+    })
+    .await;
+    assert_eq!((ask(&old).await, ask(&new).await), (Some(200), None));
+
+    // Both for a while, as an operator does it who changes the certificates of many callers.
+    let both = [fs::read(authority.file()).unwrap(), fs::read(next.file()).unwrap()].concat();
+    fs::write(&clients, both).unwrap();
+    eventually("the new authority", async || (ask(&new).await == Some(200)).then_some(())).await;
+    assert_eq!(ask(&old).await, Some(200));
+
+    fs::copy(next.file(), &clients).unwrap();
+    eventually("the end of the old authority", async || ask(&old).await.is_none().then_some(())).await;
+    assert_eq!(ask(&new).await, Some(200));
+}
+
+#[tokio::test]
 async fn a_pair_that_does_not_fit_is_told_before_anything_is_started() {
     let (authority, folder) = (Authority::new(), Folder::new());
     let (one, other) = (authority.server("one"), authority.server("other"));

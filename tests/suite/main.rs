@@ -12,6 +12,7 @@ mod agent_faults;
 mod agent_hindrances;
 mod agent_load;
 mod agent_operations;
+mod agent_planted;
 mod agent_reach;
 mod agent_retention;
 mod agent_secrets;

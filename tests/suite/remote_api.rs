@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -30,6 +31,10 @@ struct Seen {
     key: Option<String>,
     /// The same after the next poll that hands something out.
     key_afterwards: Option<String>,
+    /// Polls are not answered while this is true.
+    holds_polls: bool,
+    /// Polls that wait for that.
+    held: usize,
     /// Calls that were refused for their key.
     refused: usize,
     /// Every report in order: task, verb, message.
@@ -62,7 +67,12 @@ async fn tasks(
     headers: HeaderMap,
 ) -> (StatusCode, Json<Value>) {
     let key = headers.get("authorization").and_then(|key| key.to_str().ok()).map(str::to_owned);
+    locked(&seen).held += 1;
+    while locked(&seen).holds_polls {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let mut seen = locked(&seen);
+    seen.held -= 1;
     if seen.refuses(key.as_deref()) {
         return (StatusCode::UNAUTHORIZED, Json(Value::Null));
     }
@@ -404,4 +414,62 @@ async fn an_agent_that_ends_with_its_queues_is_healthy_while_the_last_of_them_is
     agent.signal("TERM");
     agent.signal("TERM");
     assert_eq!(agent.exit().await.code(), Some(1), "what it had was not drained: {}", agent.log());
+}
+
+#[tokio::test]
+async fn a_task_that_comes_after_a_stop_of_handling_waits_here_and_runs_once_later() {
+    let api = Api::start().await;
+    locked(&api.seen).holds_polls = true;
+    let agent = api.place().await.start().await;
+    eventually("a poll", async || (locked(&api.seen).held == 1).then_some(())).await;
+    assert_eq!(agent.post("/stop", None).await.status, 200);
+    api.hand_out(json!([flat(json!("late"), "SELECT * FROM numbers")]));
+    locked(&api.seen).holds_polls = false;
+    eventually("the task to be released", async || {
+        agent.log().contains("task released: it came when no task was to be started any more").then_some(())
+    })
+    .await;
+    // The API knows no release, so that it hears nothing, and nothing was begun.
+    assert_eq!(api.reports("late"), [""; 0]);
+    assert_eq!(agent.get("/runs").await["runs"], json!([]));
+    // It may hand the task out again, because it has heard nothing: it is the same one.
+    api.hand_out(json!([
+        flat(json!("late"), "SELECT * FROM numbers"),
+        flat(json!("next"), "SELECT * FROM numbers")
+    ]));
+    assert_eq!(agent.post("/handle_tasks", None).await.status, 200);
+    until_reported(&api, "late", &["complete"], &agent).await;
+    until_reported(&api, "next", &["complete"], &agent).await;
+    eventually("both runs", async || {
+        let runs = agent.get("/runs?status=completed").await["runs"].clone();
+        (runs.as_array().unwrap().len() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(agent.get("/runs?task=late").await["runs"].as_array().unwrap().len(), 1);
+    assert_eq!(api.reports("late"), ["complete"]);
+}
+
+#[tokio::test]
+async fn a_task_that_a_stop_has_cut_is_told_as_unfinished_and_runs_when_it_is_handed_out_again() {
+    let endless = "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n) SELECT id FROM n";
+    let api = Api::start().await;
+    api.hand_out(json!([flat(json!("cut"), endless)]));
+    let mut agent = api.place().await.start().await;
+    eventually("the task to run", async || {
+        (agent.get("/health").await["workers"]["running"]["remote_api"] == 1).then_some(())
+    })
+    .await;
+    agent.signal("TERM");
+    agent.signal("TERM");
+    assert!(agent.exit().await.success(), "{}", agent.log());
+    let log = agent.log();
+    assert!(log.contains("task released: the agent stops"), "{log}");
+    assert!(log.contains("tasks of the remote API are unfinished there"), "{log}");
+    assert_eq!(api.reports("cut"), [""; 0], "neither complete nor failed");
+    assert_eq!(agent.files(), [""; 0], "nothing of it is left");
+
+    api.hand_out(json!([flat(json!("cut"), "SELECT * FROM numbers")]));
+    agent.start_again().await;
+    until_reported(&api, "cut", &["complete"], &agent).await;
+    assert_eq!(agent.visible_files(), ["out/task_cut_result_001.parquet"]);
 }

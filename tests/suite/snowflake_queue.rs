@@ -515,7 +515,7 @@ async fn a_password_that_is_replaced_while_a_task_runs_is_taken_up_and_nothing_i
 
 /// A new private key, as PEM.
 #[expect(clippy::disallowed_methods, reason = "a test may start openssl")]
-fn private_key() -> String {
+pub(crate) fn private_key() -> String {
     let made = std::process::Command::new("openssl").args(["genpkey", "-algorithm", "RSA"]).output();
     String::from_utf8(made.expect("openssl is installed").stdout).unwrap()
 }

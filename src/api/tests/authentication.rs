@@ -27,6 +27,7 @@ pub(super) fn server() -> config::Server {
         port: 0,
         max_body_bytes: MAX_BODY_BYTES,
         max_connections: NonZeroUsize::MIN,
+        max_connections_per_address: None,
         requests_per_minute: None,
         tls: None,
         api_keys: Vec::new(),
@@ -93,6 +94,40 @@ async fn a_stranger_sees_probes_and_the_least_of_health() {
     refused.assert_problem(403, "forbidden");
     assert!(refused.text.contains("`watcher` has the scopes read; this needs `operate`"), "{}", refused.text);
     assert!(agent.pool.is_handling() || !refused.text.contains(WATCHER));
+}
+
+#[tokio::test]
+async fn the_document_says_where_a_key_is_needed() {
+    let asks = async |agent: &Agent, method: &str, path: &str| {
+        let document = agent.get("/openapi.json").await.body;
+        let ways = document["paths"][path][method]["security"].as_array().unwrap().clone();
+        assert_eq!(ways[..2], [json!({"bearer": []}), json!({"api_key": []})], "{method} {path}");
+        !ways.contains(&json!({}))
+    };
+    let agent = Agent::start().await;
+    assert!(!asks(&agent, "get", "/tasks").await, "there are no keys");
+    let keys = agent_with_keys().await;
+    for (method, path) in [("get", "/tasks"), ("post", "/tasks"), ("get", "/metrics"), ("post", "/stop")] {
+        assert!(asks(&keys, method, path).await, "{method} {path}");
+    }
+    assert!(!asks(&keys, "get", "/health").await, "strangers see the least of it");
+    // With the next configuration the document is another one.
+    keys.doors.replace(Access::new(&server()));
+    assert!(!asks(&keys, "get", "/tasks").await);
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_there_is_no_question_of_keys_where_none_is_needed() {
+    let agent = agent_with_keys().await;
+    for path in ["/live", "/ready", "/openapi.json"] {
+        for method in [Method::TRACE, Method::DELETE, Method::POST] {
+            for key in [None, Some(WATCHER), Some("unknown-key-0123456789")] {
+                let request = agent.request(method.clone(), path);
+                let request = if let Some(key) = key { request.bearer_auth(key) } else { request };
+                assert_eq!(status(request).await, 405, "{method} {path} {key:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -101,3 +101,60 @@ async fn further_connections_wait_for_a_place() {
     tokio::time::timeout(PATIENCE, third.read_exact(&mut byte)).await.unwrap().unwrap();
     drop(second);
 }
+
+/// Opens a connection from this address of the machine.
+#[cfg(target_os = "linux")]
+async fn open_from(own: [u8; 4], address: SocketAddr, request: &str) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((own, 0).into()).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    // Whoever is not wanted may be told so before anything is sent.
+    let _ = stream.write_all(request.as_bytes()).await;
+    stream
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_idle_connections_of_one_address_leave_room_for_others() {
+    const STRANGER: [u8; 4] = [127, 0, 0, 2];
+    const REQUEST: &str = "GET /small HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let number = |number| NonZeroUsize::new(number).unwrap();
+    // Nothing is closed for being idle: that takes longer than anybody has patience here.
+    let limits = ConnectionLimits {
+        connections: number(8),
+        per_address: Some(number(5)),
+        head: 2 * PATIENCE,
+        ..limits()
+    };
+    let (address, _stop, _shutdown) = start(limits).await;
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(open_from(STRANGER, address, "").await);
+    }
+    for _ in 0..2 {
+        let answer = rest(open(address, REQUEST).await).await;
+        assert!(answer.ends_with("small"), "{answer}");
+    }
+    // Connections are accepted in their order, so that the first five are those that it may hold.
+    let held: Vec<TcpStream> = idle.drain(..5).collect();
+    for stream in idle {
+        assert_eq!(rest(stream).await, "");
+    }
+    assert_eq!(rest(open_from(STRANGER, address, REQUEST).await).await, "");
+    for stream in &held {
+        let error = stream.try_read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "it is open, and nothing came");
+    }
+    drop(held);
+    // When the server has seen that they are gone, there is room for the same address again.
+    let served = async {
+        loop {
+            let answer = rest(open_from(STRANGER, address, REQUEST).await).await;
+            if answer.ends_with("small") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, served).await.expect("there is room again");
+}

@@ -189,6 +189,7 @@ fn config(directory: &Path, database: &Path, output: &Path) -> Config {
             port: 0,
             max_body_bytes: 1 << 20,
             max_connections: NonZeroUsize::new(800).expect("not zero"),
+            max_connections_per_address: None,
             requests_per_minute: None,
             tls: None,
             api_keys: Vec::new(),

@@ -40,6 +40,12 @@ pub(in crate::config) const SERVER: &[Key] = &[
         "Connections at the same time; further ones wait. Three quarters of them can be streams of events. Each needs a file of the process.",
     ),
     key(
+        "max_connections_per_address",
+        "integer, 1 to 100000",
+        "",
+        "Those of them that one address may hold, or one /64 network of IPv6; further ones are closed at once. Without it, another machine may hold half of `max_connections`, and a loopback address all. Write as many as `max_connections` for a proxy in front that every caller comes through.",
+    ),
+    key(
         "requests_per_minute",
         "integer, 0 to 1000000000",
         "60000",

@@ -51,6 +51,9 @@ pub(super) fn prove_server(report: &mut Report<'_>, value: Option<Value>) -> Ser
             .integer("max_connections", 1..=100_000)
             .and_then(non_zero_usize)
             .unwrap_or(DEFAULT_CONNECTIONS),
+        max_connections_per_address: section
+            .integer("max_connections_per_address", 1..=100_000)
+            .and_then(non_zero_usize),
         requests_per_minute: section
             .integer("requests_per_minute", 0..=1_000_000_000)
             .map_or(DEFAULT_REQUESTS, |number| u32::try_from(number).ok().and_then(NonZeroU32::new)),

@@ -36,6 +36,7 @@ fn nothing_at_all_is_the_defaults() {
                 port: 5001,
                 max_body_bytes: 1 << 20,
                 max_connections: NonZeroUsize::new(800).unwrap(),
+                max_connections_per_address: None,
                 requests_per_minute: NonZeroU32::new(60_000),
                 tls: None,
                 api_keys: Vec::new(),

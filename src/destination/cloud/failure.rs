@@ -30,7 +30,7 @@ impl Failure {
         for (before, text) in [(" ", code), (": ", message), (", request id ", id)] {
             if !text.is_empty() {
                 cause.push_str(before);
-                cause.extend(text.chars().take(300));
+                cause.extend(without_signatures(text).chars().take(300));
             }
         }
         let (kind, remedy) = judgement;
@@ -71,6 +71,21 @@ impl Failure {
     }
 }
 
+/// A text of a store, or of what stands before it, without the signatures of URLs: some repeat what they were
+/// asked, and whoever has the signature has the access.
+fn without_signatures(text: &str) -> String {
+    const NAME: &str = "sig=";
+    let mut pieces = text.split(NAME);
+    let mut clean = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let is_end = |letter: char| letter.is_whitespace() || "&;,\"'<>)]".contains(letter);
+        clean.push_str(NAME);
+        clean.push_str("***");
+        clean.push_str(piece.find(is_end).map_or("", |end| &piece[end..]));
+    }
+    clean
+}
+
 impl StoreFailure for Failure {
     fn leaves_doubt(&self) -> bool {
         // The blocks or the upload are gone: perhaps because an earlier try has used them up.
@@ -100,5 +115,23 @@ impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         let remedy = fault.hint().map(Box::from);
         Self { kind: fault.kind(), code: Box::default(), status: None, remedy, cause: Box::new(fault) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_repeats_the_url_repeats_no_signature() {
+        for (message, expected) in [
+            ("refused /c/b?sv=2024&sig=a%2Fb%3D", "refused /c/b?sv=2024&sig=***"),
+            ("'/b?sig=a%2Fb%3D&sp=rw' and \"/c?sig=x\"", "'/b?sig=***&sp=rw' and \"/c?sig=***\""),
+            ("Signature did not match", "Signature did not match"),
+        ] {
+            let failure = Failure::refused((FaultKind::Credentials, None), 403, "Refused", message, "7");
+            let chain = failure.fault("list").chain();
+            assert_eq!(chain, format!("list: the store answered 403 Refused: {expected}, request id 7"));
+        }
     }
 }
