@@ -4,6 +4,7 @@
 //! before the commit; afterwards the place holds exactly the files of this attempt.
 
 pub mod azure_blob;
+mod clean_up;
 mod cloud;
 mod content_hash;
 pub mod gcs;
@@ -23,6 +24,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use clean_up::in_time_to_clean_up;
 pub use part_name::PartName;
 
 use crate::fault::Fault;

@@ -211,7 +211,7 @@ async fn texts_and_bytes_are_divided_in_the_order_of_the_server() {
         ];
         for text in &texts {
             keys.push((text, "LPAD(id, 8, '0')"));
-            keys.push((text, "CONCAT(CHAR(97 + id % 26), \"'\\\\ \", MD5(id))"));
+            keys.push((text, "CONCAT(CHAR(97 + id % 26 USING utf8mb4), \"'\\\\ \", MD5(id))"));
             keys.push((text, "CONCAT(IF(id % 2, 'ch', 'C_'), MD5(id))"));
         }
         for (index, (sql_type, value)) in keys.into_iter().enumerate() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -111,6 +112,29 @@ async fn an_upload_that_was_created_without_an_answer_is_aborted_too() {
     assert_eq!(bucket.hidden().await.len(), 2);
     upload.abort().await;
     assert!(proxy.count(Operation::Abort) >= 2);
+    assert_eq!(bucket.hidden().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_are_aborted_when_a_store_that_fails_comes_back() {
+    // More refusals than a request is repeated; the first list is that of the attempt's begin.
+    let (creates, lists, aborts) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let is_among = |counter: &AtomicUsize, places: std::ops::Range<usize>| {
+        places.contains(&counter.fetch_add(1, Ordering::SeqCst))
+    };
+    let treat = move |operation| match operation {
+        Operation::Create if is_among(&creates, 0..1) => Treatment::CutAnswer,
+        Operation::ListUploads if is_among(&lists, 1..12) => Treatment::Refuse(500, "InternalError"),
+        Operation::Abort if is_among(&aborts, 0..12) => Treatment::Refuse(500, "InternalError"),
+        _ => Treatment::Forward,
+    };
+    let (bucket, proxy, destination) = through_proxy(treat).await;
+    let own = target("a", "p");
+    let upload = destination.begin(&own).await.expect("begin");
+    drop(upload.create(&part(&own, 1)).await.expect("the second try is answered"));
+    assert_eq!(bucket.hidden().await.len(), 2);
+    upload.abort().await;
+    assert!(proxy.count(Operation::ListUploads) > 12 && proxy.count(Operation::Abort) > 12);
     assert_eq!(bucket.hidden().await, Vec::<String>::new());
 }
 

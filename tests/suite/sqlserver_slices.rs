@@ -284,8 +284,9 @@ async fn ranges_of_a_real_server_are_of_every_type_that_can_be_a_key() {
         let divided = Query { slice_column: Some("k".into()), ..query(&sql) };
         let extraction = source.prepare(&divided, count(5)).await;
         let extraction = extraction.unwrap_or_else(|fault| panic!("{key}: {}", fault.chain()));
-        // Babelfish has another order for identifiers than SQL Server.
-        let is_unclear = server.is_babelfish && key == identifier;
+        // Babelfish has another order for identifiers than SQL Server, and finds the least of bytes as if
+        // they were numbers.
+        let is_unclear = server.is_babelfish && (key == identifier || key == digest);
         assert!(extraction.slice_count() > 1 || is_unclear, "{key}");
         let mut found = Vec::new();
         for slice in 0..extraction.slice_count() {

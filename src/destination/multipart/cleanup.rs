@@ -79,25 +79,44 @@ pub(super) async fn delete_leftovers<S: MultipartStore>(
 
 /// Aborts one upload until it is gone. What cannot be aborted is logged.
 pub(super) async fn abort_upload<S: MultipartStore>(store: &S, key: &str, upload_id: &str) {
+    if let Err(failure) = try_to_abort(store, key, upload_id).await {
+        tell_about_the_rest(store, key, upload_id, failure);
+    }
+}
+
+/// Aborts one upload until it is gone.
+pub(super) async fn try_to_abort<S: MultipartStore>(
+    store: &S,
+    key: &str,
+    upload_id: &str,
+) -> Result<(), S::Failure> {
     for _ in 0..ABORT_ROUNDS {
-        if let Err(failure) = store.abort_upload(key, upload_id).await {
-            let fault = failure.fault("abort a multipart upload");
-            tracing::warn!(
-                place = store.place(),
-                key,
-                upload.id = upload_id,
-                error = fault.chain(),
-                hint = fault.hint(),
-                "an unfinished upload is left; nobody sees it, but its parts are stored: \
-                 the next attempt of the task, or a life-cycle rule of the bucket, removes it"
-            );
-            return;
-        }
+        store.abort_upload(key, upload_id).await?;
         // Without the right to ask, once has to do.
         if !store.upload_exists(key, upload_id).await.unwrap_or(false) {
-            return;
+            break;
         }
     }
+    Ok(())
+}
+
+/// Logs that an upload could not be aborted.
+pub(super) fn tell_about_the_rest<S: MultipartStore>(
+    store: &S,
+    key: &str,
+    upload_id: &str,
+    failure: S::Failure,
+) {
+    let fault = failure.fault("abort a multipart upload");
+    tracing::warn!(
+        place = store.place(),
+        key,
+        upload.id = upload_id,
+        error = fault.chain(),
+        hint = fault.hint(),
+        "an unfinished upload is left; nobody sees it, but its parts are stored: \
+         the next attempt of the task, or a life-cycle rule of the bucket, removes it"
+    );
 }
 
 fn tell_about_listing<S: MultipartStore>(store: &S, failure: S::Failure, action: &'static str) {

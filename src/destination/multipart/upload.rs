@@ -12,13 +12,12 @@ use super::file::MultipartFile;
 use super::{MultipartStore, StoreFailure};
 use crate::destination::part_writer::PartedFile;
 use crate::destination::publication::publish_all;
-use crate::destination::{PartName, PartWriter, StoredPart, Upload};
+use crate::destination::{PartName, PartWriter, StoredPart, Upload, in_time_to_clean_up};
 use crate::fault::{Fault, FaultKind};
 use crate::task::{FileReceipt, TaskId};
 
-/// Time that an abort gets before it leaves the rest to the next attempt: less than the agent waits
-/// for its tasks when it stops, so that a store that hangs does not keep a lease from its release.
-const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait before the next try to abort what could not be aborted.
+const PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) struct MultipartUpload<S: MultipartStore> {
     attempt: Arc<Attempt<S>>,
@@ -177,14 +176,13 @@ impl<S: MultipartStore> Attempt<S> {
             (std::mem::take(&mut state.uploads), std::mem::take(&mut state.unanswered))
         };
         // Collected first: a closure inside the stream would have to hold for every lifetime.
-        let known: Vec<_> = uploads
-            .iter()
-            .map(|upload| cleanup::abort_upload(&*self.store, &upload.key, &upload.upload_id))
-            .collect();
+        let known: Vec<_> =
+            uploads.iter().map(|upload| self.abort_known(&upload.key, &upload.upload_id)).collect();
         let lost: Vec<_> = unanswered.iter().map(|key| self.abort_lost(key)).collect();
         let known = stream::iter(known).buffer_unordered(PARALLEL_REQUESTS).collect::<()>();
         let lost = stream::iter(lost).buffer_unordered(PARALLEL_REQUESTS).collect::<()>();
-        if tokio::time::timeout(ABORT_TIMEOUT, async { tokio::join!(known, lost) }).await.is_err() {
+        let all = async { tokio::join!(known, lost) };
+        if !in_time_to_clean_up(self.store.shutdown(), all).await {
             tracing::warn!(
                 task.id = %self.task, place = self.store.place(), uploads = uploads.len(),
                 "the store did not abort all uploads in time; the next attempt of the task, or a \
@@ -193,14 +191,29 @@ impl<S: MultipartStore> Attempt<S> {
         }
     }
 
+    /// Aborts an upload, again and again while the store fails.
+    async fn abort_known(&self, key: &str, upload_id: &str) {
+        while let Err(failure) = cleanup::try_to_abort(&*self.store, key, upload_id).await {
+            if failure.is_forbidden() {
+                cleanup::tell_about_the_rest(&*self.store, key, upload_id, failure);
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     /// Aborts uploads of exactly this key that were created by a request without an answer.
     async fn abort_lost(&self, key: &str) {
-        // They hold no parts, so nothing is lost when they cannot be listed.
-        let Ok(found) = self.store.list_uploads(key).await else { return };
+        // They hold no parts, so little is lost where they cannot be listed.
+        let found = loop {
+            match self.store.list_uploads(key).await {
+                Ok(found) => break found,
+                Err(failure) if failure.is_forbidden() || failure.is_unknown_to_the_store() => return,
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        };
         let lost = found.into_iter().filter(|(found, _)| found == key);
-        stream::iter(lost)
-            .for_each(|(key, id)| async move { cleanup::abort_upload(&*self.store, &key, &id).await })
-            .await;
+        stream::iter(lost).for_each(|(key, id)| async move { self.abort_known(&key, &id).await }).await;
     }
 }
 

@@ -1,7 +1,6 @@
 //! The files of one attempt: known from their beginning, published together, or discarded.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -9,7 +8,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::listing::{Listing, StageFiles};
 use super::part_writer::StagePartWriter;
 use super::{Shared, content};
-use crate::destination::{LoadRequest, PartName, PartWriter, StoredPart, Target, Upload};
+use crate::destination::{
+    LoadRequest, PartName, PartWriter, StoredPart, Target, Upload, in_time_to_clean_up,
+};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 use crate::snowflake::load::{self, LoadJob, TableName};
@@ -21,8 +22,6 @@ use crate::task::{FileReceipt, LoadReceipt, TaskId};
 
 /// Files that are published or discarded at the same time.
 const PARALLEL_FILES: usize = 8;
-/// Time that an abort gets: less than the agent waits for its tasks when it stops.
-const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct StageUpload {
     attempt: Arc<Attempt>,
@@ -202,7 +201,7 @@ impl Attempt {
         };
         let discarded: Vec<_> = files.iter().map(|file| file.staged.discard()).collect();
         let discarded = stream::iter(discarded).buffer_unordered(PARALLEL_FILES).collect::<()>();
-        if tokio::time::timeout(ABORT_TIMEOUT, discarded).await.is_err() {
+        if !in_time_to_clean_up(self.shutdown(), discarded).await {
             tracing::warn!(
                 task.id = %self.files.task, files = files.len(),
                 "the storage of the stage did not discard all unfinished files in time; nobody sees them"

@@ -342,14 +342,15 @@ mod tests {
 
     #[test]
     fn texts_and_bytes_are_cut_between_the_least_and_the_greatest() {
-        let between = |type_name, least, greatest| {
+        let between = |type_name: &str, least: &str, greatest: &str| {
             let ruler = Ruler::of(type_name).expect(type_name);
             ruler.between(least, greatest, type_name, wanted(2))
         };
         assert_eq!(between("nvarchar(10)", "it's 10", "it's 90"), ["CAST(N'it''s 50' AS nvarchar(10))"]);
         assert_eq!(between("char(1)", "A", "Z").len(), 1);
         let half = format!("CAST(0x80{} AS binary(16))", "00".repeat(14));
-        assert_eq!(between("binary(16)", &"00".repeat(16), &"FF".repeat(16)), [half]);
+        let (least, greatest) = ("00".repeat(16), "FF".repeat(16));
+        assert_eq!(between("binary(16)", least.as_str(), greatest.as_str()), [half]);
         assert_eq!(between("varchar(max)", "same", "same"), [""; 0]);
         assert_eq!(
             (longest("varchar(36)"), longest("varchar(max)"), longest("date")),
