@@ -127,9 +127,15 @@ impl Guards {
         let (guards, drain) = (self.clone(), shutdown.clone());
         shutdown.spawn(async move {
             let regularly = async {
+                let mut cleared = 0;
                 loop {
                     tokio::time::sleep(EVERY).await;
                     guards.look(&running, LOOK_LIMIT).await;
+                    // Once after each time of work. What is left of it would count as memory that is short.
+                    let entered = running.entered();
+                    if running.count() == 0 && entered != std::mem::replace(&mut cleared, entered) {
+                        let _done = shutdown::spawn_blocking(crate::heap::give_back).await;
+                    }
                 }
             };
             tokio::select! {

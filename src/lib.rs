@@ -15,6 +15,7 @@ pub mod config;
 pub mod destination;
 pub mod fault;
 pub mod guards;
+mod heap;
 pub mod history;
 pub mod idle;
 mod nearest;

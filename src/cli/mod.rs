@@ -84,6 +84,8 @@ struct CommonArguments {
 /// Runs the command of the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Before there is a second thread.
+    crate::heap::settle();
     let cli = Cli::parse();
     let runtime = match runtime() {
         Ok(runtime) => runtime,

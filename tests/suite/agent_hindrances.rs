@@ -10,7 +10,8 @@ use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use super::agent_operations::{ITEMS, listen, place, systemd, task};
-use crate::support::agent::{PATIENCE, eventually};
+use crate::support::agent::{PATIENCE, Place, eventually};
+use crate::support::postgres;
 use crate::support::server::free_address;
 
 #[tokio::test]
@@ -200,4 +201,32 @@ async fn systemd_gets_no_sign_of_life_while_the_queue_cannot_be_written() {
     listen(&socket, "WATCHDOG=1");
     agent.signal("TERM");
     assert_eq!(agent.exit().await.code(), Some(0), "{}", agent.log());
+}
+
+#[tokio::test]
+async fn what_tasks_have_used_goes_back_to_the_system_when_nothing_runs() {
+    let Some(server) = postgres::server_if_installed().await else { return };
+    let database = server.create_database().await;
+    let agent = Place::new().database(&database).application("workers = 4").start().await;
+    agent.get("/health").await;
+    let before = agent.anonymous_memory();
+    let query = "SELECT id, md5(id::text) AS text, md5((id + 1)::text) AS other \
+                 FROM (SELECT generate_series(1, 300000) AS id) AS numbers";
+    let ids: Vec<String> = (0..8).map(|number| format!("task-{number}")).collect();
+    for id in &ids {
+        agent
+            .submit(json!({
+                "id": id,
+                "source_config": {"database": "sales", "query": query},
+                "destination_config": {"type": "local", "path": id},
+            }))
+            .await;
+    }
+    for id in &ids {
+        agent.wait_until(id, "completed").await;
+    }
+    // What stays is pools, caches and stacks; four tasks of this kind have some ten times as much.
+    let kept = 24 << 20;
+    eventually("memory that goes back", async || (agent.anonymous_memory() < before + kept).then_some(()))
+        .await;
 }

@@ -96,9 +96,7 @@ async fn modes_of_the_server_do_not_change_how_a_text_is_read() {
 async fn faults_name_what_is_missing_and_no_value() {
     for server in mysql::servers().await {
         let database = server.create_database().await;
-        database
-            .run("CREATE TABLE t (id int, secret varchar(20)); INSERT INTO t VALUES (1, 'hunter2')")
-            .await;
+        database.run("CREATE TABLE t (id int, secret text); INSERT INTO t VALUES (1, 'hunter2')").await;
         let source = database.source();
         for (query, expected) in [
             (query("SELECT * FROM missing_one"), "missing_one"),

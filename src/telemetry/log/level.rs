@@ -26,6 +26,7 @@ const PARTS: [&str; 30] = [
     "destination",
     "fault",
     "guards",
+    "heap",
     "history",
     "idle",
     "observer",

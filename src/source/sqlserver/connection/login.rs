@@ -166,17 +166,31 @@ mod tests {
         };
         let address = Address::new(config, Shutdown::new()).expect("no files are named");
         let (client, mut server) = tokio::io::duplex(64 << 10);
-        server.write_all(&packets.concat()).await.expect("there is room for it");
         let seen = Arc::new(AtomicUsize::new(0));
         let package = wanted.map(|wanted| {
             let package: Box<dyn SecurityPackage> = Box::new(Counting { wanted, seen: Arc::clone(&seen) });
             package
         });
         let mut connection = Connection::new(Box::new(Wire(client)), address);
-        let outcome = connection.finish_login(package).await.map(|route| assert_eq!(route, None));
-        connection.forget();
-        let mut sent = Vec::new();
-        server.read_to_end(&mut sent).await.expect("the client has gone");
+        let log_in = async {
+            let outcome = connection.finish_login(package).await.map(|route| assert_eq!(route, None));
+            connection.forget();
+            outcome
+        };
+        let serve = async {
+            let mut sent = Vec::new();
+            for (round, packet) in (1..).zip(packets) {
+                server.write_all(packet).await.expect("there is room for it");
+                // A server says nothing more before it has an answer; a client that is gone gives none.
+                let mut answer = [0; 9];
+                if round < wanted.unwrap_or(0) && server.read_exact(&mut answer).await.is_ok() {
+                    sent.extend(answer);
+                }
+            }
+            server.read_to_end(&mut sent).await.expect("the client has gone");
+            sent
+        };
+        let (outcome, sent) = tokio::join!(log_in, serve);
         (outcome, seen.load(Ordering::SeqCst), sent)
     }
 
