@@ -136,7 +136,9 @@ impl Ruler {
                 return format!("{sign}{whole}{point}{fraction}");
             }
             Self::Instant(digits) => instant_text(units, digits),
-            Self::Offset | Self::Time => instant_text(units, Some(7)),
+            Self::Offset => instant_text(units, Some(7)),
+            // Not every server drops a date before a time.
+            Self::Time => instant_text(units, Some(7)).split_off("1900-01-01T".len()),
             Self::Text | Self::Binary => return String::new(),
             Self::Identifier => {
                 let value = (units << LEFT_OUT).cast_unsigned().to_be_bytes();
@@ -331,7 +333,7 @@ mod tests {
                 "2024-05-06 07:08:09.1234567",
                 "CAST(N'2024-05-06T07:08:09.1234567' AS datetimeoffset(7))",
             ),
-            ("time(3)", "1900-01-01 23:59:59.9990000", "CAST(N'1900-01-01T23:59:59.9990000' AS time(3))"),
+            ("time(3)", "1900-01-01 23:59:59.9990000", "CAST(N'23:59:59.9990000' AS time(3))"),
         ] {
             let ruler = Ruler::of(type_name).expect(type_name);
             let (units, digits) = ruler.read(text).expect(text);
