@@ -210,12 +210,12 @@ async fn a_slip_is_answered_with_what_was_meant() {
             "did you mean `shop`?",
         ),
         (
-            vec!["extract", "--source", "shop", "--table", "orders", "--to", "loacl"],
+            vec!["extract", "--source", "shop", "--table", "orders", "--to", "locall"],
             2,
             "did you mean `local`?",
         ),
         (
-            vec!["extract", "--source", "shop", "--table", "orders", "--to", "local", "--method", "natvie"],
+            vec!["extract", "--source", "shop", "--table", "orders", "--to", "local", "--method", "nativee"],
             2,
             "did you mean `native`?",
         ),
