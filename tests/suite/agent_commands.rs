@@ -210,7 +210,7 @@ async fn a_slip_is_answered_with_what_was_meant() {
             "did you mean `shop`?",
         ),
         (
-            vec!["extract", "--source", "shop", "--table", "orders", "--to", "locall"],
+            vec!["extract", "--source", "shop", "--table", "orders", "--to", "locol"],
             2,
             "did you mean `local`?",
         ),
