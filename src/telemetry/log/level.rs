@@ -13,7 +13,7 @@ const LIBRARIES: LevelFilter = LevelFilter::WARN;
 /// Longest text.
 const MAX_LENGTH: usize = 512;
 /// The parts of the agent that have lines of their own.
-const PARTS: [&str; 30] = [
+const PARTS: [&str; 31] = [
     "agent",
     "api",
     "bounds",
