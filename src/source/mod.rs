@@ -7,6 +7,8 @@
 mod block;
 mod digits;
 mod fixed_width;
+#[cfg(any(feature = "odbc", feature = "kerberos"))]
+mod late_library;
 pub mod mysql;
 #[cfg(feature = "odbc")]
 pub mod odbc;

@@ -1,6 +1,7 @@
 //! What drivers get wrong and do not say: dates that their structure does not hold, numbers that wrap, rows
 //! after which the statement failed; and statements that wait before their first row.
 
+use std::fs;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -8,8 +9,10 @@ use data_exchange_agent::config::{OdbcLongValues, OdbcSource};
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::source::{BatchLimits, Source as _};
 use futures::future::{Either, select};
+use serde_json::json;
 
 use super::odbc_types::sqlite_file;
+use crate::support::agent::Place;
 use crate::support::extraction::{self, column, count, limits, query, read, table};
 use crate::support::folder::Folder;
 use crate::support::odbc::{self, open};
@@ -230,4 +233,43 @@ async fn the_driver_fills_a_buffer_while_another_is_decoded() {
         rows += batch.num_rows();
     }
     assert_eq!(rows, 1000);
+}
+
+/// What the loader of the system finds for the program before it starts.
+#[tokio::test]
+async fn the_program_does_not_need_the_library_to_start() {
+    let needed = Place::new().run_with(&["--version"], &[("LD_TRACE_LOADED_OBJECTS", "1")]).await;
+    assert!(needed.stdout.contains("libc.so"), "{needed:?}");
+    assert!(!needed.stdout.contains("libodbc"), "{needed:?}");
+}
+
+#[tokio::test]
+async fn a_library_that_is_missing_is_a_finding_of_check_and_an_error_of_the_task() {
+    let place = Place::new();
+    for name in ["libodbc.so.2", "libodbc.so"] {
+        fs::write(place.path().join(name), "no library").unwrap();
+    }
+    let folder = place.path().display().to_string();
+    let place = place.environment("LD_LIBRARY_PATH", &folder).connection(
+        "source.dwh",
+        "kind = \"odbc\"\nconnection_string = \"Driver=/nowhere/driver.so\"\npassword = \"p\"\n",
+    );
+    let configuration = place.configuration().display().to_string();
+    let checked = place
+        .run_with(&["check", "--config", &configuration], &[("LD_LIBRARY_PATH", &folder)])
+        .await
+        .assert_ends(1, &["load unixODBC", "libodbc.so.2", "Debian: libodbc2"]);
+    assert!(checked.contains("source dwh"), "{checked}");
+
+    let agent = place.start().await;
+    agent
+        .submit(json!({
+            "id": "one",
+            "source_config": {"database": "dwh", "query": "SELECT 1 AS one"},
+            "destination_config": {"type": "local", "path": "p"},
+        }))
+        .await;
+    let task = agent.wait_until("one", "failed").await;
+    let error = &task["attempts"][0]["error"];
+    assert!(error["hint"].as_str().unwrap().contains("libodbc2"), "{task}");
 }

@@ -207,3 +207,21 @@ async fn a_server_that_proves_nothing_is_left() {
     let source = open(SqlServerSource { login: password, ..configuration(&server) });
     assert!(source.check().await.is_err());
 }
+
+#[tokio::test]
+async fn the_library_is_needed_by_such_connections_alone_and_named_when_it_is_missing() {
+    let place = Place::new().connection(
+        "source.crm",
+        "kind = \"sqlserver\"\nhost = \"localhost\"\nport = 1\ndatabase = \"d\"\ntrusted_connection = true\n",
+    );
+    let needed = place.run_with(&["--version"], &[("LD_TRACE_LOADED_OBJECTS", "1")]).await;
+    assert!(needed.stdout.contains("libc.so") && !needed.stdout.contains("libgssapi"), "{needed:?}");
+
+    std::fs::write(place.path().join("libgssapi_krb5.so.2"), "no library").unwrap();
+    let folder = place.path().display().to_string();
+    let configuration = place.configuration().display().to_string();
+    place
+        .run_with(&["check", "--config", &configuration], &[("LD_LIBRARY_PATH", &folder)])
+        .await
+        .assert_ends(1, &["source crm", "load MIT Kerberos", "Debian: libgssapi-krb5-2"]);
+}

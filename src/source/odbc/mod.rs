@@ -10,11 +10,13 @@
 //! statement; a value never loses anything: a decimal is read from its digits, a long value in pieces, and
 //! one that is longer than the driver said is an error.
 //!
-//! Needs unixODBC, which the linker has to find: cargo feature `odbc`. `docs/adr/0014` has the reasons.
+//! The linker has to find unixODBC (cargo feature `odbc`), and [`driver_manager`] when it is used.
+//! `docs/adr/0014` has the reasons.
 
 mod batch;
 mod cancel;
 mod decode;
+mod driver_manager;
 mod error;
 mod session;
 mod slices;

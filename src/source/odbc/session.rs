@@ -11,6 +11,7 @@ use odbc_api::{
 
 use self::setup::{Setting, begin_reading, dialect_of, settings};
 use super::cancel::Stopper;
+use super::driver_manager;
 use super::error::{INSTALL, Stage, fault};
 use super::sql::Base;
 use super::types::Described;
@@ -31,6 +32,7 @@ impl Session {
     pub(super) fn open(config: &Arc<OdbcSource>, stopper: &Stopper) -> Result<Self, Fault> {
         let action = "connect through ODBC";
         let failed = |error: Error| fault(action, &error, Stage::Connect, config.dialect, &config.connection);
+        driver_manager::load()?;
         let environment = environment().map_err(failed)?;
         find_driver(environment, config)?;
         if stopper.is_stopped() {

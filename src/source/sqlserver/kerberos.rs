@@ -5,6 +5,8 @@
 //! calls can wait for the network, so they run on threads for blocking work. The library keeps the
 //! text of an error for the thread on which it occurred: faults are made there, too.
 
+mod library;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,6 +46,7 @@ pub(super) async fn begin(parties: Parties<'_>) -> Result<Begun, Fault> {
     let principal = parties.principal.map(str::to_owned);
     let service = service_name(&parties);
     let work = move || {
+        library::load()?;
         let context = context(principal.as_deref(), &service)?;
         step(context, None, "get a Kerberos ticket for the server")
     };
