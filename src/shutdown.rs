@@ -5,6 +5,7 @@
 //!
 //! Invariant: nothing else in the crate calls `tokio::spawn` or `spawn_blocking`.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
+
+use crate::fault::{Fault, FaultKind};
 
 /// The stop signals and the tracker; clones share them.
 #[derive(Clone, Debug, Default)]
@@ -106,6 +109,16 @@ where
 {
     let span = Span::current();
     tokio::task::spawn_blocking(move || span.in_scope(work))
+}
+
+/// Runs work that blocks on a thread of its own, and waits for it. A panic there is the fault of a bug while
+/// doing `action`.
+pub(crate) async fn run_blocking<T: Send + 'static>(
+    action: impl Into<Cow<'static, str>>,
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    let lost = |error| Err(Fault::new(FaultKind::Bug, action).because(error));
+    spawn_blocking(work).await.unwrap_or_else(lost)
 }
 
 /// Tasks that belong to one activity: dropping the set aborts them, [`TaskSet::shutdown`] aborts

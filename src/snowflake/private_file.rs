@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::config::{Environment, Secret};
 use crate::fault::{Fault, FaultKind};
-use crate::shutdown::spawn_blocking;
+use crate::shutdown::run_blocking;
 
 /// The longest file of this kind, in bytes; a path that was meant for something else must not fill
 /// the memory.
@@ -21,10 +21,7 @@ const SKIP_WARNINGS: [&str; 3] = [
 /// Reads a file of secrets. A file that others can write to is refused.
 pub(super) async fn read(path: &Path, what: &'static str) -> Result<Secret, Fault> {
     let owned = path.to_owned();
-    let reading = spawn_blocking(move || read_now(&owned, what));
-    reading.await.unwrap_or_else(|error| {
-        Err(Fault::new(FaultKind::Bug, format!("read {what} {}", path.display())).because(error))
-    })
+    run_blocking(format!("read {what} {}", path.display()), move || read_now(&owned, what)).await
 }
 
 /// The same on the thread of the caller.

@@ -27,7 +27,7 @@ use super::content_hash::ContentHash;
 use super::{Destination, PartName, PartWriter, StoredPart, Target, Upload};
 use crate::config::LocalTarget;
 use crate::fault::{Fault, FaultKind};
-use crate::shutdown;
+use crate::shutdown::run_blocking;
 use crate::task::{FileReceipt, TaskId};
 
 /// Small chunks are collected up to this size: a change of threads costs more than a short write.
@@ -308,8 +308,5 @@ fn remove_files(directory: &Path, is_chosen: impl Fn(&str) -> bool) -> Result<()
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
-    match shutdown::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Fault::new(FaultKind::Bug, "run file access on a thread").because(error)),
-    }
+    run_blocking("run file access on a thread", work).await
 }

@@ -5,7 +5,7 @@ use futures::TryStreamExt;
 use super::Shared;
 use super::listing::StageFiles;
 use crate::fault::{Fault, FaultKind};
-use crate::shutdown;
+use crate::shutdown::run_blocking;
 use crate::snowflake::put::digest::{ContentDigest, FileDigests};
 use crate::snowflake::put::encryption::Decryptor;
 use crate::snowflake::put::storage::{self, Storage};
@@ -61,7 +61,7 @@ async fn read_digest(shared: &Shared, files: &StageFiles, file_name: &str) -> Re
     };
     let mut digests = FileDigests::new(false);
     while let Some(chunk) = content.try_next().await? {
-        (digests, decryptor) = blocking(move || {
+        (digests, decryptor) = run_blocking("compare a file of the stage", move || {
             match &mut decryptor {
                 Some(decryptor) => digests.update_content(decryptor.decrypt(&chunk)?),
                 None => digests.update_content(&chunk),
@@ -74,13 +74,4 @@ async fn read_digest(shared: &Shared, files: &StageFiles, file_name: &str) -> Re
         digests.update_content(&decryptor.finish()?);
     }
     Ok(digests.finish().content.to_base64())
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
-) -> Result<T, Fault> {
-    match shutdown::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Fault::new(FaultKind::Bug, "compare a file of the stage").because(error)),
-    }
 }

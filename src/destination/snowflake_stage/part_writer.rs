@@ -13,10 +13,13 @@ use super::upload::{Attempt, KnownFile};
 use super::{BLOCK_BYTES, PARALLEL_BLOCKS};
 use crate::destination::{PartName, PartWriter, StoredPart};
 use crate::fault::{Fault, FaultKind};
-use crate::shutdown;
+use crate::shutdown::run_blocking;
 use crate::snowflake::put::digest::{FileDigests, Finished};
 use crate::snowflake::put::encryption::{self, Encryptor, KeyMetadata};
 use crate::snowflake::put::storage::Metadata;
+
+/// What is done with a block before it is sent.
+const SEALING: &str = "encrypt a block";
 
 type BlockTask = AbortOnDropHandle<Result<(), Fault>>;
 
@@ -90,7 +93,7 @@ impl StagePartWriter {
         self.sealer = Sealing::Busy(returned);
         let (file, number) = (Arc::clone(&self.file), self.block_count);
         let task = self.attempt.shutdown().spawn(async move {
-            let (sealer, sealed) = blocking(move || sealer.seal(block)).await?;
+            let (sealer, sealed) = run_blocking(SEALING, move || sealer.seal(block)).await?;
             // Nobody waits for it any more when the writer was dropped.
             let _ = give_back.send(sealer);
             file.staged.store(number, sealed).await
@@ -116,7 +119,7 @@ impl StagePartWriter {
                     while !self.in_flight.is_empty() {
                         self.wait_for_one().await?;
                     }
-                    Err(Fault::new(FaultKind::Bug, "encrypt a block"))
+                    Err(Fault::new(FaultKind::Bug, SEALING))
                 }
             },
             Sealing::Failed => {
@@ -152,15 +155,6 @@ impl Sealer {
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
-) -> Result<T, Fault> {
-    match shutdown::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Fault::new(FaultKind::Bug, "encrypt a block").because(error)),
-    }
-}
-
 #[async_trait]
 impl PartWriter for StagePartWriter {
     async fn write(&mut self, mut chunk: Bytes) -> Result<(), Fault> {
@@ -186,7 +180,7 @@ impl PartWriter for StagePartWriter {
     async fn finish(mut self: Box<Self>, rows: u64) -> Result<StoredPart, Fault> {
         let sealer = self.take_sealer().await?;
         let last = std::mem::take(&mut self.filling);
-        let (finished, last) = blocking(move || sealer.finish(last)).await?;
+        let (finished, last) = run_blocking(SEALING, move || sealer.finish(last)).await?;
         let metadata = Metadata {
             key: self.key.clone(),
             digest: Some(finished.content),

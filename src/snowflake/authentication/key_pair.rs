@@ -24,7 +24,7 @@ use super::super::private_file;
 use super::token::token_parts;
 use crate::config::Secret;
 use crate::fault::{Fault, FaultKind};
-use crate::shutdown::spawn_blocking;
+use crate::shutdown::run_blocking;
 
 /// How long a claim is good for. The server takes up to an hour; a stolen claim should be stale soon,
 /// and one that travels through a slow proxy should not.
@@ -101,9 +101,7 @@ impl KeyPair {
     pub(super) async fn login_parts(&self, account: &AccountName) -> Result<LoginParts, Fault> {
         let (key_pair, account) = (self.clone(), account.clone());
         // A passphrase costs time on purpose.
-        let signing = spawn_blocking(move || key_pair.token(&account, SystemTime::now()));
-        let token =
-            signing.await.map_err(|error| Fault::new(FaultKind::Bug, "sign a login").because(error))??;
+        let token = run_blocking("sign a login", move || key_pair.token(&account, SystemTime::now())).await?;
         Ok(token_parts("SNOWFLAKE_JWT", Some(&self.user), &token))
     }
 

@@ -10,7 +10,7 @@ mod library;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use libgssapi::context::{ClientCtx, CtxFlags};
+use libgssapi::context::{ClientCtx, CtxFlags, SecurityContext};
 use libgssapi::credential::{Cred, CredUsage};
 use libgssapi::error::{Error, MajorFlags};
 use libgssapi::name::Name;
@@ -18,8 +18,10 @@ use libgssapi::oid::{GSS_MECH_KRB5, GSS_NT_HOSTBASED_SERVICE, GSS_NT_KRB5_PRINCI
 
 use super::integrated::{Begun, SecurityPackage};
 use crate::fault::{Fault, FaultKind};
-use crate::shutdown::spawn_blocking;
+use crate::shutdown::run_blocking;
 
+/// What a thread does that is lost.
+const CALL: &str = "call GSSAPI";
 /// What every service principal of SQL Server begins with.
 const SERVICE: &str = "MSSQLSvc";
 
@@ -38,7 +40,6 @@ pub(super) struct Parties<'a> {
 struct Kerberos {
     /// `None` while a thread works with it, and after that thread was lost.
     context: Option<ClientCtx>,
-    complete: bool,
 }
 
 /// Gets a ticket for the service; gives the token that shows it.
@@ -50,9 +51,8 @@ pub(super) async fn begin(parties: Parties<'_>) -> Result<Begun, Fault> {
         let context = context(principal.as_deref(), &service)?;
         step(context, None, "get a Kerberos ticket for the server")
     };
-    let (context, token) = finished(spawn_blocking(work).await)?;
-    let (context, complete) = context;
-    Ok((Box::new(Kerberos { complete, context: Some(context) }), token))
+    let (context, token) = run_blocking(CALL, work).await?;
+    Ok((Box::new(Kerberos { context: Some(context) }), token))
 }
 
 /// The fault of a KDC that keeps silent. The library's thread waits on until it gives up by itself.
@@ -67,30 +67,24 @@ impl SecurityPackage for Kerberos {
     async fn answer(&mut self, token: Vec<u8>) -> Result<Vec<u8>, Fault> {
         let action = "prove who the server is with Kerberos";
         // The first token of a server ends it; a complete context takes no other one.
-        let Some(context) = self.context.take().filter(|_| !self.complete) else {
+        let Some(context) = self.context.take_if(|context| !context.is_complete()) else {
             return Err(Fault::new(FaultKind::Credentials, action)
                 .because("the server goes on after the proof was complete")
                 .remedy(NOT_THE_SERVER));
         };
-        let ((context, complete), answer) =
-            finished(spawn_blocking(move || step(context, Some(&token), action)).await)?;
+        let (context, answer) = run_blocking(CALL, move || step(context, Some(&token), action)).await?;
         self.context = Some(context);
-        self.complete = complete;
         Ok(answer)
     }
 
     fn knows_the_server(&self) -> bool {
         // Mutual authentication was asked for: the library is not content without it.
-        self.complete
+        self.context.as_ref().is_some_and(SecurityContext::is_complete)
     }
 }
 
-/// A context, whether it is complete, and what to send to the server.
-type Stepped = ((ClientCtx, bool), Vec<u8>);
-
-fn finished<T>(outcome: Result<Result<T, Fault>, tokio::task::JoinError>) -> Result<T, Fault> {
-    outcome.unwrap_or_else(|lost| Err(Fault::new(FaultKind::Bug, "call GSSAPI").because(lost)))
-}
+/// A context, and what to send to the server.
+type Stepped = (ClientCtx, Vec<u8>);
 
 /// The service as GSSAPI is told of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -128,13 +122,11 @@ fn context(principal: Option<&str>, service: &ServiceName) -> Result<ClientCtx, 
 }
 
 fn step(mut context: ClientCtx, token: Option<&[u8]>, action: &'static str) -> Result<Stepped, Fault> {
-    use libgssapi::context::SecurityContext;
     let answer = context.step(token, None).map_err(|error| match token {
         None => fault(action, error),
         Some(_) => not_the_server(action, error),
     })?;
-    let complete = context.is_complete();
-    Ok(((context, complete), answer.map(|answer| answer.to_vec()).unwrap_or_default()))
+    Ok((context, answer.map(|answer| answer.to_vec()).unwrap_or_default()))
 }
 
 const NOT_THE_SERVER: &str = "Check that `host` and `port` are those of SQL Server, that the service principal belongs \

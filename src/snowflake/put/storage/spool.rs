@@ -10,7 +10,7 @@ use futures::Stream;
 use tokio::sync::OnceCell;
 
 use crate::fault::{Fault, FaultKind};
-use crate::shutdown;
+use crate::shutdown::run_blocking;
 
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 256 * 1024;
@@ -85,15 +85,12 @@ async fn blocking<T: Send + 'static>(
     action: &'static str,
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, Fault> {
-    match shutdown::spawn_blocking(work).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => {
-            let remedy = "Files for this stage wait in the directory for temporary files until the task commits: \
-                 see that it has room, or name another one with TMPDIR.";
-            Err(Fault::new(FaultKind::Transient, action).because(error).remedy(remedy))
-        }
-        Err(error) => Err(Fault::new(FaultKind::Bug, action).because(error)),
-    }
+    let failed = move |error| {
+        let remedy = "Files for this stage wait in the directory for temporary files until the task commits: \
+             see that it has room, or name another one with TMPDIR.";
+        Fault::new(FaultKind::Transient, action).because(error).remedy(remedy)
+    };
+    run_blocking(action, move || work().map_err(failed)).await
 }
 
 #[cfg(test)]
