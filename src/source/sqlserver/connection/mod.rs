@@ -207,15 +207,29 @@ impl Connection {
     pub(super) async fn run(&mut self, sql: &str, action: &'static str) -> Result<Answer, Fault> {
         self.send_batch(sql).await?;
         let mut answer = Answer { columns: Vec::new(), rows: TextRows::new() };
-        let mut failure: Option<ServerError> = None;
+        let mut failure = None;
+        while let Some(columns) = self.next_result(&mut failure, action).await? {
+            self.control_rows(&columns, &mut answer.rows, action).await?;
+            answer.columns = columns;
+        }
+        match failure {
+            Some(error) => Err(error.into_fault(action)),
+            None => Ok(answer),
+        }
+    }
+
+    /// The columns of the next result that has any; `None` at the end of the answer. The first error on the
+    /// way is kept in `failure`.
+    async fn next_result(
+        &mut self,
+        failure: &mut Option<ServerError>,
+        action: &'static str,
+    ) -> Result<Option<Vec<WireColumn>>, Fault> {
         loop {
             match self.token(action).await? {
-                Token::Columns(columns) if !columns.is_empty() => {
-                    self.control_rows(&columns, &mut answer.rows, action).await?;
-                    answer.columns = columns;
-                }
-                Token::Error(message) => failure = failure.or(Some(ServerError::new(message))),
-                Token::Done(done) if !done.more() => break,
+                Token::Columns(columns) if !columns.is_empty() => return Ok(Some(columns)),
+                Token::Error(message) => _ = failure.get_or_insert_with(|| ServerError::new(message)),
+                Token::Done(done) if !done.more() => return Ok(None),
                 Token::Columns(_)
                 | Token::Change(_)
                 | Token::LoggedIn
@@ -223,10 +237,6 @@ impl Connection {
                 | Token::Done(_)
                 | Token::Other => {}
             }
-        }
-        match failure {
-            Some(error) => Err(error.into_fault(action)),
-            None => Ok(answer),
         }
     }
 
@@ -282,25 +292,9 @@ impl Connection {
     pub(super) async fn start(&mut self, sql: &str) -> Result<Vec<WireColumn>, Fault> {
         let action = "start the extraction";
         self.send_batch(sql).await?;
-        let mut failure: Option<ServerError> = None;
-        loop {
-            match self.token(action).await? {
-                Token::Columns(columns) if !columns.is_empty() => return Ok(columns),
-                Token::Error(message) => failure = failure.or(Some(ServerError::new(message))),
-                Token::Done(done) if !done.more() => {
-                    return Err(match failure {
-                        Some(error) => error.into_fault(action),
-                        None => unexpected(action),
-                    });
-                }
-                Token::Columns(_)
-                | Token::Change(_)
-                | Token::LoggedIn
-                | Token::SecurityPackage(_)
-                | Token::Done(_)
-                | Token::Other => {}
-            }
-        }
+        let mut failure = None;
+        let columns = self.next_result(&mut failure, action).await?;
+        columns.ok_or_else(|| failure.map_or_else(|| unexpected(action), |error| error.into_fault(action)))
     }
 }
 
