@@ -6,6 +6,20 @@ mod text;
 
 pub(super) use text::{byte_boundaries, text_boundaries};
 
+/// Low bits of a number of 128 bits that are left out, so that a difference of two fits an `i128`. Boundaries
+/// need not be values that exist.
+const LEFT_OUT: u32 = 2;
+
+/// A number of 128 bits as units.
+pub(super) fn units_of(value: u128) -> i128 {
+    (value >> LEFT_OUT).cast_signed()
+}
+
+/// The number that begins at `units`.
+pub(super) fn value_at(units: i128) -> u128 {
+    units.cast_unsigned() << LEFT_OUT
+}
+
 /// The units between the slices, in order; fewer than wanted when there are few values.
 pub(super) fn boundaries(least: i128, greatest: i128, wanted: NonZeroUsize) -> Vec<i128> {
     let count = i128::try_from(wanted.get()).unwrap_or(i128::MAX);

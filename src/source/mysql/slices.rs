@@ -131,9 +131,18 @@ pub(super) fn worthwhile(
     }
 }
 
-/// Types whose ranges can be computed, each as a whole number.
+/// Types whose ranges can be computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
+    Units(Unit),
+    /// Characters, in the order of their collation.
+    Text,
+    Binary,
+}
+
+/// Types whose values are a whole number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
     /// Integers and the whole parts of decimals.
     Number,
     /// Days since 1970-01-01.
@@ -143,35 +152,32 @@ enum Kind {
     /// Years, 1901 to 2155. Compared with any other number, the server finds none or another one: 70
     /// means 1970, and 1012 is no year at all.
     Year,
-    /// Characters, in the order of their collation.
-    Text,
-    Binary,
 }
 
 impl Kind {
     fn of(column: &ColumnDescription) -> Option<Self> {
-        Some(match column.type_code {
-            code::TINY | code::SHORT | code::INT24 | code::LONG | code::LONGLONG => Self::Number,
-            code::YEAR => Self::Year,
-            code::DECIMAL | code::NEWDECIMAL => Self::Number,
-            code::DATE | code::NEWDATE => Self::Date,
-            code::DATETIME | code::TIMESTAMP => Self::Instant,
+        Some(Self::Units(match column.type_code {
+            code::TINY | code::SHORT | code::INT24 | code::LONG | code::LONGLONG => Unit::Number,
+            code::YEAR => Unit::Year,
+            code::DECIMAL | code::NEWDECIMAL => Unit::Number,
+            code::DATE | code::NEWDATE => Unit::Date,
+            code::DATETIME | code::TIMESTAMP => Unit::Instant,
             // Nothing that only looks like a text: a server may have an order of its own for it, or know
             // none of our boundaries.
             code::VARCHAR | code::VAR_STRING | code::STRING
                 if column.format.is_empty() && column.flags & (flag::ENUM | flag::SET) == 0 =>
             {
-                if column.character_set == BINARY { Self::Binary } else { Self::Text }
+                return Some(if column.character_set == BINARY { Self::Binary } else { Self::Text });
             }
             _ => return None,
-        })
+        }))
     }
 
     /// A value as [`Kind::between`] reads it, in SQL.
     fn printed(self, column: &str) -> String {
         match self {
-            Self::Number | Self::Year => format!("CAST(FLOOR({column}) AS CHAR)"),
-            Self::Date | Self::Instant | Self::Text => format!("CAST({column} AS CHAR)"),
+            Self::Units(Unit::Number | Unit::Year) => format!("CAST(FLOOR({column}) AS CHAR)"),
+            Self::Units(Unit::Date | Unit::Instant) | Self::Text => format!("CAST({column} AS CHAR)"),
             Self::Binary => format!("HEX({column})"),
         }
     }
@@ -180,9 +186,9 @@ impl Kind {
     /// 0000 is in the first range, because every boundary is a year after the least one.
     fn usable(self, column: &str) -> String {
         match self {
-            Self::Year => format!("{column} > 0"),
-            Self::Number | Self::Text | Self::Binary => format!("{column} IS NOT NULL"),
-            Self::Date | Self::Instant => format!("{column} >= '1000-01-01'"),
+            Self::Units(Unit::Year) => format!("{column} > 0"),
+            Self::Units(Unit::Number) | Self::Text | Self::Binary => format!("{column} IS NOT NULL"),
+            Self::Units(Unit::Date | Unit::Instant) => format!("{column} >= '1000-01-01'"),
         }
     }
 
@@ -195,16 +201,18 @@ impl Kind {
             Self::Binary => {
                 byte_boundaries(least, greatest, wanted).iter().map(|digits| format!("x'{digits}'")).collect()
             }
-            Self::Number | Self::Date | Self::Instant | Self::Year => {
-                let Some((least, greatest)) = self.read(least).zip(self.read(greatest)) else {
+            Self::Units(unit) => {
+                let Some((least, greatest)) = unit.read(least).zip(unit.read(greatest)) else {
                     return Vec::new();
                 };
                 let boundaries = boundaries(least, greatest, wanted);
-                boundaries.into_iter().filter_map(|at| self.literal(at)).collect()
+                boundaries.into_iter().filter_map(|at| unit.literal(at)).collect()
             }
         }
     }
+}
 
+impl Unit {
     fn read(self, text: &str) -> Option<i128> {
         match self {
             Self::Number | Self::Year => text.parse().ok(),
@@ -216,7 +224,6 @@ impl Kind {
                 let instant: jiff::civil::DateTime = text.replace(' ', "T").parse().ok()?;
                 Some(instant.duration_since(epoch()).as_secs().into())
             }
-            Self::Text | Self::Binary => None,
         }
     }
 
@@ -233,7 +240,6 @@ impl Kind {
                 let instant = epoch().checked_add(span(Some(number))?).ok()?;
                 Some(format!("TIMESTAMP'{}'", instant.to_string().replace('T', " ")))
             }
-            Self::Text | Self::Binary => None,
         }
     }
 }
@@ -337,21 +343,21 @@ mod tests {
     #[test]
     fn dates_and_instants_are_counted_and_written_back() {
         for (kind, text, literal) in [
-            (Kind::Date, "2024-02-29", "DATE'2024-02-29'"),
-            (Kind::Date, "1000-01-01", "DATE'1000-01-01'"),
-            (Kind::Date, "9999-12-31", "DATE'9999-12-31'"),
-            (Kind::Instant, "2024-02-29 12:34:56", "TIMESTAMP'2024-02-29 12:34:56'"),
-            (Kind::Instant, "1969-12-31 23:59:59", "TIMESTAMP'1969-12-31 23:59:59'"),
-            (Kind::Number, "-18446744073709551615", "-18446744073709551615"),
+            (Unit::Date, "2024-02-29", "DATE'2024-02-29'"),
+            (Unit::Date, "1000-01-01", "DATE'1000-01-01'"),
+            (Unit::Date, "9999-12-31", "DATE'9999-12-31'"),
+            (Unit::Instant, "2024-02-29 12:34:56", "TIMESTAMP'2024-02-29 12:34:56'"),
+            (Unit::Instant, "1969-12-31 23:59:59", "TIMESTAMP'1969-12-31 23:59:59'"),
+            (Unit::Number, "-18446744073709551615", "-18446744073709551615"),
         ] {
             let number = kind.read(text).expect(text);
             assert_eq!(kind.literal(number).as_deref(), Some(literal));
         }
         assert_eq!(
-            Kind::Instant.read("2024-02-29 12:34:56.999999"),
-            Kind::Instant.read("2024-02-29 12:34:56")
+            Unit::Instant.read("2024-02-29 12:34:56.999999"),
+            Unit::Instant.read("2024-02-29 12:34:56")
         );
-        assert_eq!(Kind::Date.read("0000-00-00"), None);
+        assert_eq!(Unit::Date.read("0000-00-00"), None);
     }
 
     proptest! {

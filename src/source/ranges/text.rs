@@ -7,14 +7,12 @@ use std::num::NonZeroUsize;
 
 use uuid::Uuid;
 
-use super::boundaries;
+use super::{boundaries, units_of, value_at};
 
 /// Characters behind the common beginning that count: 36^8 places are enough for any number of slices.
 const PLACES: usize = 8;
 /// Bytes that count, so that the difference of two values fits an `i128`.
 const BYTES: usize = 15;
-/// Low bits of an identifier that are left out for the same reason.
-const LEFT_OUT: u32 = 2;
 
 /// Texts between `least` and `greatest`, none longer than `longest` characters.
 ///
@@ -32,7 +30,7 @@ pub(in crate::source) fn text_boundaries(
         let is_upper = greatest.contains(|letter: char| letter.is_ascii_uppercase());
         return boundaries(least, last, wanted)
             .into_iter()
-            .map(|value| Uuid::from_u128((value << LEFT_OUT).cast_unsigned()).hyphenated().to_string())
+            .map(|value| Uuid::from_u128(value_at(value)).hyphenated().to_string())
             .map(|text| if is_upper { text.to_ascii_uppercase() } else { text })
             .collect();
     }
@@ -69,8 +67,7 @@ pub(in crate::source) fn byte_boundaries(least: &str, greatest: &str, wanted: No
 
 fn identifier(text: &str) -> Option<i128> {
     // Without its hyphens it is as good as any other text of hexadecimal digits.
-    let identifier = Uuid::try_parse(text).ok().filter(|_| text.len() == 36)?;
-    i128::try_from(identifier.as_u128() >> LEFT_OUT).ok()
+    Uuid::try_parse(text).ok().filter(|_| text.len() == 36).map(|identifier| units_of(identifier.as_u128()))
 }
 
 /// What the places of a text can be.

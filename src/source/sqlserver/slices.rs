@@ -9,11 +9,20 @@ use std::num::NonZeroUsize;
 use super::connection::Connection;
 use super::sql::{Base, Described, literal, position_of};
 use crate::fault::{Fault, FaultKind};
-use crate::source::ranges::{boundaries, byte_boundaries, ranges, text_boundaries};
+use crate::source::ranges::{boundaries, byte_boundaries, ranges, text_boundaries, units_of, value_at};
 
 /// Types whose ranges can be computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ruler {
+    Units(Unit),
+    /// Characters, in the order of their collation.
+    Text,
+    Binary,
+}
+
+/// Types whose values are a number of units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
     Integer,
     /// Units of the last digit behind the point.
     Decimal,
@@ -24,42 +33,68 @@ enum Ruler {
     Offset,
     /// The same of the first day that `datetime` knows, 1900-01-01.
     Time,
-    /// The value of an identifier's bytes, in the order in which the server compares them. Its last
-    /// two bits are left out: boundaries need not be values that exist.
+    /// The value of an identifier's bytes, in the order in which the server compares them.
     Identifier,
-    /// Characters, in the order of their collation.
-    Text,
-    Binary,
 }
 
 /// The bytes of a `uniqueidentifier` as it is stored, those that are compared first in front.
 const COMPARED: [usize; 16] = [10, 11, 12, 13, 14, 15, 8, 9, 6, 7, 4, 5, 0, 1, 2, 3];
-/// Bits of an identifier that are left out, so that a difference of two fits an `i128`.
-const LEFT_OUT: u32 = 2;
 
 const DAY_TICKS: i128 = 864_000_000_000;
 
 impl Ruler {
     fn of(type_name: &str) -> Option<Self> {
         let base = type_name.split('(').next().unwrap_or_default().trim().to_ascii_lowercase();
-        Some(match base.as_str() {
-            "tinyint" | "smallint" | "int" | "bigint" => Self::Integer,
-            "decimal" | "numeric" | "money" | "smallmoney" => Self::Decimal,
-            "date" => Self::Instant(None),
-            "smalldatetime" => Self::Instant(Some(0)),
-            "datetime" => Self::Instant(Some(3)),
-            "datetime2" => Self::Instant(Some(7)),
-            "datetimeoffset" => Self::Offset,
-            "time" => Self::Time,
-            "uniqueidentifier" => Self::Identifier,
-            "char" | "varchar" | "nchar" | "nvarchar" => Self::Text,
-            "binary" | "varbinary" | "timestamp" | "rowversion" => Self::Binary,
+        Some(Self::Units(match base.as_str() {
+            "tinyint" | "smallint" | "int" | "bigint" => Unit::Integer,
+            "decimal" | "numeric" | "money" | "smallmoney" => Unit::Decimal,
+            "date" => Unit::Instant(None),
+            "smalldatetime" => Unit::Instant(Some(0)),
+            "datetime" => Unit::Instant(Some(3)),
+            "datetime2" => Unit::Instant(Some(7)),
+            "datetimeoffset" => Unit::Offset,
+            "time" => Unit::Time,
+            "uniqueidentifier" => Unit::Identifier,
+            "char" | "varchar" | "nchar" | "nvarchar" => return Some(Self::Text),
+            "binary" | "varbinary" | "timestamp" | "rowversion" => return Some(Self::Binary),
             _ => return None,
-        })
+        }))
     }
 
     /// `value` as [`Ruler::between`] reads it, in SQL: a text, or bytes, which are printed in hexadecimal
     /// digits on their way.
+    fn printed(self, value: &str) -> String {
+        match self {
+            Self::Units(unit) => unit.printed(value),
+            // More than a boundary needs, and no more than a key can have.
+            Self::Text => format!("CONVERT(nvarchar(1000), {value})"),
+            Self::Binary => format!("CAST({value} AS varbinary(50))"),
+        }
+    }
+
+    /// Literals between two printed values, in the order of the values as far as it is known here.
+    fn between(self, least: &str, greatest: &str, type_name: &str, wanted: NonZeroUsize) -> Vec<String> {
+        match self {
+            Self::Units(unit) => unit.between(least, greatest, type_name, wanted),
+            Self::Text => text_boundaries(least, greatest, longest(type_name), wanted)
+                .iter()
+                .map(|text| format!("CAST({} AS {type_name})", literal(text)))
+                .collect(),
+            Self::Binary => byte_boundaries(least, greatest, wanted)
+                .iter()
+                .map(|digits| format!("CAST(0x{digits} AS {type_name})"))
+                .collect(),
+        }
+    }
+
+    /// Only the server knows in which order values of the type are.
+    fn is_of_the_server(self) -> bool {
+        matches!(self, Self::Units(Unit::Identifier) | Self::Text | Self::Binary)
+    }
+}
+
+impl Unit {
+    /// `value` as a text that [`Unit::read`] reads, in SQL.
     fn printed(self, value: &str) -> String {
         match self {
             Self::Integer | Self::Identifier => format!("CONVERT(varchar(50), {value})"),
@@ -71,9 +106,6 @@ impl Ruler {
             Self::Offset => {
                 format!("CONVERT(varchar(40), CAST(SWITCHOFFSET({value}, '+00:00') AS datetime2(7)), 121)")
             }
-            // More than a boundary needs, and no more than a key can have.
-            Self::Text => format!("CONVERT(nvarchar(1000), {value})"),
-            Self::Binary => format!("CAST({value} AS varbinary(50))"),
         }
     }
 
@@ -87,40 +119,17 @@ impl Ruler {
             Self::Instant(_) | Self::Offset | Self::Time => Some((ticks(text.trim())?, 0)),
             Self::Identifier => {
                 let stored = uuid::Uuid::parse_str(text.trim()).ok()?.to_bytes_le();
-                let value = u128::from_be_bytes(COMPARED.map(|place| stored[place]));
-                Some((i128::try_from(value >> LEFT_OUT).ok()?, 0))
+                Some((units_of(u128::from_be_bytes(COMPARED.map(|place| stored[place]))), 0))
             }
-            Self::Text | Self::Binary => None,
         }
     }
 
-    /// Literals between two printed values, in the order of the values as far as it is known here.
     fn between(self, least: &str, greatest: &str, type_name: &str, wanted: NonZeroUsize) -> Vec<String> {
-        match self {
-            Self::Text => text_boundaries(least, greatest, longest(type_name), wanted)
-                .iter()
-                .map(|text| format!("CAST({} AS {type_name})", literal(text)))
-                .collect(),
-            Self::Binary => byte_boundaries(least, greatest, wanted)
-                .iter()
-                .map(|digits| format!("CAST(0x{digits} AS {type_name})"))
-                .collect(),
-            _ => {
-                let (Some((least, digits)), Some((greatest, _))) = (self.read(least), self.read(greatest))
-                else {
-                    return Vec::new();
-                };
-                boundaries(least, greatest, wanted)
-                    .into_iter()
-                    .map(|units| self.literal(units, digits, type_name))
-                    .collect()
-            }
-        }
-    }
-
-    /// Only the server knows in which order values of the type are.
-    fn is_of_the_server(self) -> bool {
-        matches!(self, Self::Identifier | Self::Text | Self::Binary)
+        let Some(((least, digits), (greatest, _))) = self.read(least).zip(self.read(greatest)) else {
+            return Vec::new();
+        };
+        let boundaries = boundaries(least, greatest, wanted).into_iter();
+        boundaries.map(|units| self.literal(units, digits, type_name)).collect()
     }
 
     /// `units` as a literal of the column's type.
@@ -139,9 +148,8 @@ impl Ruler {
             Self::Offset => instant_text(units, Some(7)),
             // Not every server drops a date before a time.
             Self::Time => instant_text(units, Some(7)).split_off("1900-01-01T".len()),
-            Self::Text | Self::Binary => return String::new(),
             Self::Identifier => {
-                let value = (units << LEFT_OUT).cast_unsigned().to_be_bytes();
+                let value = value_at(units).to_be_bytes();
                 let mut stored = [0; 16];
                 for (byte, place) in value.into_iter().zip(COMPARED) {
                     stored[place] = byte;
@@ -268,6 +276,13 @@ mod tests {
 
     use super::*;
 
+    fn unit(type_name: &str) -> Unit {
+        match Ruler::of(type_name) {
+            Some(Ruler::Units(unit)) => unit,
+            other => panic!("{type_name}: {other:?}"),
+        }
+    }
+
     fn wanted(count: usize) -> NonZeroUsize {
         NonZeroUsize::new(count).expect("not zero")
     }
@@ -323,7 +338,7 @@ mod tests {
                 "CAST(N'9999-12-31T23:59:59.9999999' AS datetime2(7))",
             ),
         ] {
-            let ruler = Ruler::of(type_name).expect(type_name);
+            let ruler = unit(type_name);
             assert_eq!(ruler.read(text), Some((units, digits)), "{type_name}");
             assert_eq!(ruler.literal(units, digits, type_name), written);
         }
@@ -335,7 +350,7 @@ mod tests {
             ),
             ("time(3)", "1900-01-01 23:59:59.9990000", "CAST(N'23:59:59.9990000' AS time(3))"),
         ] {
-            let ruler = Ruler::of(type_name).expect(type_name);
+            let ruler = unit(type_name);
             let (units, digits) = ruler.read(text).expect(text);
             assert_eq!(ruler.literal(units, digits, type_name), written);
         }
@@ -362,7 +377,7 @@ mod tests {
 
     #[test]
     fn identifiers_are_compared_from_their_last_group_on() {
-        let ruler = Ruler::of("uniqueidentifier").expect("it can be divided");
+        let ruler = unit("uniqueidentifier");
         let units = |text| ruler.read(text).expect(text).0;
         // In the order of SQL Server: the last group, the fourth, then bytes of the third, second and
         // first from right to left.
