@@ -11,10 +11,9 @@ use futures::TryStreamExt;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::fields::Findings;
+use super::fields::{Findings, unknown};
 use super::problem::{Problem, ProblemKind};
 use super::strict_json;
-use crate::nearest::nearest;
 use crate::task::{TaskId, Traceparent};
 
 /// Longest time for a body to arrive: a slow one holds memory.
@@ -177,11 +176,7 @@ pub(super) fn parameters(
     let mut parameters: Vec<(&'static str, String)> = Vec::new();
     for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         let Some(known_name) = known.iter().copied().find(|known| *known == name) else {
-            let detail = match nearest(&name, known.iter().copied()) {
-                Some(near) => format!("unknown parameter; did you mean `{near}`?"),
-                None => format!("unknown parameter; known here: {}", super::fields::list(known)),
-            };
-            findings.add_parameter(&name, detail);
+            findings.add_parameter(&name, unknown("parameter", &name, known));
             continue;
         };
         if parameters.iter().any(|(name, _)| *name == known_name) {

@@ -94,11 +94,7 @@ impl<'v> Object<'v> {
         };
         let object = Self { fields, pointer: pointer.to_owned() };
         for name in fields.keys().filter(|name| !known.contains(&name.as_str())) {
-            let detail = match nearest::nearest(name, known.iter().copied()) {
-                Some(near) => format!("unknown field; did you mean `{near}`?"),
-                None => format!("unknown field; known here: {}", list(known)),
-            };
-            findings.add(object.pointer_to(name), detail);
+            findings.add(object.pointer_to(name), unknown("field", name, known));
         }
         Some(object)
     }
@@ -264,6 +260,14 @@ pub(super) fn expected(what: &str, found: &Value) -> String {
         Value::Object(_) => "an object",
     };
     format!("expected {what}; found {found}")
+}
+
+/// What is said of a `what` that nobody knows: the name that was meant, or else all that there are.
+pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    match nearest::nearest(name, known.iter().copied()) {
+        Some(near) => format!("unknown {what}; did you mean `{near}`?"),
+        None => format!("unknown {what}; known here: {}", list(known)),
+    }
 }
 
 /// Names in backticks, separated by commas.

@@ -141,7 +141,7 @@ pub fn router(state: ApiState) -> Router {
         large_bodies: Arc::new(Semaphore::new(1)),
         previews: Arc::new(Semaphore::new(preview::MAX_PREVIEWS)),
         throughput,
-        openapi: openapi::Documents::new(),
+        openapi: openapi::Documents::default(),
     };
     finished(Router::from(routes()).merge(console::routes()), doors)
         .layer(middleware::from_fn_with_state(metrics, audit::count_refusals))

@@ -1,5 +1,7 @@
 //! `/openapi.json`: the OpenAPI 3.1 document, made of the routes themselves.
 
+use std::sync::OnceLock;
+
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderName, header};
@@ -47,17 +49,19 @@ pub fn openapi() -> Document {
     described(false)
 }
 
-/// The document as it is sent: what a route asks for depends on whether there are API keys.
+/// The document as it is sent, made when it is first asked for: what a route asks for depends on whether there
+/// are API keys.
+#[derive(Default)]
 pub(super) struct Documents {
-    without_keys: Bytes,
-    with_keys: Bytes,
+    without_keys: OnceLock<Bytes>,
+    with_keys: OnceLock<Bytes>,
 }
 
 impl Documents {
-    pub(super) fn new() -> Self {
-        let text =
-            |has_keys| described(has_keys).to_json().expect("the document is made of texts and numbers");
-        Self { without_keys: Bytes::from(text(false)), with_keys: Bytes::from(text(true)) }
+    fn get(&self, has_keys: bool) -> Bytes {
+        let document = if has_keys { &self.with_keys } else { &self.without_keys };
+        let text = || described(has_keys).to_json().expect("the document is made of texts and numbers");
+        document.get_or_init(|| Bytes::from(text())).clone()
     }
 }
 
@@ -82,10 +86,8 @@ fn described(has_keys: bool) -> Document {
     responses((status = 200, description = "The OpenAPI 3.1 document", content_type = "application/json", body = Object))
 )]
 pub(super) async fn document(State(api): State<Api>) -> ([(HeaderName, &'static str); 1], Bytes) {
-    let documents = &api.openapi;
-    let has_keys = api.agent.doors.now().has_keys();
-    let document = if has_keys { &documents.with_keys } else { &documents.without_keys };
-    ([(header::CONTENT_TYPE, "application/json")], document.clone())
+    let document = api.openapi.get(api.agent.doors.now().has_keys());
+    ([(header::CONTENT_TYPE, "application/json")], document)
 }
 
 /// Adds how a caller shows who it is, and what is answered when it does not.
