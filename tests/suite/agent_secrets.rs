@@ -177,6 +177,11 @@ async fn ask_secrets_manager(endpoint: &str, operation: &str, body: &serde_json:
     assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
 }
 
+/// Gives the user of the tests another password.
+async fn change(database: &Database, password: &str) {
+    database.execute(&format!("ALTER ROLE {} PASSWORD '{password}'", SCRAM_USER.0)).await;
+}
+
 #[tokio::test]
 async fn a_password_that_is_replaced_while_the_agent_runs_is_read_again() {
     if postgres::server_if_installed().await.is_none() {
@@ -193,11 +198,8 @@ async fn a_password_that_is_replaced_while_the_agent_runs_is_read_again() {
         services.set("secret/sales", json!({"password": password}));
         fs::write(&file, password).unwrap();
     };
-    let change = async |password: &str| {
-        database.execute(&format!("ALTER ROLE {} PASSWORD '{password}'", SCRAM_USER.0)).await;
-    };
     store(stored);
-    change(stored).await;
+    change(&database, stored).await;
     let vault = format!("address = \"http://{}\"\ntoken = {VAULT_TOKEN:?}\n", services.address);
     let from_file = format!("${{file:{}}}", file.display());
     let mut agent = Place::new()
@@ -213,7 +215,7 @@ async fn a_password_that_is_replaced_while_the_agent_runs_is_read_again() {
         agent.wait_until(&format!("before-{name}"), "completed").await;
     }
     // The database is first, so that a login is refused and nothing is newer yet.
-    change(written).await;
+    change(&database, written).await;
     agent.submit(task("early", "vault")).await;
     let early = agent.wait_until("early", "failed").await;
     assert_eq!(early["attempts"][0]["error"]["kind"], "credentials", "{early}");
@@ -256,12 +258,9 @@ async fn a_password_of_amazon_of_microsoft_and_of_a_program_is_read_again_when_i
         services.set("sales-password", json!(password));
         fs::write(&file, password).unwrap();
     };
-    let change = async |password: &str| {
-        database.execute(&format!("ALTER ROLE {} PASSWORD '{password}'", SCRAM_USER.0)).await;
-    };
     create_secret(&endpoint, &name, &stored("planted-first-password")).await;
     store("planted-first-password").await;
-    change("planted-first-password").await;
+    change(&database, "planted-first-password").await;
     let references = [
         ("amazon", format!("${{aws-secret:{name}#password}}")),
         ("microsoft", "${azure-secret:vault/sales-password}".to_owned()),
@@ -285,7 +284,7 @@ async fn a_password_of_amazon_of_microsoft_and_of_a_program_is_read_again_when_i
         agent.wait_until(&format!("before-{name}"), "completed").await;
     }
     // The database is first, so that a login is refused and nothing is newer yet.
-    change("planted-second-password").await;
+    change(&database, "planted-second-password").await;
     for (name, _) in &references {
         agent.submit(task(&format!("early-{name}"), name)).await;
         let early = agent.wait_until(&format!("early-{name}"), "failed").await;
@@ -301,7 +300,7 @@ async fn a_password_of_amazon_of_microsoft_and_of_a_program_is_read_again_when_i
     fs::remove_file(&file).unwrap();
     agent.submit(task("last", "program")).await;
     agent.wait_until("last", "completed").await;
-    change("planted-third-password").await;
+    change(&database, "planted-third-password").await;
     agent.submit(task("gone", "program")).await;
     let gone = agent.wait_until("gone", "failed").await;
     assert_eq!(gone["attempts"][0]["error"]["kind"], "credentials", "{gone}");

@@ -8,7 +8,7 @@ use url::Url;
 use super::agent_commands::shop;
 use crate::support::agent::{Drawn, Finished, Place, drawn, eventually, files_below, is_styled};
 use crate::support::gate::{Gate, gated_query};
-use crate::support::postgres;
+use crate::support::postgres::{self, Database};
 use crate::support::server::free_address;
 
 /// Rows of the queries that stop in their middle, at the row `STOP`.
@@ -16,6 +16,20 @@ const ROWS: u64 = 30_000;
 const STOP: u64 = 20_000;
 /// Columns of a terminal on which no bar is cut.
 const WIDE: usize = 120;
+
+/// An extraction of what [`gated_extraction`] says.
+const EXTRACT: &str = "data-exchange-agent extract --source \"$SOURCE\" --query \"$QUERY\" --to \"$TO\"";
+
+/// A database with a closed gate, a place, and variables that name a query which stops at the gate, and the
+/// place's folder for its rows. `None` where there is no PostgreSQL.
+async fn gated_extraction() -> Option<(Database, Gate, Place, [(&'static str, String); 3])> {
+    let database = postgres::server_if_installed().await?.create_database().await;
+    let gate = Gate::close(&database).await;
+    let place = Place::new();
+    let to = Url::from_file_path(place.output()).unwrap().to_string();
+    let variables = [("SOURCE", database.url()), ("QUERY", gated_query(STOP, ROWS, 32)), ("TO", to)];
+    Some((database, gate, place, variables))
+}
 
 /// Waits until the bar has shown rows, and another rate for the same rows: time goes on at the closed gate.
 /// Then lets the query go on.
@@ -36,15 +50,9 @@ fn assert_never_backwards(drawn: &[Drawn]) {
 
 #[tokio::test]
 async fn extract_shows_rows_and_rate_on_a_terminal_and_nothing_in_a_pipe() {
-    let Some(server) = postgres::server_if_installed().await else { return };
-    let database = server.create_database().await;
-    let mut gate = Gate::close(&database).await;
-    let place = Place::new();
-    let to = Url::from_file_path(place.output()).unwrap().to_string();
-    let (source, query) = (database.url(), gated_query(STOP, ROWS, 32));
-    let environment = [("SOURCE", source.as_str()), ("QUERY", query.as_str()), ("TO", to.as_str())];
-    let command = "data-exchange-agent extract --source \"$SOURCE\" --query \"$QUERY\" --to \"$TO\"";
-    let (finished, ()) = tokio::join!(place.on_terminal(WIDE, command, &environment), async {
+    let Some((_database, mut gate, place, variables)) = gated_extraction().await else { return };
+    let environment = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let (finished, ()) = tokio::join!(place.on_terminal(WIDE, EXTRACT, &environment), async {
         gate.wait_for(1).await;
         let_go_on_when_a_bar_moves(&place, gate).await;
     });
@@ -55,7 +63,7 @@ async fn extract_shows_rows_and_rate_on_a_terminal_and_nothing_in_a_pipe() {
     let last_line = finished.stdout.lines().last().unwrap_or_default();
     assert!(last_line.starts_with("1 file, 30,000 rows, "), "{finished:?}");
 
-    let finished = place.shell(command, &environment).await;
+    let finished = place.shell(EXTRACT, &environment).await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert_eq!(finished.stderr, "", "no bar where there is no terminal");
     assert_eq!((drawn(&finished.stdout), finished.stdout.contains('\r')), (vec![], false), "{finished:?}");
@@ -214,16 +222,10 @@ async fn interrupted(
 
 #[tokio::test]
 async fn an_extraction_that_is_interrupted_ends_with_130_and_leaves_nothing() {
-    let Some(server) = postgres::server_if_installed().await else { return };
-    let database = server.create_database().await;
-    let mut gate = Gate::close(&database).await;
-    let place = Place::new();
-    let to = Url::from_file_path(place.output()).unwrap().to_string();
-    let (source, query) = (database.url(), gated_query(STOP, ROWS, 32));
-    let environment = [("SOURCE", source.as_str()), ("QUERY", query.as_str()), ("TO", to.as_str())];
-    let script = "echo $$ > pid
-        exec data-exchange-agent extract --source \"$SOURCE\" --query \"$QUERY\" --to \"$TO\"";
-    let finished = interrupted(&place, script, &environment, gate.wait_for(1)).await;
+    let Some((_database, mut gate, place, variables)) = gated_extraction().await else { return };
+    let environment = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let script = format!("echo $$ > pid; exec {EXTRACT}");
+    let finished = interrupted(&place, &script, &environment, gate.wait_for(1)).await;
     assert_eq!(finished.code, Some(130), "{finished:?}");
     assert!(finished.stderr.contains("interrupted: nothing was written"), "{finished:?}");
     assert_eq!(files_below(&place.output()), Vec::<String>::new());

@@ -12,6 +12,9 @@ use crate::support::postgres::{self, Database};
 
 const READER_KEY: &str = "watcher-key-0123456789";
 pub(super) const OPERATOR_KEY: &str = "operator-key-0123456789";
+/// A source connection to a server that is not there.
+pub(super) const DOWN: &str =
+    "kind = \"postgresql\"\nhost = \"127.0.0.1\"\nport = 1\nusername = \"reader\"\ndatabase = \"archive\"\n";
 
 pub(super) fn task(id: &str, query: &str) -> Value {
     json!({
@@ -168,8 +171,7 @@ async fn no_page_breaks_a_rule_of_accessibility() {
 #[tokio::test]
 async fn the_pictures_of_the_documentation_can_be_made() {
     let Some(database) = database().await else { return };
-    let closed = "kind = \"postgresql\"\nhost = \"127.0.0.1\"\nport = 1\nusername = \"reader\"\ndatabase = \"archive\"\n";
-    let agent = Place::new().database(&database).connection("source.archive", closed).start().await;
+    let agent = Place::new().database(&database).connection("source.archive", DOWN).start().await;
     let slow = "SELECT id, customer, total, repeat(md5(id::text), 4) AS payload, pg_sleep(0.0005)::text AS waited FROM orders";
     for day in 17..=20 {
         let mut orders = task(&format!("orders-2026-11-{day}"), "SELECT * FROM orders");

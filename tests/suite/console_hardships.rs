@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::console::{OPERATOR_KEY, database, endless, task};
+use super::console::{DOWN, OPERATOR_KEY, database, endless, task};
 use crate::support::agent::{Agent, Place};
 use crate::support::browser::{play, play_alone};
 use crate::support::postgres::Database;
@@ -52,8 +52,7 @@ async fn another_task_like_one_with_unusual_columns_is_that_task() {
 #[tokio::test]
 async fn a_connection_that_is_down_shows_cause_and_remedy() {
     let Some(database) = database().await else { return };
-    let down = "kind = \"postgresql\"\nhost = \"127.0.0.1\"\nport = 1\nusername = \"reader\"\ndatabase = \"archive\"\n";
-    let agent = Place::new().database(&database).connection("source.archive", down).start().await;
+    let agent = Place::new().database(&database).connection("source.archive", DOWN).start().await;
     play_alone("broken", &agent, &[]).await;
 }
 

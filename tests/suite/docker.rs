@@ -17,7 +17,9 @@ use crate::support::foreign_reader;
 use crate::support::server::{Server, free_address};
 
 const ARTIFACTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docker-artifacts");
-const KEY: &str = "an api key of some length";
+pub(crate) const KEY: &str = "an api key of some length";
+/// What every start with a configuration that is made needs, and a key, so that none is made.
+pub(crate) const BASE: [(&str, &str); 2] = [("AGENT_AFFINITY", "blue"), ("AGENT_API_KEY", KEY)];
 /// What a password may hold, and what shells, envsubst, TOML and the agent's references may do to it.
 pub(crate) const HOSTILE: [&str; 8] = [
     r#"it's "quoted" \ and \\n"#,

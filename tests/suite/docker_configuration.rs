@@ -8,16 +8,13 @@ use std::process::Output;
 
 use data_exchange_agent::config::{KeyDigest, Scope};
 
-use super::docker::{command, entrypoint, health_check_in, made};
+use super::docker::{BASE, KEY, command, entrypoint, health_check_in, made};
 use crate::support::folder::Folder;
 use crate::support::server::{Server, free_address};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_data-exchange-agent");
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docker-artifacts/docker-entrypoint.sh");
-const KEY: &str = "an api key of some length";
 const METRICS_KEY: &str = "another key of some length";
-/// What every start with a configuration that is made needs, and a key, so that none is made.
-const BASE: [(&str, &str); 2] = [("AGENT_AFFINITY", "blue"), ("AGENT_API_KEY", KEY)];
 /// Has an address of its own, and refers to variables that the entrypoint knows.
 const MOUNTED: &str = "[server]\nhost = \"127.0.0.1\"\nport = 5001\n\n[server.api_keys.caller]\n\
                        key = \"${env:AGENT_API_KEY}\"\n\n[connections.source.sales]\nkind = \"postgresql\"\n\

@@ -8,11 +8,9 @@ use std::path::Path;
 
 use data_exchange_agent::config::SourceConnection;
 
-use super::docker::{HOSTILE, command, entrypoint, made};
+use super::docker::{BASE, HOSTILE, command, entrypoint, made};
 use crate::support::folder::Folder;
 
-/// What every start needs, and a key, so that none is made.
-const BASE: [(&str, &str); 2] = [("AGENT_AFFINITY", "blue"), ("AGENT_API_KEY", "an api key of some length")];
 const SOURCE: [(&str, &str); 3] =
     [("DATA_SOURCE_HOST", "database"), ("DATA_SOURCE_DATABASE", "sales"), ("DATA_SOURCE_USERNAME", "reader")];
 
