@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rand::RngExt;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::fault::Fault;
 use crate::guards::Hold;
@@ -49,6 +49,37 @@ impl Drop for JobCount {
     }
 }
 
+/// The workers that have nothing to do, one permit each.
+#[derive(Debug)]
+pub(super) struct FreeWorkers {
+    permits: Arc<Semaphore>,
+    /// Held by the poller that takes all of them. Pollers that look at the same moment would share them out
+    /// otherwise, and each would ask its task source for fewer tasks than there are workers without work.
+    taking: Mutex<()>,
+}
+
+impl FreeWorkers {
+    pub(super) fn new(workers: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(workers)), taking: Mutex::new(()) }
+    }
+
+    /// Waits for a free worker.
+    async fn one(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Waits for a free worker, then takes all that are free. The one permit gives all of them back at once.
+    async fn all(&self) -> OwnedSemaphorePermit {
+        let _taking = self.taking.lock().await;
+        let mut permits = self.one().await;
+        // This underestimates when a worker gets free meanwhile; the next round finds it.
+        while let Ok(other) = Arc::clone(&self.permits).try_acquire_owned() {
+            permits.merge(other);
+        }
+        permits
+    }
+}
+
 /// Why a poller has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PollerEnd {
@@ -73,8 +104,7 @@ pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 pub(super) struct Poller {
     pub(super) source: Arc<dyn TaskSource>,
-    /// One permit for each worker that has nothing to do.
-    pub(super) free: Arc<Semaphore>,
+    pub(super) free: Arc<FreeWorkers>,
     pub(super) jobs: async_channel::Sender<Job>,
     pub(super) handling: watch::Receiver<bool>,
     /// Why no task is to be taken.
@@ -143,7 +173,7 @@ impl Poller {
 
     /// Waits until tasks are handled, nothing is short and a worker is free, then takes all that are
     /// free.
-    async fn wanted_workers(&mut self) -> Vec<OwnedSemaphorePermit> {
+    async fn wanted_workers(&mut self) -> OwnedSemaphorePermit {
         loop {
             // An error means that the pool is gone, and with it the wish to handle tasks.
             if self.handling.wait_for(|handling| *handling).await.is_err() {
@@ -152,7 +182,7 @@ impl Poller {
             if self.hold.wait_for(Option::is_none).await.is_err() {
                 return std::future::pending().await;
             }
-            let permits = self.free_workers().await;
+            let permits = self.free.all().await;
             // A worker can take hours to get free; the wish may have ended meanwhile.
             if *self.handling.borrow() && self.hold.borrow().is_none() {
                 return permits;
@@ -160,39 +190,27 @@ impl Poller {
         }
     }
 
-    /// Waits for a free worker, then takes all that are free.
-    async fn free_workers(&self) -> Vec<OwnedSemaphorePermit> {
-        let first = Arc::clone(&self.free).acquire_owned().await.expect("the semaphore is never closed");
-        let mut permits = vec![first];
-        // This underestimates when a worker gets free meanwhile; the next round finds it.
-        while let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
-            permits.push(permit);
-        }
-        permits
-    }
-
-    async fn lease(&self, permits: Vec<OwnedSemaphorePermit>) -> Result<usize, Fault> {
-        let limit = NonZeroUsize::new(permits.len()).expect("at least one worker is free");
-        let mut permits = permits;
+    async fn lease(&self, permits: OwnedSemaphorePermit) -> Result<usize, Fault> {
+        let limit = NonZeroUsize::new(permits.num_permits()).expect("at least one worker is free");
+        let mut permits = Some(permits);
         // Not cancelled by a stop: a lease whose answer is dropped would be nobody's.
         let mut answer = self.source.lease(limit);
         let leases = tokio::select! {
             leases = &mut answer => leases?,
             () = tokio::time::sleep(SLOW_ANSWER) => {
-                permits.clear();
+                drop(permits.take());
                 answer.await?
             }
         };
         let count = leases.len();
         debug_assert!(count <= limit.get(), "a task source gives no more than asked for");
-        let mut permits = permits.into_iter();
         for lease in leases {
             // The answer may have taken long, and nobody wants to begin by now.
             if let Some(reason) = self.unwanted() {
                 self.give_back(&lease, reason).await;
                 continue;
             }
-            let permit = match permits.next() {
+            let permit = match permits.as_mut().and_then(|permits| permits.split(1)) {
                 Some(permit) => permit,
                 None => match self.worker_for_late_task().await {
                     Ok(permit) => permit,
@@ -229,10 +247,7 @@ impl Poller {
     /// becomes free soon, or none is to begin any more.
     async fn worker_for_late_task(&self) -> Result<OwnedSemaphorePermit, &'static str> {
         tokio::select! {
-            permit = Arc::clone(&self.free).acquire_owned() => {
-                let permit = permit.expect("the semaphore is never closed");
-                self.unwanted().map_or(Ok(permit), Err)
-            }
+            permit = self.free.one() => self.unwanted().map_or(Ok(permit), Err),
             () = self.shutdown.draining() => Err("the agent stops"),
             () = tokio::time::sleep(self.longest_wait) => {
                 Err("it came late, and no worker has become free since")
@@ -328,7 +343,7 @@ mod tests {
 
     struct Polled {
         source: Arc<Slow>,
-        free: Arc<Semaphore>,
+        free: Arc<FreeWorkers>,
         jobs: async_channel::Receiver<Job>,
         ended: mpsc::UnboundedReceiver<Outcome>,
         shutdown: Shutdown,
@@ -341,7 +356,7 @@ mod tests {
     async fn polled(longest_wait: Duration) -> Polled {
         let (ended, heard) = mpsc::unbounded_channel();
         let source = Arc::new(Slow { asked: Notify::new(), answer: Notify::new(), ended });
-        let free = Arc::new(Semaphore::new(1));
+        let free = Arc::new(FreeWorkers::new(1));
         let (send, jobs) = async_channel::bounded(1);
         let (handle, handling) = watch::channel(true);
         let (hold, held) = watch::channel(None);
@@ -363,16 +378,35 @@ mod tests {
         Polled { source, free, jobs, ended: heard, shutdown, handle, hold, _interval: time }
     }
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn pollers_that_look_at_the_same_moment_see_all_free_workers() {
+        const WORKERS: usize = 50;
+        for _ in 0..500 {
+            let free = Arc::new(FreeWorkers::new(WORKERS));
+            let start = Arc::new(tokio::sync::Barrier::new(2));
+            let pollers = [(); 2].map(|()| {
+                let (free, start) = (Arc::clone(&free), Arc::clone(&start));
+                tokio::spawn(async move {
+                    start.wait().await;
+                    free.all().await.num_permits()
+                })
+            });
+            for poller in pollers {
+                assert_eq!(poller.await.unwrap(), WORKERS);
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_task_source_that_does_not_answer_keeps_no_worker_from_the_others() {
         let polled = polled(PATIENCE).await;
-        let other = tokio::time::timeout(PATIENCE, polled.free.acquire()).await.expect("it is free again");
+        let other = tokio::time::timeout(PATIENCE, polled.free.one()).await.expect("it is free again");
         polled.source.answer.notify_one();
         tokio::task::yield_now().await;
         assert!(polled.jobs.is_empty(), "its task waits for the worker");
         drop(other);
         let job = tokio::time::timeout(PATIENCE, polled.jobs.recv()).await.expect("a job").unwrap();
-        assert_eq!((job.lease.id.0.as_str(), polled.free.available_permits()), ("1", 0));
+        assert_eq!((job.lease.id.0.as_str(), polled.free.permits.available_permits()), ("1", 0));
         polled.shutdown.begin_drain();
     }
 
@@ -403,7 +437,7 @@ mod tests {
     async fn a_task_that_comes_too_late_is_given_back_when_every_worker_is_busy_for_long() {
         let mut polled = polled(Duration::from_millis(1)).await;
         let free = Arc::clone(&polled.free);
-        let _other = tokio::time::timeout(PATIENCE, free.acquire()).await.expect("it is free again");
+        let _other = tokio::time::timeout(PATIENCE, free.one()).await.expect("it is free again");
         polled.source.answer.notify_one();
         let ended = tokio::time::timeout(PATIENCE, polled.ended.recv()).await.expect("an end");
         assert!(matches!(ended, Some(Outcome::Released)), "{ended:?}");
@@ -414,7 +448,7 @@ mod tests {
     #[tokio::test]
     async fn a_task_that_comes_too_late_for_a_worker_is_given_back_at_the_stop() {
         let mut polled = polled(PATIENCE).await;
-        let _other = tokio::time::timeout(PATIENCE, polled.free.acquire()).await.expect("it is free again");
+        let _other = tokio::time::timeout(PATIENCE, polled.free.one()).await.expect("it is free again");
         polled.source.answer.notify_one();
         polled.shutdown.begin_drain();
         let ended = tokio::time::timeout(PATIENCE, polled.ended.recv()).await.expect("an end");

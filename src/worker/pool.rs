@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::poller::{Job, LONGEST_WAIT, Poller, PollerEnd};
+use super::poller::{FreeWorkers, Job, LONGEST_WAIT, Poller, PollerEnd};
 use super::runner::Runner;
 use super::running::Running;
 use crate::guards::Guards;
@@ -87,7 +87,7 @@ impl Pool {
     ) -> Self {
         let workers = settings.workers.get();
         let (jobs, queue) = async_channel::bounded::<Job>(workers);
-        let free = Arc::new(Semaphore::new(workers));
+        let free = Arc::new(FreeWorkers::new(workers));
         let shared = Arc::new(Shared {
             workers: settings.workers,
             handling: watch::Sender::new(true),
