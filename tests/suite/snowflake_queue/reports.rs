@@ -1,0 +1,90 @@
+//! What is told about the queue: its depth, and the history of runs that goes to Snowflake.
+
+use serde_json::{Value, json};
+
+use super::{place, row_when, three_rows};
+use crate::support::agent::eventually;
+use crate::support::snowflake::queue::{State, Version};
+use crate::support::snowflake::queue_server::{QueueServer, Trouble};
+
+#[tokio::test]
+async fn the_depth_of_the_queue_is_shown_when_it_is_asked_for() {
+    const METRIC: &str = "data_exchange_agent_shared_queue_depth{affinity=\"blue\"}";
+
+    let server = QueueServer::start(Version::Ours).await;
+    server.trouble("PULL_TASKS", [Trouble::Held]);
+    for id in 0..5 {
+        server.queue.enqueue(&id.to_string(), &three_rows());
+    }
+    server.queue.change("4", |row| row.affinity = Some("green".to_owned()));
+    let place = place(&server, "depth_interval = \"10s\"\n").await.application("affinity = \"blue\"");
+    let mut agent = place.start().await;
+    let shows = async |depth: usize| {
+        let line = format!("{METRIC} {depth}\n");
+        agent.ask("/metrics").await.text.contains(&line).then_some(())
+    };
+    eventually("the depth", async || shows(4).await).await;
+    server.let_go();
+    eventually("a later depth", async || shows(0).await).await;
+    assert_eq!(server.queue.count(State::Completed), 4);
+    agent.signal("TERM");
+    assert!(agent.exit().await.success(), "{}", agent.log());
+}
+
+#[tokio::test]
+async fn a_queue_that_cannot_tell_its_depth_works_all_the_same() {
+    let server = QueueServer::start(Version::Old).await;
+    server.queue.enqueue("1", &three_rows());
+    let agent = place(&server, "depth_interval = \"10s\"\n").await.start().await;
+    row_when(&server, "1", State::Completed, &agent).await;
+    eventually("the warning", async || agent.log().contains("depth of the queue").then_some(())).await;
+    assert!(!agent.ask("/metrics").await.text.contains("shared_queue_depth{"));
+}
+
+#[tokio::test]
+async fn runs_and_their_lines_are_written_to_snowflake_and_a_failure_stops_nothing() {
+    let server = QueueServer::start(Version::Ours).await;
+    // The first batch is lost, with a warning.
+    server.trouble("RECORD_HISTORY", [Trouble::Refused]);
+    server.queue.enqueue("lost", &three_rows());
+    let mut agent = place(&server, "agent_id = \"agent-1\"\n").await.start().await;
+    eventually("the first batch", async || {
+        agent.log().contains("could not be written to Snowflake").then_some(())
+    })
+    .await;
+    eventually("the task to end", async || (server.queue.count(State::Completed) == 1).then_some(())).await;
+    assert_eq!(agent.get("/runs?task=lost").await["runs"][0]["status"], "completed", "here it is kept");
+    // What waits is written when the agent stops.
+    agent.signal("TERM");
+    assert_eq!(agent.exit().await.code(), Some(0), "{}", agent.log());
+    agent.start_again().await;
+    server.queue.enqueue("told", &three_rows());
+    eventually("the task to end", async || (server.queue.count(State::Completed) == 2).then_some(())).await;
+    agent.signal("TERM");
+    assert_eq!(agent.exit().await.code(), Some(0), "{}", agent.log());
+    let told: Vec<Value> = server
+        .queue
+        .arguments("RECORD_HISTORY")
+        .iter()
+        .map(|arguments| {
+            assert_eq!(arguments[0].as_deref(), Some("agent-1"));
+            serde_json::from_str(arguments[1].as_deref().unwrap()).unwrap()
+        })
+        .collect();
+    let all = |list: &str| -> Vec<Value> {
+        told.iter().flat_map(|told| told[list].as_array().unwrap().clone()).collect()
+    };
+    let runs = all("runs");
+    let run = runs.iter().rfind(|run| run["task"] == "told").expect("the run is told");
+    assert_eq!(
+        [&run["status"], &run["rows"], &run["task_source"], &run["attempt"]],
+        [&json!("completed"), &json!(3), &json!("snowflake_stored_procedure"), &json!(1)]
+    );
+    let lines = all("lines");
+    let messages: Vec<&str> = lines
+        .iter()
+        .filter(|line| line["task"] == "told")
+        .map(|line| line["message"].as_str().unwrap())
+        .collect();
+    assert_eq!((messages[0], messages[messages.len() - 1]), ("attempt begins", "task completed"));
+}
