@@ -18,6 +18,8 @@ mod operation;
 mod preview;
 mod problems;
 mod submit;
+mod submit_bodies;
+mod submit_fields;
 mod tasks;
 
 use std::num::{NonZeroU16, NonZeroUsize};
