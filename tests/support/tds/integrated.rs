@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::session::{Both, send};
+use super::packets::{Both, send};
 use super::wire;
 
 /// What a security package makes of a client's token.

@@ -4,9 +4,13 @@
 //! transactions, catalog queries) as SQL Server does, and every other statement with the rows that
 //! the test gave it. Faults are part of the script. Ends with the runtime of the test.
 
+mod answers;
 mod certificate;
 mod integrated;
+mod login;
+mod packets;
 mod session;
+mod tunnel;
 mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -147,6 +151,8 @@ pub(crate) enum Seen {
     Attention,
     Closed,
 }
+
+type Log = Mutex<Vec<Seen>>;
 
 /// A listening server.
 pub(crate) struct TdsServer {
