@@ -8,19 +8,25 @@
 //! process ends, however it ends, the shell reads end of file, stops the server and removes the folder.
 //! Started as root, servers run as the user `postgres` or `nobody`, because PostgreSQL refuses root.
 
+mod certificates;
+mod cluster;
+mod database;
+mod machine;
+
 use std::fs;
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Connection, Decode, Postgres as Dialect, Row, Type};
-use tokio::sync::{OnceCell, oneshot};
+use sqlx::Connection;
+use tokio::sync::OnceCell;
 use url::Url;
+
+pub(crate) use certificates::{Authorities, make_certificates};
+use cluster::{Cluster, host_based_authentication, installed_binaries};
+pub(crate) use database::Database;
+use database::{connect, run_sql};
+pub(crate) use machine::{Account, ExpectSuccess, create_folder, free_port, run, setting};
 
 /// Superuser of every cluster; needs no password.
 pub(crate) const USER: &str = "tester";
@@ -80,30 +86,6 @@ pub(crate) struct Postgres {
     port: u16,
     tls: Option<Authorities>,
     guard: Child,
-}
-
-/// Where a cluster lives, and who runs it.
-#[derive(Clone, Debug)]
-struct Cluster {
-    binaries: PathBuf,
-    folder: PathBuf,
-    account: Option<Account>,
-}
-
-/// The user that runs servers in place of root.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Account {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-}
-
-/// Certificate authorities, as PEM files, for clients of a server with TLS.
-#[derive(Clone, Debug)]
-pub(crate) struct Authorities {
-    /// Signed the server's certificate.
-    pub(crate) right: PathBuf,
-    /// Did not.
-    pub(crate) wrong: PathBuf,
 }
 
 impl Postgres {
@@ -232,291 +214,5 @@ impl Drop for Postgres {
         drop(self.guard.stdin.take());
         // The guard ends once the server has ended and the folder is gone; it cannot hang on input.
         let _ = self.guard.wait();
-    }
-}
-
-/// A database of one test.
-#[derive(Debug)]
-pub(crate) struct Database {
-    name: String,
-    url: Url,
-    socket_folder: PathBuf,
-    maintenance_url: Url,
-}
-
-impl Database {
-    /// The name.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// `postgresql://tester@127.0.0.1:port/name`.
-    pub(crate) fn url(&self) -> String {
-        self.url.to_string()
-    }
-
-    /// The same for another user.
-    pub(crate) fn url_as(&self, (user, password): (&str, &str)) -> String {
-        let mut url = self.url.clone();
-        url.set_username(user).expect("the URL has a host");
-        url.set_password(Some(password)).expect("the URL has a host");
-        url.to_string()
-    }
-
-    /// The same over the Unix socket.
-    pub(crate) fn socket_url(&self) -> String {
-        let mut url = self.url.clone();
-        url.query_pairs_mut().append_pair("host", &self.socket_folder.to_string_lossy());
-        url.to_string()
-    }
-
-    /// Opens a connection as [`USER`].
-    pub(crate) async fn connect(&self) -> PgConnection {
-        connect(&self.url).await
-    }
-
-    /// Runs one or more statements.
-    pub(crate) async fn execute(&self, sql: &str) {
-        let mut connection = self.connect().await;
-        run_sql(&mut connection, sql).await;
-        connection.close().await.expect("close the connection");
-    }
-
-    /// The first column of the only row.
-    pub(crate) async fn value<T>(&self, sql: &str) -> T
-    where
-        T: for<'row> Decode<'row, Dialect> + Type<Dialect>,
-    {
-        let mut connection = self.connect().await;
-        let row: PgRow = sqlx::query(AssertSqlSafe(sql.to_owned()))
-            .fetch_one(&mut connection)
-            .await
-            .unwrap_or_else(|error| panic!("{error}, in: {sql}"));
-        connection.close().await.expect("close the connection");
-        row.get(0)
-    }
-}
-
-impl Drop for Database {
-    /// Drops the database on a thread of its own, so that many tests do not fill the disk. Its server
-    /// may have been stopped, and this process may be about to end: that it fails does not matter.
-    fn drop(&mut self) {
-        let (name, url) = (self.name.clone(), self.maintenance_url.clone());
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let mut connection = PgConnection::connect(url.as_str()).await?;
-                let others = format!(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
-                );
-                for sql in [others, format!("DROP DATABASE {name}")] {
-                    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
-                }
-                connection.close().await
-            })
-        });
-    }
-}
-
-impl Cluster {
-    fn data(&self) -> PathBuf {
-        self.folder.join("data")
-    }
-
-    fn log_file(&self) -> PathBuf {
-        self.folder.join("log")
-    }
-
-    fn program(&self, name: &str) -> Command {
-        self.command(&self.binaries.join(name))
-    }
-
-    /// A command that runs as the server's user, in the cluster's folder, away from the terminal's signals.
-    #[expect(clippy::disallowed_methods, reason = "tests start the servers that they need")]
-    fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(&self.folder).process_group(0).stdin(Stdio::null());
-        command.env("LC_ALL", "C").env_remove("PGDATA").env_remove("PGPORT");
-        if let Some(Account { uid, gid }) = self.account {
-            command.uid(uid).gid(gid);
-        }
-        command
-    }
-
-    /// Starts the shell that outlives this process by as long as cleaning up takes.
-    fn guard(&self) -> Child {
-        const SCRIPT: &str = r#"
-            trap '' INT TERM HUP
-            cat >/dev/null
-            "$1/pg_ctl" -D "$2/data" -w -m immediate stop
-            cd / && rm -rf "$2"
-        "#;
-        let mut shell = self.command(Path::new("/bin/sh"));
-        shell.args(["-c", SCRIPT, "sh"]).arg(&self.binaries).arg(&self.folder);
-        shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        shell.spawn().expect("start /bin/sh")
-    }
-
-    /// Never waits for a disk, and yet what is committed survives a crash of the server (not of the machine).
-    fn configuration(&self, port: u16, tls: bool, settings: &[(&'static str, String)]) -> String {
-        let folder = self.folder.display();
-        let mut text = format!(
-            "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{folder}'\n\
-             max_connections = 100\nshared_buffers = 64MB\nfsync = off\nfull_page_writes = off\n\
-             timezone = 'UTC'\n"
-        );
-        if tls {
-            text += &format!(
-                "ssl = on\nssl_cert_file = '{folder}/server.crt'\nssl_key_file = '{folder}/server.key'\n"
-            );
-        }
-        for (name, value) in settings {
-            text += &format!("{name} = '{}'\n", value.replace('\'', "''"));
-        }
-        text
-    }
-}
-
-fn host_based_authentication() -> String {
-    let rule = |kind, user, method| format!("{kind} all {user} 127.0.0.1/32 {method}\n");
-    [
-        "local all all trust\n".to_owned(),
-        rule("host", SCRAM_USER.0, "scram-sha-256"),
-        rule("host", MD5_USER.0, "md5"),
-        rule("host", CLEAR_TEXT_USER.0, "password"),
-        rule("hostnossl", TLS_USER, "reject"),
-        rule("host", "all", "trust"),
-    ]
-    .concat()
-}
-
-/// Makes two authorities in `folder`, and a certificate for `localhost` signed by the first one. `openssl`
-/// is the program, run there as the user that owns it.
-pub(crate) async fn make_certificates(folder: &Path, openssl: impl Fn() -> Command) -> Authorities {
-    const CONFIGURATION: &str = "[req]\ndistinguished_name = name\nprompt = no\n[name]\nCN = localhost\n\
-        [authority]\nbasicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign, cRLSign\n\
-        subjectKeyIdentifier = hash\n\
-        [server]\nbasicConstraints = CA:FALSE\nsubjectAltName = DNS:localhost\nextendedKeyUsage = serverAuth\n";
-    const KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -config openssl.cnf";
-    fs::write(folder.join("openssl.cnf"), CONFIGURATION).expect("write openssl.cnf");
-    let authority = |name: &str| {
-        format!(
-            "req -x509 -days 2 {KEY} -extensions authority -subj /CN={name} -keyout {name}.key -out {name}.crt"
-        )
-    };
-    for arguments in [
-        authority("right"),
-        authority("wrong"),
-        format!("req -new {KEY} -subj /CN=localhost -keyout server.key -out server.csr"),
-        "x509 -req -days 2 -in server.csr -CA right.crt -CAkey right.key -set_serial 2 -extfile openssl.cnf \
-         -extensions server -out server.crt"
-            .to_owned(),
-    ] {
-        let mut openssl = openssl();
-        openssl.args(arguments.split_whitespace());
-        run(openssl).await.expect_success("openssl");
-    }
-    let file = |name: &str| folder.join(name);
-    Authorities { right: file("right.crt"), wrong: file("wrong.crt") }
-}
-
-async fn connect(url: &Url) -> PgConnection {
-    PgConnection::connect(url.as_str()).await.unwrap_or_else(|error| panic!("connect to {url}: {error}"))
-}
-
-async fn run_sql(connection: &mut PgConnection, sql: &str) {
-    let outcome = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await;
-    outcome.unwrap_or_else(|error| panic!("{error}, in: {sql}"));
-}
-
-/// Runs a program to its end without holding up the runtime.
-pub(crate) async fn run(mut command: Command) -> Output {
-    let (sender, receiver) = oneshot::channel();
-    std::thread::spawn(move || {
-        let output = command.output().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
-        // The test may have given up meanwhile.
-        let _ = sender.send(output);
-    });
-    receiver.await.expect("the thread sends what the program said, or has panicked")
-}
-
-pub(crate) trait ExpectSuccess {
-    fn expect_success(&self, what: &str);
-}
-
-impl ExpectSuccess for Output {
-    fn expect_success(&self, what: &str) {
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        let (out, err) = (text(&self.stdout), text(&self.stderr));
-        assert!(self.status.success(), "{what}: {}\n{out}{err}", self.status);
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "settings of the tests, not of the agent")]
-pub(crate) fn setting(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// `TEST_POSTGRES_BIN`, else the newest version of Debian's layout.
-fn installed_binaries() -> Option<PathBuf> {
-    if let Some(folder) = setting("TEST_POSTGRES_BIN") {
-        return Some(PathBuf::from(folder));
-    }
-    let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
-    let number = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u32>().ok();
-    let folders = versions.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    let newest = folders
-        .filter(|folder| folder.join("bin/initdb").exists())
-        .filter_map(|folder| number(&folder).map(|number| (number, folder)))
-        .max()?;
-    Some(newest.1.join("bin"))
-}
-
-/// A new private folder, with the account that servers have to run as when this process is root's.
-///
-/// The name is short, because the path of a Unix socket has at most 107 bytes.
-pub(crate) fn create_folder() -> (PathBuf, Option<Account>) {
-    static COUNTER: AtomicUsize = AtomicUsize::new(0);
-    loop {
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("test-postgres-{}-{number}", std::process::id());
-        // TMPDIR may be too long for a socket, and out of reach for the server's own user.
-        let folder = Path::new("/tmp").join(name);
-        match fs::DirBuilder::new().mode(0o700).create(&folder) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
-            Err(error) => panic!("create {}: {error}", folder.display()),
-        }
-        let this_user = fs::metadata(&folder).expect("just created").uid();
-        let account = (this_user == 0).then(account_for_servers);
-        if let Some(Account { uid, gid }) = account {
-            chown(&folder, Some(uid), Some(gid)).expect("root may give a folder away");
-        }
-        return (folder, account);
-    }
-}
-
-fn account_for_servers() -> Account {
-    let users = fs::read_to_string("/etc/passwd").expect("read /etc/passwd");
-    let account = |wanted: &str| {
-        users.lines().find_map(|line| {
-            let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, uid, gid, ..] = fields[..] else { return None };
-            (name == wanted).then_some(Account { uid: uid.parse().ok()?, gid: gid.parse().ok()? })
-        })
-    };
-    account("postgres")
-        .or_else(|| account("nobody"))
-        .expect("a user 'postgres' or 'nobody' to run servers as")
-}
-
-/// A port that nobody listens on, below those that the kernel gives to outgoing connections, so that
-/// a server that is restarted finds it free again.
-pub(crate) fn free_port() -> u16 {
-    loop {
-        let port = rand::random_range(20_000..32_000);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
     }
 }
