@@ -103,10 +103,10 @@ impl Agent {
             .await
             .map_err(explained)?;
 
-        if let Some(settings) = &config.task_sources.snowflake {
+        if let Some(procedures) = &config.task_sources.snowflake_history {
             let (tell, told) = mirror();
-            let client = snowflake.client(&settings.connection).map_err(|error| explained(error.into()))?;
-            write_history(client, settings, told, &queue_tasks);
+            let client = registry::procedures_client(&config, &snowflake, procedures)?;
+            write_history(client, procedures, told, &queue_tasks);
             history.tell(tell);
         }
         let metrics = Arc::new(Metrics::default());
@@ -330,8 +330,11 @@ pub(crate) fn written_places(config: &Config) -> Vec<(String, PathBuf)> {
 
 /// What this process is called in Snowflake's query history: as configured, otherwise a name of its own.
 fn agent_name(config: &Config) -> String {
-    let queue = config.task_sources.snowflake.as_ref().and_then(|queue| queue.agent_id.clone());
-    let configured = queue.or_else(|| config.task_sources.api.as_ref().and_then(|api| api.agent_id.clone()));
+    let snowflake = config.task_sources.snowflake.as_ref().map(|queue| &queue.procedures);
+    let snowflake = snowflake.or(config.task_sources.snowflake_history.as_ref());
+    let snowflake = snowflake.and_then(|procedures| procedures.agent_id.clone());
+    let configured =
+        snowflake.or_else(|| config.task_sources.api.as_ref().and_then(|api| api.agent_id.clone()));
     configured.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
 }
 

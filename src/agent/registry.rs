@@ -10,7 +10,9 @@ use crate::api;
 use crate::bounds::TaskBounds;
 use crate::bulk::{self, BulkSource};
 use crate::catalog::{Catalog, ODBC, SourceInfo};
-use crate::config::{Config, OdbcSource, SourceConnection, SqlDialect, TargetConnection};
+use crate::config::{
+    Config, OdbcSource, SnowflakeProcedures, SourceConnection, SqlDialect, TargetConnection,
+};
 use crate::destination::Destination;
 use crate::destination::azure_blob::AzureBlobDestination;
 use crate::destination::gcs::GcsDestination;
@@ -19,7 +21,7 @@ use crate::destination::s3::S3Destination;
 use crate::destination::snowflake_stage::SnowflakeStageDestination;
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
-use crate::snowflake::Clients;
+use crate::snowflake::{Client, Clients};
 use crate::source::Source;
 use crate::source::mysql::Mysql;
 #[cfg(feature = "odbc")]
@@ -144,12 +146,22 @@ pub(super) fn remote_task_sources(
         sources.push(Arc::new(source.context("task_source.api")?));
     }
     if let Some(settings) = &config.task_sources.snowflake {
-        let client = snowflake.client(&settings.connection).map_err(|error| explained(error.into()));
-        let client = client.context("task_source.snowflake_stored_procedure")?;
-        let (renewal, name) = (config.renewal.clone(), settings.connection_name.clone());
-        client.renew_from(Arc::new(move || renewal.snowflake_queue(&name)));
+        let client = procedures_client(config, snowflake, &settings.procedures)?;
         let read = read(&settings.bounds);
         sources.push(Arc::new(SnowflakeQueue::new(client, settings, affinity, read, metrics, shutdown)));
     }
     Ok(sources)
+}
+
+/// The client that calls the procedures in Snowflake, with newer secrets when a login is refused.
+pub(super) fn procedures_client(
+    config: &Config,
+    snowflake: &Clients,
+    procedures: &SnowflakeProcedures,
+) -> anyhow::Result<Client> {
+    let client = snowflake.client(&procedures.connection).map_err(|error| explained(error.into()));
+    let client = client.context("task_source.snowflake_stored_procedure")?;
+    let (renewal, name) = (config.renewal.clone(), procedures.connection_name.clone());
+    client.renew_from(Arc::new(move || renewal.snowflake_procedures(&name)));
+    Ok(client)
 }

@@ -52,10 +52,10 @@ pub use model::{
     Application, AzureBlobTarget, AzureCredentials, AzureIdentity, ClientCertificates, Config, Consistency,
     GcsTarget, GoogleCredentials, LocalTarget, ManagedIdentity, MysqlSource, NumericPolicy, OffsetPolicy,
     PostgresSource, RemoteApiSettings, S3Encryption, S3Target, SecretSettings, Server, ServerTls,
-    SeventhDigit, SnowflakeQueueSettings, SnowflakeTarget, SourceConnection, SpatialPolicy, SpecialValues,
-    SqlServerConsistency, SqlServerEncryption, SqlServerLogin, SqlServerSource, SqliteSource, SslMode,
-    TargetConnection, TaskSources, TimeMapping, TinyintMapping, TransferSettings, UnavailableConnection,
-    ZeroDates,
+    SeventhDigit, SnowflakeProcedures, SnowflakeQueueSettings, SnowflakeTarget, SourceConnection,
+    SpatialPolicy, SpecialValues, SqlServerConsistency, SqlServerEncryption, SqlServerLogin, SqlServerSource,
+    SqliteSource, SslMode, TargetConnection, TaskSources, TimeMapping, TinyintMapping, TransferSettings,
+    UnavailableConnection, ZeroDates,
 };
 pub use odbc::{OdbcConsistency, OdbcLongValues, OdbcSource, OdbcText};
 pub use operations::{GuardSettings, HistorySettings, LogSettings, OtlpSettings, QueueSettings};

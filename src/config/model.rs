@@ -207,6 +207,8 @@ pub struct TaskSources {
     pub api: Option<RemoteApiSettings>,
     /// `selected_task_source = "snowflake_stored_procedure"`.
     pub snowflake: Option<SnowflakeQueueSettings>,
+    /// `record_history` of its section: where runs and their log lines are written to as well.
+    pub snowflake_history: Option<SnowflakeProcedures>,
 }
 
 /// `[task_source.api]`.
@@ -226,10 +228,10 @@ pub struct RemoteApiSettings {
     pub bounds: TaskBounds,
 }
 
-/// `[task_source.snowflake_stored_procedure]`.
+/// The procedures of `docs/snowflake`, and who calls them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SnowflakeQueueSettings {
-    /// Where the queue is, and as whom it is asked.
+pub struct SnowflakeProcedures {
+    /// Where they are, and as whom they are called.
     pub connection: Connection,
     /// What that is called: a target of this configuration, or a connection of Snowflake's own files.
     pub connection_name: String,
@@ -239,6 +241,13 @@ pub struct SnowflakeQueueSettings {
     pub schema: String,
     /// Name of this agent; a new one at each start when `None`.
     pub agent_id: Option<String>,
+}
+
+/// `[task_source.snowflake_stored_procedure]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SnowflakeQueueSettings {
+    /// Where the queue is.
+    pub procedures: SnowflakeProcedures,
     /// What its tasks may do.
     pub bounds: TaskBounds,
     /// How often the depth of the queue is asked for; never when `None`.

@@ -62,13 +62,17 @@ impl Renewal {
         Ok(self.read("target", name)?.and_then(|mut config| config.targets.remove(name)))
     }
 
-    /// The connection of the queue in Snowflake, which is a target or stands in Snowflake's own files.
+    /// The connection of the procedures in Snowflake, which is a target or stands in Snowflake's own files.
     ///
     /// # Errors
     /// Likewise.
-    pub fn snowflake_queue(&self, connection_name: &str) -> Result<Option<Connection>, Problems> {
+    pub fn snowflake_procedures(&self, connection_name: &str) -> Result<Option<Connection>, Problems> {
         let config = self.read_with(Some(("target", connection_name)), Some("snowflake_stored_procedure"))?;
-        Ok(config.and_then(|config| config.task_sources.snowflake).map(|settings| settings.connection))
+        let task_sources = config.map(|config| config.task_sources);
+        Ok(task_sources.and_then(|sources| {
+            let queue = sources.snowflake.map(|settings| settings.procedures);
+            queue.or(sources.snowflake_history).map(|procedures| procedures.connection)
+        }))
     }
 
     /// The remote API that hands out tasks.

@@ -55,7 +55,7 @@ fn the_manifests_are_valid_and_start_agents_with_what_they_say() {
         let SourceConnection::Postgres(source) = &config.sources["sales"] else { panic!("{file}") };
         assert_eq!((source.host.as_str(), source.database.as_str()), ("db.example.com", "sales"));
         let queue = config.task_sources.snowflake;
-        let agent = queue.as_ref().and_then(|queue| queue.agent_id.as_deref());
+        let agent = queue.as_ref().and_then(|queue| queue.procedures.agent_id.as_deref());
         let depth = queue.as_ref().and_then(|queue| queue.depth_interval).map(|interval| interval.as_secs());
         let expected =
             if file == "agent.yaml" { (None, None) } else { (Some("snowflake-agents-5c7d9"), Some(30)) };

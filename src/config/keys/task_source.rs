@@ -46,6 +46,13 @@ pub(in crate::config) const TASK_SOURCE_SNOWFLAKE: &[Key] = &[
         "",
         "Name of this agent in the queue, of no other agent at the same time; a new UUID at each start when absent.",
     ),
+    key(
+        "record_history",
+        "boolean",
+        "",
+        "Whether runs and their log lines are written to Snowflake as well, with `RECORD_HISTORY` there. When absent, \
+         they are when this queue is selected; `true` does it for an agent with other queues.",
+    ),
     SOURCES,
     DESTINATIONS,
     PATH_PREFIXES,

@@ -8,7 +8,9 @@ use url::Url;
 
 use super::super::keys;
 use super::super::known::Known;
-use super::super::model::{RemoteApiSettings, SnowflakeQueueSettings, TargetConnection, TaskSources};
+use super::super::model::{
+    RemoteApiSettings, SnowflakeProcedures, SnowflakeQueueSettings, TargetConnection, TaskSources,
+};
 use super::super::raw::join;
 use super::super::report::Report;
 use super::super::section::Section;
@@ -46,8 +48,8 @@ pub(super) fn prove_task_source(
 ) -> TaskSources {
     let mut section = Section::open(report, "task_source", value, Known::exactly(keys::TASK_SOURCE));
     let [api, snowflake] = ["api", "snowflake_stored_procedure"].map(|name| section.value(name));
-    let snowflake = prove_snowflake(report, snowflake, selected, targets);
-    TaskSources { api: prove_api(report, api), snowflake }
+    let (snowflake, snowflake_history) = prove_snowflake(report, snowflake, selected, targets);
+    TaskSources { api: prove_api(report, api), snowflake, snowflake_history }
 }
 
 fn prove_api(report: &mut Report<'_>, value: Option<Value>) -> Option<RemoteApiSettings> {
@@ -88,12 +90,13 @@ fn base_url(text: &str) -> Option<String> {
     is_valid.then(|| url.as_str().trim_end_matches('/').to_owned())
 }
 
+/// The queue, where it is selected, and where the history is written to.
 fn prove_snowflake(
     report: &mut Report<'_>,
     value: Option<Value>,
     selected: Selected,
     targets: &BTreeMap<String, TargetConnection>,
-) -> Option<SnowflakeQueueSettings> {
+) -> (Option<SnowflakeQueueSettings>, Option<SnowflakeProcedures>) {
     let path = "task_source.snowflake_stored_procedure";
     let mut section = Section::open(report, path, value, Known::exactly(keys::TASK_SOURCE_SNOWFLAKE));
     let connection_name = section.text("connection_name");
@@ -105,32 +108,30 @@ fn prove_snowflake(
     let agent_id = section.text("agent_id");
     let bounds = read_bounds(&mut section);
     let depth_interval = section.duration("depth_interval", 10 * SECOND..=24 * 60 * MINUTE);
-    if selected == Selected::Api {
-        return None;
+    let is_queue = selected == Selected::Snowflake;
+    let has_history = section.boolean("record_history").unwrap_or(is_queue);
+    if !is_queue && !has_history {
+        return (None, None);
     }
-    let name = section.required("connection_name", connection_name)?;
-    match connection_files::resolve(&name, targets, section.report().environment) {
-        Ok(connection) => Some(SnowflakeQueueSettings {
-            connection,
-            connection_name: name,
-            database,
-            schema,
-            agent_id,
-            bounds,
-            depth_interval,
-        }),
-        // What is wrong with a target of this file is said where it is.
-        Err(_) if section.report().places.contains_key(&join("connections.target", &name)) => None,
+    let Some(connection_name) = section.required("connection_name", connection_name) else {
+        return (None, None);
+    };
+    let connection = match connection_files::resolve(&connection_name, targets, section.report().environment)
+    {
+        Ok(connection) => connection,
         Err(fault) => {
-            let remedy = fault.hint().map(str::to_owned);
-            section.problem(
-                "connection_name",
-                format!("cannot be used: {}", fault.chain()),
-                remedy.as_deref(),
-            );
-            None
+            // What is wrong with a target of this file is said where it is.
+            if !section.report().places.contains_key(&join("connections.target", &connection_name)) {
+                let remedy = fault.hint().map(str::to_owned);
+                let cause = format!("cannot be used: {}", fault.chain());
+                section.problem("connection_name", cause, remedy.as_deref());
+            }
+            return (None, None);
         }
-    }
+    };
+    let procedures = SnowflakeProcedures { connection, connection_name, database, schema, agent_id };
+    let history = has_history.then(|| procedures.clone());
+    (is_queue.then_some(SnowflakeQueueSettings { procedures, bounds, depth_interval }), history)
 }
 
 /// An identifier as SQL spells it, safe to stand in a statement: a bare name, or one in double quotes

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::procedures::Procedures;
-use crate::config::SnowflakeQueueSettings;
+use crate::config::SnowflakeProcedures;
 use crate::history::{RunRecord, Told};
 use crate::shutdown::Shutdown;
 use crate::snowflake::Client;
@@ -31,7 +31,7 @@ const WARN_EVERY: Duration = Duration::from_secs(600);
 /// Writes what arrives until the history is closed, in a task of `shutdown`.
 pub fn write_history(
     client: Client,
-    settings: &SnowflakeQueueSettings,
+    settings: &SnowflakeProcedures,
     told: mpsc::Receiver<Told>,
     shutdown: &Shutdown,
 ) {

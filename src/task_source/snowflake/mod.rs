@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-pub use self::check::check;
+pub use self::check::{check, check_history};
 pub use self::history::write_history;
 use self::holdings::{Holdings, Moment, Standing};
 use self::procedures::{Abilities, Procedures, Pulled, QueueTaskId, Report};
@@ -83,9 +83,9 @@ impl SnowflakeQueue {
     ) -> Self {
         let inner = Arc::new(Inner {
             read,
-            configured_id: settings.agent_id.clone(),
+            configured_id: settings.procedures.agent_id.clone(),
             first_name: Mutex::new(client.agent().map(str::to_owned)),
-            procedures: Procedures::new(client, settings, affinity),
+            procedures: Procedures::new(client, &settings.procedures, affinity),
             agent: Mutex::default(),
             holdings: Mutex::default(),
             changed: Notify::new(),

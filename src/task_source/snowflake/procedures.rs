@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::holdings::Holding;
-use crate::config::SnowflakeQueueSettings;
+use crate::config::SnowflakeProcedures;
 use crate::fault::{Fault, FaultKind};
 use crate::snowflake::{Binding, Client, Error, QueryTag, Row, Statement, Table};
 
@@ -80,7 +80,7 @@ pub(super) struct Procedures {
 }
 
 impl Procedures {
-    pub(super) fn new(client: Client, settings: &SnowflakeQueueSettings, affinity: Option<&str>) -> Self {
+    pub(super) fn new(client: Client, settings: &SnowflakeProcedures, affinity: Option<&str>) -> Self {
         Self {
             client,
             place: format!("{}.{}", settings.database, settings.schema),
