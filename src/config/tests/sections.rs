@@ -210,6 +210,10 @@ fn task_sources_are_proven() {
             "configuration.toml:1: task_source.rest is not a known key. \
           Known here: api, snowflake_stored_procedure.",
         ),
+        (
+            "[task_source.snowflake_stored_procedure]\nrecord_history = true",
+            "configuration.toml:1: task_source.snowflake_stored_procedure.connection_name is missing.",
+        ),
     ] {
         assert_eq!(bad(text), expected, "{text}");
     }

@@ -104,6 +104,8 @@ fn the_sample_of_1_2_0_works_unchanged() {
     let BulkUtilityKind::Bcp(bcp) = &config.bulk_utilities["bcp"].kind else { panic!("{config:?}") };
     assert_eq!((bcp.delimiter.as_str(), bcp.row_terminator.as_str()), (",", "\n"));
     assert_eq!((bcp.trusted_connection, bcp.encrypt), (false, Some(true)));
+    // Not selected, and nobody has asked for its history: nothing logs in there.
+    assert_eq!((&config.task_sources.snowflake, &config.task_sources.snowflake_history), (&None, &None));
     let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     assert_eq!(texts.len(), 4 + without_odbc.len(), "{texts:#?}");
     assert_eq!(

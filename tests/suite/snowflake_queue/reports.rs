@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{place, row_when, three_rows};
-use crate::support::agent::eventually;
+use super::{numbers, place, row_when, three_rows};
+use crate::support::agent::{Place, eventually};
 use crate::support::snowflake::queue::{State, Version};
 use crate::support::snowflake::queue_server::{QueueServer, Trouble};
 
@@ -62,6 +62,33 @@ async fn runs_and_their_lines_are_written_to_snowflake_and_a_failure_stops_nothi
     eventually("the task to end", async || (server.queue.count(State::Completed) == 2).then_some(())).await;
     agent.signal("TERM");
     assert_eq!(agent.exit().await.code(), Some(0), "{}", agent.log());
+    assert_completed(&server, "told", "snowflake_stored_procedure");
+}
+
+#[tokio::test]
+async fn an_agent_that_takes_no_task_from_snowflake_can_write_its_history_there() {
+    let server = QueueServer::start(Version::Ours).await;
+    let lines = "connection_name = \"queue\"\nagent_id = \"agent-1\"\nrecord_history = true\n";
+    let place = numbers(Place::new()).await.section("task_source.snowflake_stored_procedure", lines);
+    server.write_connection_file(place.path());
+    let configuration = place.configuration();
+    let check = place.run(&["check", "--config", configuration.to_str().unwrap()]).await;
+    check.assert_ends(0, &["RECORD_HISTORY of SNOWCONVERT_AI.DATA_MIGRATION is there"]);
+    let mut agent = place.start().await;
+    let task = json!({
+        "source_config": {"database": "numbers", "query": "SELECT * FROM numbers"},
+        "destination_config": {"type": "local", "path": "out"},
+    });
+    let id = agent.submit(task).await;
+    agent.wait_until(&id, "completed").await;
+    agent.signal("TERM");
+    assert_eq!(agent.exit().await.code(), Some(0), "{}", agent.log());
+    assert_completed(&server, &id, "local");
+    assert_eq!(server.queue.calls("PULL_TASKS"), 0);
+}
+
+/// That the run of a task, of three rows and this task source, and its lines were written to `server`.
+fn assert_completed(server: &QueueServer, task: &str, task_source: &str) {
     let told: Vec<Value> = server
         .queue
         .arguments("RECORD_HISTORY")
@@ -75,15 +102,15 @@ async fn runs_and_their_lines_are_written_to_snowflake_and_a_failure_stops_nothi
         told.iter().flat_map(|told| told[list].as_array().unwrap().clone()).collect()
     };
     let runs = all("runs");
-    let run = runs.iter().rfind(|run| run["task"] == "told").expect("the run is told");
+    let run = runs.iter().rfind(|run| run["task"] == task).expect("the run is told");
     assert_eq!(
         [&run["status"], &run["rows"], &run["task_source"], &run["attempt"]],
-        [&json!("completed"), &json!(3), &json!("snowflake_stored_procedure"), &json!(1)]
+        [&json!("completed"), &json!(3), &json!(task_source), &json!(1)]
     );
     let lines = all("lines");
     let messages: Vec<&str> = lines
         .iter()
-        .filter(|line| line["task"] == "told")
+        .filter(|line| line["task"] == task)
         .map(|line| line["message"].as_str().unwrap())
         .collect();
     assert_eq!((messages[0], messages[messages.len() - 1]), ("attempt begins", "task completed"));
