@@ -94,7 +94,7 @@ pub(super) struct RunView {
         "time": "2026-11-20T08:30:09.75Z",
         "level": "info",
         "attempt": 1,
-        "target": "data_exchange_agent::worker::runner",
+        "target": "data_exchange_agent::worker::ending",
         "message": "task completed",
         "fields": {"rows": 1200000, "bytes": 48000000, "files": 4, "duration_ms": 8500}
     }],

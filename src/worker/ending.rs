@@ -91,6 +91,30 @@ pub(super) fn describe(span: &Span, outcome: &Outcome) {
     span.record("outcome", name);
 }
 
+/// Logs an outcome.
+pub(super) fn tell(outcome: &Outcome, elapsed: Duration) {
+    let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    match outcome {
+        Outcome::Completed(receipt) => tracing::info!(
+            duration_ms,
+            rows = receipt.rows,
+            bytes = receipt.bytes,
+            files = receipt.files.len(),
+            "task completed"
+        ),
+        Outcome::Retry { after, report } => tracing::warn!(
+            duration_ms, kind = %report.kind, error = report.message, hint = report.hint,
+            retry_after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            "attempt failed; the task is tried again"
+        ),
+        Outcome::Failed(report) => tracing::error!(
+            duration_ms, kind = %report.kind, error = report.message, hint = report.hint, "task failed"
+        ),
+        Outcome::Cancelled => tracing::info!(duration_ms, "task cancelled"),
+        Outcome::Released => tracing::info!(duration_ms, "task released: the agent stops"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ mod ending;
 mod keeper;
 mod poller;
 mod pool;
+mod record;
 mod runner;
 mod running;
 

@@ -212,7 +212,7 @@ fn task_sources_are_proven() {
         ),
         (
             "[task_source.snowflake_stored_procedure]\nrecord_history = true",
-            "configuration.toml:1: task_source.snowflake_stored_procedure.connection_name is missing.",
+            "configuration.toml:1: task_source.snowflake_stored_procedure.connection_name is missing. Add connection_name to the section.",
         ),
     ] {
         assert_eq!(bad(text), expected, "{text}");
