@@ -1,11 +1,11 @@
 //! `run`: the agent as a service.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::CommonArguments;
 use crate::agent::{Agent, Mode, Pulse, explained};
@@ -68,6 +68,8 @@ pub(super) async fn run(arguments: RunArguments) -> ExitCode {
             return super::cannot_start(&format!("{error:#}"));
         }
     };
+    // Watched before anybody knows that the agent is there: until then a signal ends the process.
+    let (stops, hangups) = (Stops::watch(), signal(SignalKind::hangup()));
     // Printed also where logs go elsewhere: with port 0 nobody could know it otherwise.
     // A reader that has gone away is no reason for a service to stop.
     let _nobody_reads = writeln!(std::io::stdout().lock(), "listening on {}", agent.url());
@@ -78,8 +80,8 @@ pub(super) async fn run(arguments: RunArguments) -> ExitCode {
     let pulse = agent.pulse();
     let background = async {
         tokio::join!(
-            watch_signals(&shutdown),
-            watch_configuration(reload, &arguments, &overrides, &supervisor, &ready),
+            watch_stops(stops, &shutdown),
+            watch_configuration(hangups, reload, &arguments, &overrides, &supervisor, &ready),
             show_life(pulse, &supervisor),
             async {
                 shutdown.draining().await;
@@ -116,17 +118,18 @@ fn log_options(arguments: &RunArguments, config: &Config, traces: Option<&Traces
 /// Reads the configuration again at each SIGHUP, and lets go of the log file, which somebody may have
 /// moved away. A configuration with problems changes nothing.
 async fn watch_configuration(
+    hangups: io::Result<Signal>,
     mut reload: Reload,
     arguments: &RunArguments,
     overrides: &Overrides,
     supervisor: &Supervisor,
     ready: &str,
 ) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+    let Ok(mut hangups) = hangups else {
         tracing::warn!("SIGHUP cannot be watched; a new configuration needs a restart");
         return std::future::pending().await;
     };
-    while hangup.recv().await.is_some() {
+    while hangups.recv().await.is_some() {
         supervisor.reloading();
         LogControl::of_process().reopen();
         // A secret may come from a program or a service that takes its time: signals and the sign of life
@@ -185,23 +188,35 @@ async fn show_life(pulse: Pulse, supervisor: &Supervisor) {
     }
 }
 
+/// What asks the agent to stop.
+struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    /// What comes from now on is kept for [`Self::next`].
+    fn watch() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// The first SIGTERM or SIGINT drains, the second one aborts.
-async fn watch_signals(shutdown: &Shutdown) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+async fn watch_stops(stops: io::Result<Stops>, shutdown: &Shutdown) {
+    let Ok(mut stops) = stops else {
         tracing::warn!("signals cannot be watched; only kill -9 will end this process");
         return std::future::pending().await;
     };
-    let mut next = async || {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    next().await;
+    stops.next().await;
     shutdown.begin_drain();
-    next().await;
+    stops.next().await;
     shutdown.begin_abort();
     std::future::pending().await
 }

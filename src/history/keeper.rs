@@ -32,7 +32,7 @@ const RESERVED: usize = 512;
 /// Lines of one attempt that are kept: bounds what an attempt that goes wrong over and over can fill.
 const LINES_OF_RUN: usize = 10_000;
 /// How long a read waits for what was logged before it.
-const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 
 /// The history; clones share it.
 #[derive(Clone, Debug)]

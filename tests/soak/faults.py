@@ -32,9 +32,9 @@ class Faults:
             self._kinds[f"disk full: {name}"] = lambda name=name: self._fill(name)
 
     def run(self, until, without_restarts=False):
-        """Every kind comes before one comes again, in an order by the seed."""
+        """Every kind comes before one comes again, in an order by the seed, and with restarts at least once."""
         names = []
-        while time.monotonic() < until:
+        while time.monotonic() < until or (not without_restarts and self.missing()):
             self._pause(self._random.uniform(1.0, 5.0))
             if not names:
                 names = sorted(self._kinds)
@@ -75,6 +75,9 @@ class Faults:
         self._store.trouble = self._random.choice([0.1, 0.3, 1.0])
         self._pause(self._random.uniform(3.0, 12.0))
         self._store.trouble = 0.0
+        # What is held comes through before the agent can be killed: the store would carry out the wish of a
+        # dead agent later, and nobody would know of it.
+        self._pause(self._store.HOLD_SECONDS + 1.0)
 
     def _slow_network(self):
         self._network.rate = self._random.choice([20_000, 200_000, 1_000_000])

@@ -98,7 +98,8 @@ class Measures:
     def take_idle(self):
         """At a moment without work: the smallest of several looks, so that a short request does not count."""
         looks = []
-        for _ in range(20):
+        # The agent gives memory back within some seconds of its last task.
+        for _ in range(100):
             looks.append(self.take())
             time.sleep(0.1)
         looks = [look for look in looks if look]
@@ -299,7 +300,10 @@ class Soak:
         if b"<Key>" in objects:
             wrong(f"{objects.count(b'<Key>')} objects are left in the store")
         sessions = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        count = int(self.database.sql(sessions))
+        # A session ends a moment after its client.
+        end = time.monotonic() + 60
+        while (count := int(self.database.sql(sessions))) and time.monotonic() < end:
+            time.sleep(0.5)
         if count:
             wrong(f"{count} sessions are left on the database server")
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -11,7 +10,7 @@ use crate::support::agent::{Agent, Finished, Place};
 use crate::support::azurite::{ACCOUNT, account_key};
 use crate::support::blob_container::{Container, shared_access_signature};
 use crate::support::cloud_front::{Cloud, Front};
-use crate::support::folder::Folder;
+use crate::support::folder::{Folder, write_program};
 use crate::support::foreign_reader;
 use crate::support::s3::Bucket;
 use crate::support::server::free_address;
@@ -89,8 +88,7 @@ async fn a_posted_task_becomes_the_same_rows_in_azure() {
     );
     let agent = place().connection("target.blob", &section).start().await;
     check_tasks(&agent, "blob", async || container.blobs("").await).await;
-    let health = agent.get("/health").await;
-    assert_eq!(health["destination_connections"]["blob"], "connected");
+    agent.health_when("destination_connections", "blob").await;
     assert_eq!(container.uncommitted().await, Vec::<String>::new());
     assert!(!agent.log().contains(&account_key()));
 }
@@ -205,11 +203,9 @@ async fn the_default_credential_of_azure_is_found_where_operators_keep_it() {
     let seen = front.ways().len();
     let programs = place.path().join("programs");
     fs::create_dir(&programs).unwrap();
-    let program = programs.join("az");
     let answer = json!({"accessToken": format!("token-{seen}"), "expires_on": 4_102_444_800_u64, "tokenType": "Bearer"});
     let curl = format!("#!/bin/sh\n[ \"$1 $2\" = 'account get-access-token' ] || exit 9\necho '{answer}'\n");
-    fs::write(&program, curl).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&programs, "az", &curl);
     let path = format!("{}:/usr/bin:/bin", programs.display());
     // The token is known to the front as the next one that it gives.
     let given = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -100,7 +100,7 @@ async fn a_store_that_fails_throttles_hangs_and_cuts_gets_every_row_once() {
     let database = server.create_database().await;
     let bucket = Bucket::new().await;
     let proxy = Proxy::start(server_address(), troubled()).await;
-    let section = s3_section(&bucket, proxy.address, "writer-secret") + "request_timeout = 1\n";
+    let section = s3_section(&bucket, proxy.address, "writer-secret") + "request_timeout = 5\n";
     let agent = Place::new().database(&database).connection("target.s3", &section).start().await;
     agent.submit(many_files("troubled")).await;
     let task = agent.wait_until("troubled", "completed").await;
@@ -161,6 +161,8 @@ async fn a_database_that_goes_away_in_the_middle_is_read_again_from_the_start() 
     let mut task = many_files("lost");
     task["source_config"]["query"] = json!(gated_query(3_500, 4_000, 64));
     task["destination_config"]["type"] = json!("local");
+    // The server may take its time to come back.
+    task["max_attempts"] = json!(100);
     agent.submit(task).await;
     gate.wait_for(1).await;
     eventually("several parts", async || (agent.files().len() > 2).then_some(())).await;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
-use crate::support::agent::{Agent, Place};
+use crate::support::agent::{Agent, Place, eventually};
 
 const CLIENTS: usize = 32;
 const TASKS: usize = 2_000;
@@ -40,6 +40,14 @@ async fn two_thousand_tasks_of_many_clients_end_exactly_once() {
         }
     };
     futures::future::join_all((0..CLIENTS).map(|number| client(number, &agent))).await;
+    // In steps, so that only a standstill uses up the patience of one.
+    for enough in (200..=TASKS).step_by(200) {
+        eventually(&format!("{enough} tasks"), async || {
+            let processed = agent.get("/tasks_processed").await["tasks_processed"].as_u64();
+            (processed >= Some(enough as u64)).then_some(())
+        })
+        .await;
+    }
     agent.wait_until_idle().await;
 
     let counts = agent.get("/get_tasks_count").await["tasks_by_status"].clone();

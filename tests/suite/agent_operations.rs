@@ -113,7 +113,7 @@ async fn runs_and_logs_outlive_the_agent() {
 #[tokio::test]
 async fn log_files_follow_each_other_and_the_oldest_goes() {
     let place = place().await.section("log", "max_file_size = \"2 KB\"\nmax_files = 2");
-    let agent = place.start().await;
+    let mut agent = place.start().await;
     let expected = ["data_exchange_agent.log", "data_exchange_agent.log.1", "data_exchange_agent.log.2"];
     let mut number = 0;
     eventually("three files", async || {
@@ -127,6 +127,9 @@ async fn log_files_follow_each_other_and_the_oldest_goes() {
         number += 1;
     }
     agent.wait_until_idle().await;
+    // Lines are written by a thread of their own: nothing moves any more after the end.
+    agent.signal("TERM");
+    assert_eq!(agent.exit().await.code(), Some(0));
     assert_eq!(log_files(&agent.place), expected);
     for name in expected {
         let bytes = fs::metadata(agent.place.path().join("data/logs").join(name)).unwrap().len();
@@ -200,12 +203,14 @@ async fn changes_and_refusals_leave_a_trace() {
     assert_eq!(wrong.send().await.unwrap().status(), 401);
     let foreign = agent.http().post(agent.url("/stop")).header("origin", "http://evil.example");
     assert_eq!(foreign.send().await.unwrap().status(), 403);
-    let log = agent.log();
-    for end in ["POST path=\"/tasks\"", "POST path=\"/stop\"", "DELETE path=\"/tasks/good\""] {
-        let line =
-            format!("asked for by a caller of the API api_key=\"operator\" peer=127.0.0.1 method={end}");
-        assert!(log.contains(&line), "{line} is missing in\n{log}");
-    }
+    let lines = ["POST path=\"/tasks\"", "POST path=\"/stop\"", "DELETE path=\"/tasks/good\""].map(|end| {
+        format!("asked for by a caller of the API api_key=\"operator\" peer=127.0.0.1 method={end}")
+    });
+    let log = eventually("a line for each change", async || {
+        let log = agent.log();
+        lines.iter().all(|line| log.contains(line)).then_some(log)
+    })
+    .await;
     assert!(!log.contains("method=GET"), "whoever only looks is not written down\n{log}");
     let metrics = agent.ask("/metrics").await.text;
     for (status, count) in [(401, 1), (403, 1), (421, 0), (429, 0)] {

@@ -227,8 +227,7 @@ async fn a_password_that_is_replaced_while_the_agent_runs_is_read_again() {
     }
     agent.submit(task("after-literal", "literal")).await;
     agent.wait_until("after-literal", "failed").await;
-    let health = agent.get("/health").await;
-    assert_eq!(health["database_connections"]["vault"], "connected", "{health}");
+    let health = agent.health_when("database_connections", "vault").await;
     assert_ne!(health["database_connections"]["literal"], "connected", "{health}");
     agent.signal("TERM");
     agent.exit().await;

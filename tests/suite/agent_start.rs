@@ -14,6 +14,7 @@ use crate::support::otlp::Collector;
 use crate::support::postgres::{self, Postgres, SCRAM_USER};
 use crate::support::s3::{Bucket, server_address};
 use crate::support::secret_services::{SecretServices, VAULT_TOKEN};
+use crate::support::server::free_address;
 
 #[tokio::test]
 async fn every_problem_of_a_configuration_is_told_at_once() {
@@ -151,7 +152,7 @@ async fn a_run_with_planted_secrets(server: &Postgres, format: &str) {
             .replace(&bucket.name, "no-such-bucket")
     );
     // Nobody listens there.
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = free_address().port();
     let snowflake = |login: &str| {
         format!(
             "kind = \"snowflake\"\naccount = \"test\"\nuser = \"u\"\nhost = \"127.0.0.1\"\nport = {closed}\n\

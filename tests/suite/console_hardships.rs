@@ -59,12 +59,12 @@ async fn a_connection_that_is_down_shows_cause_and_remedy() {
 #[tokio::test]
 async fn an_agent_that_goes_away_is_missed_and_found_again() {
     let Some(database) = database().await else { return };
-    let mut agent = Place::new().database(&database).start().await;
+    let mut agent = Place::new().database(&database).at_one_address().start().await;
     let mut gate = Some(endless(&agent, &database).await);
     let address = agent.url("");
     play("lost", &address, &[], async |word| match word {
         "kill" => agent.kill().await,
-        "start" => agent.start_again_at_its_address().await,
+        "start" => agent.start_again().await,
         _ => gate.take().expect("it is opened once").open().await,
     })
     .await;

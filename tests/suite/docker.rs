@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -12,7 +11,7 @@ use data_exchange_agent::config::{
 
 use serde_json::Value;
 
-use crate::support::folder::Folder;
+use crate::support::folder::{Folder, write_program};
 use crate::support::foreign_reader;
 use crate::support::server::{Server, free_address};
 
@@ -111,9 +110,7 @@ fn no_secret_stands_in_the_list_of_processes() {
             "#!/bin/bash\nprintf '%s\\n' {name} \"$@\" >>'{}'\nPATH=${{PATH#*:}} exec {name} \"$@\"\n",
             log.display()
         );
-        let file = programs.join(name);
-        fs::write(&file, script).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&programs, name, &script);
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = format!("{}:{}", programs.display(), path.to_string_lossy());

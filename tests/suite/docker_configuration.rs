@@ -9,7 +9,7 @@ use std::process::Output;
 use data_exchange_agent::config::{KeyDigest, Scope};
 
 use super::docker::{BASE, KEY, command, entrypoint, health_check_in, made};
-use crate::support::folder::Folder;
+use crate::support::folder::{Folder, write_program};
 use crate::support::server::{Server, free_address};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_data-exchange-agent");
@@ -200,8 +200,7 @@ fn files_that_others_can_read_are_made_anew() {
 #[test]
 fn secrets_of_a_made_configuration_are_not_in_the_environment_of_the_agent() {
     let folder = Folder::new();
-    let program = write(folder.path(), "program", "#!/bin/bash\nenv\n");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("the file is ours");
+    let program = write_program(folder.path(), "program", "#!/bin/bash\nenv\n");
     let secrets = [
         ("AGENT_API_KEY", KEY),
         ("AGENT_METRICS_KEY", METRICS_KEY),
@@ -210,7 +209,11 @@ fn secrets_of_a_made_configuration_are_not_in_the_environment_of_the_agent() {
     ];
     for (is_mounted, arguments) in [(false, vec!["--once"]), (true, vec!["--config", "/own.toml"])] {
         let mut command = command(&folder.path().join("runtime"));
-        command.envs([("AGENT_PROGRAM", &*program), ("AGENT_AFFINITY", "blue"), ("SNOWFLAKE_ACCOUNT", "a")]);
+        command.envs([
+            ("AGENT_PROGRAM", program.to_str().expect("plain")),
+            ("AGENT_AFFINITY", "blue"),
+            ("SNOWFLAKE_ACCOUNT", "a"),
+        ]);
         let output = command.envs(secrets).args(arguments).output().expect("bash is installed");
         assert!(output.status.success(), "{output:?}");
         let environment = text(&output.stdout);

@@ -100,13 +100,6 @@ impl Agent {
         self.address = self.listening().await;
     }
 
-    /// The same, at the address that clients of the process before know.
-    pub(crate) async fn start_again_at_its_address(&mut self) {
-        let port = self.address.rsplit(':').next().and_then(|port| port.trim_end_matches('/').parse().ok());
-        self.place.port = port.expect("the address has a port");
-        self.start_again().await;
-    }
-
     /// Process id.
     pub(crate) fn pid(&self) -> u32 {
         self.process.agent.id()

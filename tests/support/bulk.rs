@@ -1,7 +1,6 @@
 //! Bulk utilities: the programs that are installed, and doubles for those that cannot be had.
 
 use std::num::NonZeroUsize;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +20,7 @@ use data_exchange_agent::transfer::Transfer;
 use tokio_util::sync::CancellationToken;
 
 use super::extraction::{configuration, query, task};
-use super::folder::Folder;
+use super::folder::{Folder, write_program};
 use super::postgres::setting;
 
 /// Settings of a utility that a test has at its disposal.
@@ -59,10 +58,7 @@ pub(crate) fn source(
 
 /// Writes a shell script that can be run.
 pub(crate) fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
-    let path = folder.join(name);
-    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("the folder can be written to");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-    path
+    write_program(folder, name, &format!("#!/bin/sh\n{text}\n"))
 }
 
 /// Waits until no process runs that has this text among its arguments.

@@ -1,7 +1,9 @@
 //! A folder of one test.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// A new, empty folder that is removed with its owner.
 #[derive(Debug)]
@@ -24,4 +26,22 @@ impl Drop for Folder {
         // What cannot be removed does not make a test fail that has passed.
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Writes a program that can be run at once. Another process writes it: one that a test beside this one starts
+/// meanwhile would inherit the descriptor, and nobody could run the program while it has that.
+#[expect(clippy::disallowed_methods, reason = "a test may start a shell")]
+pub(crate) fn write_program(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    let mut shell = Command::new("sh")
+        .args(["-c", "cat > \"$1\" && chmod 755 \"$1\"", "sh"])
+        .arg(&path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("every Unix has sh");
+    let mut input = shell.stdin.take().expect("it is piped");
+    input.write_all(text.as_bytes()).expect("the shell reads it");
+    drop(input);
+    assert!(shell.wait().expect("it ends").success(), "{} cannot be written", path.display());
+    path
 }

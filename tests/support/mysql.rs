@@ -25,9 +25,8 @@ use data_exchange_agent::shutdown::Shutdown;
 use data_exchange_agent::source::mysql::Mysql;
 use tokio::sync::{OnceCell, oneshot};
 
-use super::postgres::{
-    Account, Authorities, ExpectSuccess, create_folder, free_port, make_certificates, run, setting,
-};
+use super::postgres::{Account, Authorities, ExpectSuccess, create_folder, make_certificates, run, setting};
+use super::server::free_port;
 
 /// Has every right, and no password.
 pub(crate) const USER: &str = "tester";

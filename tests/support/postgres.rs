@@ -22,11 +22,12 @@ use sqlx::Connection;
 use tokio::sync::OnceCell;
 use url::Url;
 
+use super::server::free_port;
 pub(crate) use certificates::{Authorities, make_certificates};
 use cluster::{Cluster, host_based_authentication, installed_binaries};
 pub(crate) use database::Database;
 use database::{connect, run_sql};
-pub(crate) use machine::{Account, ExpectSuccess, create_folder, free_port, run, setting};
+pub(crate) use machine::{Account, ExpectSuccess, create_folder, run, setting};
 
 /// Superuser of every cluster; needs no password.
 pub(crate) const USER: &str = "tester";

@@ -88,6 +88,16 @@ impl Drop for Server {
 
 /// An address of this machine where nobody listens at this moment.
 pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
-    listener.local_addr().expect("a bound socket has an address")
+    (Ipv4Addr::LOCALHOST, free_port()).into()
+}
+
+/// A port that nobody listens on, below those that the kernel gives to outgoing connections and to whoever
+/// asks for any, so that a server that is restarted finds it free again.
+pub(crate) fn free_port() -> u16 {
+    loop {
+        let port = rand::random_range(20_000..32_000);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }

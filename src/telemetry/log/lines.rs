@@ -181,7 +181,7 @@ mod tests {
         let directory = place();
         let settings =
             RotationSettings { file: directory.join("agent.log"), max_bytes: 2_000, max_files: 1_000 };
-        let (writer, guard) = LineWriter::start(settings).unwrap();
+        let (writer, guard) = LineWriter::start_at(RotatingFile::new(settings), Duration::MAX).unwrap();
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
                 let mut writer = writer.clone();
@@ -266,8 +266,8 @@ mod tests {
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join("logs"), "").unwrap();
         let file = directory.join("logs/agent.log");
-        let (mut writer, guard) =
-            LineWriter::start(RotationSettings { file, max_bytes: 2_000, max_files: 1 }).unwrap();
+        let place = RotatingFile::new(RotationSettings { file, max_bytes: 2_000, max_files: 1 });
+        let (mut writer, guard) = LineWriter::start_at(place, Duration::MAX).unwrap();
         for _ in 0..20_000 {
             writer.write_all(b"lost\n").expect("whoever logs never sees an error");
         }

@@ -121,6 +121,16 @@ impl Agent {
         .await;
     }
 
+    /// `GET /health` once it calls a connection connected: on a busy machine the first look at one can take
+    /// longer than the agent waits.
+    pub(crate) async fn health_when(&self, connections: &str, name: &str) -> Value {
+        eventually(&format!("{name} to be connected"), async || {
+            let health = self.ask("/health").await.json();
+            (health[connections][name] == "connected").then_some(health)
+        })
+        .await
+    }
+
     /// A task.
     pub(crate) async fn task(&self, id: &str) -> Value {
         self.get(&format!("/tasks/{id}")).await

@@ -17,6 +17,7 @@ use super::{Agent, PATIENCE};
 use crate::support::folder::Folder;
 use crate::support::postgres::Database;
 use crate::support::s3::Bucket;
+use crate::support::server::free_port;
 
 /// The folder of one agent, and what its configuration file will say.
 pub(crate) struct Place {
@@ -110,6 +111,12 @@ impl Place {
     /// A variable of the agent's environment.
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Listens at the same address after every start; nobody else is given it while the agent is away.
+    pub(crate) fn at_one_address(mut self) -> Self {
+        self.port = free_port();
         self
     }
 

@@ -1,8 +1,7 @@
-//! What servers of tests need of the machine: a user, a folder, a port, programs, settings.
+//! What servers of tests need of the machine: a user, a folder, programs, settings.
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -81,15 +80,4 @@ fn account_for_servers() -> Account {
     account("postgres")
         .or_else(|| account("nobody"))
         .expect("a user 'postgres' or 'nobody' to run servers as")
-}
-
-/// A port that nobody listens on, below those that the kernel gives to outgoing connections, so that
-/// a server that is restarted finds it free again.
-pub(crate) fn free_port() -> u16 {
-    loop {
-        let port = rand::random_range(20_000..32_000);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
 }

@@ -23,10 +23,11 @@ export function showAgent(main, context) {
 
   // As often as the agent looks at its connections.
   const look = poll(signal, 10_000, async () => {
+    const showHandling = control.ask();
     const [health, counts, known] = await Promise.all([
       get("/health", signal), get("/get_tasks_count", signal), get("/connections", signal)]);
     problem.hidden = true;
-    control.show(health.handling_tasks);
+    showHandling(health.handling_tasks);
     fillWhenChanged(state, [health.status, health.queue, health.workers, health.held, health.version, counts], () => stateOf(health, counts));
     // Not when only the time of a fault is another one: who copies its text would lose the selection.
     const faults = [health.database_faults, health.destination_faults].map((all) =>

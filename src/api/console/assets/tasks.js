@@ -33,9 +33,12 @@ export function handlingSwitch({ can, signal }, changed) {
   const words = h("span", { class: "handling" });
   const button = h("button", { type: "button", class: "quiet", hidden: true });
   let isHandling;
+  // An answer that was on its way when the switch was used is older than what the switch shows.
+  let uses = 0;
   button.addEventListener("click", () => once(button, async () => {
     try {
       const answer = await call("POST", isHandling ? "/stop" : "/handle_tasks", { signal });
+      uses += 1;
       show(answer.handling_tasks);
       toast(answer.handling_tasks ? "Tasks are handled again." : "No other task is started. Running ones end.");
       changed?.();
@@ -51,7 +54,12 @@ export function handlingSwitch({ can, signal }, changed) {
     setText(button, handling ? "Stop handling" : "Start handling");
     button.hidden = !can("operate");
   };
-  return { element: h("div", { class: "switch" }, words, button), show };
+  /** To be taken before the agent is asked; shows what it has answered. */
+  const ask = () => {
+    const before = uses;
+    return (handling) => before === uses && show(handling);
+  };
+  return { element: h("div", { class: "switch" }, words, button), ask };
 }
 
 export function showTasks(main, context) {
@@ -123,12 +131,13 @@ export function showTasks(main, context) {
     const parameters = new URLSearchParams({ limit: PAGE });
     if (status) parameters.set("status", status);
     if (cursor) parameters.set("cursor", cursor);
+    const showHandling = control.ask();
     const [page, counts, handling] = await Promise.all([
       get(`/tasks?${parameters}`, signal), get("/get_tasks_count", signal), get("/get_handling_tasks_status", signal)]);
     problem.hidden = true;
     showCounts(counts.tasks_by_status, workers);
     showPage(page);
-    control.show(handling.handling_tasks);
+    showHandling(handling.handling_tasks);
   }, (error) => {
     // The end of an address that was cut, or that somebody has typed.
     if (isOfParameter(error, "cursor")) {
