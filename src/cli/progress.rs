@@ -27,6 +27,8 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
+        // The beginning is drawn, however late the thread of the ticks is.
+        bar.tick();
         bar.enable_steady_tick(Duration::from_millis(100));
         Self(bar)
     }

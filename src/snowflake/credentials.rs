@@ -131,13 +131,15 @@ mod tests {
             Ok(Some(with_password("new")))
         }));
         let refused = credentials.current();
+        let begun = Instant::now();
         let both = tokio::join!(credentials.newer_than(&refused), credentials.newer_than(&refused));
         assert_eq!(both.0.as_deref(), Some(&with_password("new")));
         assert_eq!(both.1, both.0);
         assert_eq!(reads.load(Ordering::Relaxed), 1);
         // There is nothing newer than that, and it is not looked for again at once.
         assert_eq!(credentials.newer_than(&credentials.current()).await, None);
-        assert_eq!(reads.load(Ordering::Relaxed), 1);
+        let is_soon = begun.elapsed() < READ_EVERY;
+        assert!(reads.load(Ordering::Relaxed) == 1 || !is_soon);
     }
 
     #[tokio::test]

@@ -16,12 +16,12 @@ use tokio::net::TcpListener;
 
 use crate::support::agent::{Agent, Place, eventually};
 use crate::support::browser;
-use crate::support::folder::Folder;
+use crate::support::folder::{Folder, replace};
 
 /// What the API remembers.
 #[derive(Default)]
 struct Seen {
-    /// Answers to the next polls; afterwards there is nothing.
+    /// Answers to the next polls, without what is reported by then; afterwards there is nothing.
     polls: VecDeque<(StatusCode, Value)>,
     /// Parameters and key of every poll.
     asked: Vec<(HashMap<String, String>, Option<String>)>,
@@ -77,9 +77,16 @@ async fn tasks(
         return (StatusCode::UNAUTHORIZED, Json(Value::Null));
     }
     seen.asked.push((parameters, key));
-    let Some((status, body)) = seen.polls.pop_front() else {
+    let Some((status, mut body)) = seen.polls.pop_front() else {
         return (StatusCode::OK, Json(json!({"tasks": []})));
     };
+    if let Some(tasks) = body.get_mut("tasks").and_then(Value::as_array_mut) {
+        let is_reported = |id: &Value| {
+            let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
+            seen.reports.iter().any(|(reported, ..)| *reported == id)
+        };
+        tasks.retain(|task| !is_reported(&task["id"]));
+    }
     if let Some(key) = seen.key_afterwards.take() {
         seen.key = Some(key);
     }
@@ -247,6 +254,9 @@ async fn more_tasks_than_were_asked_for_wait_and_come_only_once() {
         .await;
     }
     assert_eq!(agent.visible_files().len(), 20);
+    for id in 0..20 {
+        assert_eq!(api.reports(&id.to_string()), ["complete"], "{id}");
+    }
 }
 
 #[tokio::test]
@@ -358,7 +368,7 @@ async fn a_key_that_is_replaced_while_a_task_runs_is_taken_up_and_nothing_is_los
     })
     .await;
     assert_eq!(api.reports("during"), [""; 0]);
-    std::fs::write(&file, "planted-second").unwrap();
+    replace(&file, "planted-second");
     until_reported(&api, "during", &["complete"], &agent).await;
     api.hand_out(json!([flat(json!("after"), "SELECT * FROM numbers")]));
     until_reported(&api, "after", &["complete"], &agent).await;
@@ -404,12 +414,13 @@ async fn an_agent_that_ends_with_its_queues_is_healthy_while_the_last_of_them_is
     // The local queue has nothing, so that its poller ends at once.
     let mut agent = api.place().await.argument("--once").start().await;
     eventually("the remote task to run", async || {
-        (agent.get("/health").await["workers"]["running"]["remote_api"] == 1).then_some(())
+        (agent.ask("/health").await.json()["workers"]["running"]["remote_api"] == 1).then_some(())
     })
     .await;
     for _ in 0..20 {
         let health = agent.ask("/health").await;
-        assert_eq!(health.status, 200, "{health:?}");
+        // A queue on a slow disk is another matter.
+        assert!(health.status == 200 || health.json()["queue"] != "ok", "{health:?}");
     }
     agent.signal("TERM");
     agent.signal("TERM");
@@ -456,7 +467,7 @@ async fn a_task_that_a_stop_has_cut_is_told_as_unfinished_and_runs_when_it_is_ha
     api.hand_out(json!([flat(json!("cut"), endless)]));
     let mut agent = api.place().await.start().await;
     eventually("the task to run", async || {
-        (agent.get("/health").await["workers"]["running"]["remote_api"] == 1).then_some(())
+        (agent.ask("/health").await.json()["workers"]["running"]["remote_api"] == 1).then_some(())
     })
     .await;
     agent.signal("TERM");

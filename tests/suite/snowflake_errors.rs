@@ -107,6 +107,8 @@ fn task(id: &str, load: Option<Value>) -> Value {
         "id": id,
         "source_config": {"database": "numbers", "query": "SELECT * FROM numbers"},
         "destination_config": {"type": "snowflake_stage", "stage": "@FILES/"},
+        // One that is tried again waits for its next attempt whenever somebody looks.
+        "max_attempts": 50,
     });
     if let Some(load) = load {
         task["destination_config"]["load"] = load;

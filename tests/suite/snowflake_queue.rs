@@ -60,7 +60,7 @@ fn three_rows() -> Value {
 /// Waits until this many attempts run.
 async fn wait_for_busy(agent: &Agent, count: u64) {
     eventually("attempts to run", async || {
-        (agent.get("/health").await["workers"]["busy"] == count).then_some(())
+        (agent.ask("/health").await.json()["workers"]["busy"] == count).then_some(())
     })
     .await;
 }

@@ -149,8 +149,9 @@ async fn a_task_of_the_queue_travels_over_an_encrypted_stage_into_a_table() {
         let tag = request.body["parameters"]["QUERY_TAG"].as_str().unwrap_or_else(|| panic!("no tag: {sql}"));
         let tag: Value = serde_json::from_str(tag).unwrap();
         assert_eq!((&tag["agent"], tag["version"].is_string()), (&json!("agent"), true), "{sql}: {tag}");
-        let is_about_all =
-            ["PULL_TASKS", "EXTEND_LEASES", "INFORMATION_SCHEMA"].iter().any(|name| sql.contains(name));
+        let is_about_all = ["PULL_TASKS", "EXTEND_LEASES", "INFORMATION_SCHEMA", "RECORD_HISTORY"]
+            .iter()
+            .any(|name| sql.contains(name));
         let of_task = if is_about_all { (&Value::Null, &Value::Null) } else { (&json!("whole"), &json!(1)) };
         assert_eq!((&tag["task"], &tag["attempt"]), of_task, "{sql}: {tag}");
     }

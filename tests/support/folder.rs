@@ -28,6 +28,13 @@ impl Drop for Folder {
     }
 }
 
+/// Gives a file another content at once: who reads it meanwhile sees the old one or the new one.
+pub(crate) fn replace(file: &Path, content: &str) {
+    let new = file.with_extension("new");
+    fs::write(&new, content).expect("its folder takes new files");
+    fs::rename(&new, file).expect("they are in one folder");
+}
+
 /// Writes a program that can be run at once. Another process writes it: one that a test beside this one starts
 /// meanwhile would inherit the descriptor, and nobody could run the program while it has that.
 #[expect(clippy::disallowed_methods, reason = "a test may start a shell")]

@@ -15,7 +15,7 @@
 
 mod client;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -58,6 +58,8 @@ struct State {
     waiting: VecDeque<Waiting>,
     /// Reports that did not arrive.
     unsettled: HashMap<String, Unsettled>,
+    /// What has ended since the API was asked last: its answer may be older, and name it still.
+    ended: HashSet<String>,
     refused: usize,
 }
 
@@ -128,6 +130,7 @@ impl RemoteApi {
             Ok(finished) => {
                 state.unsettled.remove(remote_id);
                 state.held.remove(remote_id);
+                state.ended.insert(remote_id.to_owned());
                 Ok(finished)
             }
             Err(fault) => {
@@ -177,7 +180,7 @@ impl RemoteApi {
                 continue;
             };
             // Until a task has ended the API may hand it out again.
-            if self.state().held.contains_key(&remote_id) {
+            if self.state().is_known(&remote_id) {
                 continue;
             }
             let task = spec.and_then(|spec| {
@@ -217,6 +220,11 @@ impl RemoteApi {
 }
 
 impl State {
+    /// Whether a task is this agent's already, or was when the API was asked.
+    fn is_known(&self, remote_id: &str) -> bool {
+        self.held.contains_key(remote_id) || self.ended.contains(remote_id)
+    }
+
     /// Keeps a report that did not arrive, or gives it up with its task.
     fn unsettle(&mut self, remote_id: &str, report: Report, fault: &Fault) {
         // A key can be replaced, and a server can come back.
@@ -277,6 +285,7 @@ impl TaskSource for RemoteApi {
         if !due.is_empty() {
             return Ok(due);
         }
+        self.state().ended.clear();
         let tasks = self.client.ask(|client| async move { client.tasks().await }).await?;
         self.take_in(tasks).await;
         Ok(self.state().take_due(limit))

@@ -26,7 +26,7 @@ async fn the_depth_of_the_queue_is_shown_when_it_is_asked_for() {
     eventually("the depth", async || shows(4).await).await;
     server.let_go();
     eventually("a later depth", async || shows(0).await).await;
-    assert_eq!(server.queue.count(State::Completed), 4);
+    eventually("the four tasks", async || (server.queue.count(State::Completed) == 4).then_some(())).await;
     agent.signal("TERM");
     assert!(agent.exit().await.success(), "{}", agent.log());
 }
@@ -53,7 +53,10 @@ async fn runs_and_their_lines_are_written_to_snowflake_and_a_failure_stops_nothi
     })
     .await;
     eventually("the task to end", async || (server.queue.count(State::Completed) == 1).then_some(())).await;
-    assert_eq!(agent.get("/runs?task=lost").await["runs"][0]["status"], "completed", "here it is kept");
+    eventually("it to be kept here", async || {
+        (agent.get("/runs?task=lost").await["runs"][0]["status"] == "completed").then_some(())
+    })
+    .await;
     // What waits is written when the agent stops.
     agent.signal("TERM");
     assert_eq!(agent.exit().await.code(), Some(0), "{}", agent.log());

@@ -61,6 +61,8 @@ async fn a_signature_of_azure_that_ends_is_renewed() {
     let issued = stage.backend.issued().count();
     // As old as the newest signature of the attempt, or younger.
     container.wait_until_refused(&container.signature(Duration::from_secs(3))).await;
+    // The next one lasts.
+    *lifetime.lock().unwrap() = Duration::from_secs(24 * 60 * 60);
     upload.commit(vec![stored]).await.expect("commit");
     assert!(stage.visible("p").await["task_a_result_001.parquet"] == own_content);
     assert!(stage.backend.issued().count() > issued, "the signature has ended meanwhile");
