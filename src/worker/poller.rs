@@ -291,7 +291,8 @@ impl Poller {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
-    use tokio::sync::mpsc;
+    use tokio::sync::{Barrier, mpsc};
+    use tokio::task::JoinSet;
 
     use super::*;
     use crate::task::{Extension, Finished, LeaseId, Task, TaskId, TaskSpec};
@@ -383,17 +384,16 @@ mod tests {
         const WORKERS: usize = 50;
         for _ in 0..500 {
             let free = Arc::new(FreeWorkers::new(WORKERS));
-            let start = Arc::new(tokio::sync::Barrier::new(2));
-            let pollers = [(); 2].map(|()| {
+            let start = Arc::new(Barrier::new(2));
+            let mut pollers = JoinSet::new();
+            for _ in 0..2 {
                 let (free, start) = (Arc::clone(&free), Arc::clone(&start));
-                tokio::spawn(async move {
+                pollers.spawn(async move {
                     start.wait().await;
                     free.all().await.num_permits()
-                })
-            });
-            for poller in pollers {
-                assert_eq!(poller.await.unwrap(), WORKERS);
+                });
             }
+            assert_eq!(pollers.join_all().await, [WORKERS; 2]);
         }
     }
 

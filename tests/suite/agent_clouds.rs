@@ -215,12 +215,12 @@ async fn the_default_credential_of_azure_is_found_where_operators_keep_it() {
     let finished = extract(&place, &environment).await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
 
-    fs::write(&program, "#!/bin/sh\necho 'Please run az login to setup account.' >&2\nexit 1\n").unwrap();
+    write_program(&programs, "az", "#!/bin/sh\necho 'Please run az login to setup account.' >&2\nexit 1\n");
     let finished = extract(&place, &environment).await;
     assert_eq!(finished.code, Some(1), "{finished:?}");
     assert!(finished.stderr.contains("Please run az login"), "{finished:?}");
 
-    fs::remove_file(&program).unwrap();
+    fs::remove_file(programs.join("az")).unwrap();
     let alone = programs.display().to_string();
     let finished = extract(&place, &[environment[0], ("PATH", &alone)]).await;
     assert_eq!(finished.code, Some(1), "{finished:?}");

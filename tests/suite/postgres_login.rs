@@ -1,5 +1,6 @@
 //! Ways to log in, to the server that is meant and to no other.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use data_exchange_agent::config::{PostgresSource, Secret, SslMode};
@@ -7,6 +8,8 @@ use data_exchange_agent::fault::{Fault, FaultKind};
 use data_exchange_agent::shutdown::Shutdown;
 use data_exchange_agent::source::Source;
 use data_exchange_agent::source::postgres::Postgres as PostgresDatabase;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::support::extraction::{column, configuration, open, query, read, source};
 use crate::support::postgres::{self, Options, Postgres};
@@ -94,6 +97,22 @@ async fn the_server_sees_the_name_of_the_application() {
     let name =
         one(configuration, "SELECT current_setting('application_name') AS one").await.expect("a session");
     assert!(name.as_deref().is_some_and(|name| name.starts_with("nightly ")), "{name:?}");
+}
+
+#[tokio::test]
+async fn a_tls_handshake_that_is_cut_is_worth_another_try() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("postgresql://u@{}/d", listener.local_addr().unwrap());
+    let source = open(PostgresSource { ssl_mode: SslMode::Require, ..configuration(&url) });
+    let cutting = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 8];
+        stream.read_exact(&mut request).await.unwrap();
+        stream.write_all(b"S").await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(source.check(), cutting);
+    let fault = outcome.expect_err("it is cut");
+    assert_eq!(fault.kind(), FaultKind::Transient, "{}", fault.chain());
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor};
 
+use crate::support::agent::eventually;
 use crate::support::postgres::{self, Options, Postgres};
 
 async fn current_user(url: &str) -> Result<String, sqlx::Error> {
@@ -64,9 +65,10 @@ async fn a_dropped_database_is_removed_even_while_it_is_in_use() {
     drop(dropped);
 
     let remaining = format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'");
-    while observer.value::<i64>(&remaining).await != 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually("the end of the database", async || {
+        (observer.value::<i64>(&remaining).await == 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

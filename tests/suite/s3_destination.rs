@@ -11,6 +11,7 @@ use data_exchange_agent::destination::Destination;
 use data_exchange_agent::destination::s3::S3Destination;
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
+use futures::future::join_all;
 
 use crate::destination_faults::{Store, check_attempt, survives};
 use crate::destinations::{Reader, check_destination, commit_files, content, part, target};
@@ -116,6 +117,17 @@ async fn an_upload_that_was_created_without_an_answer_is_aborted_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_request_has_all_its_tries_however_many_others_failed() {
+    const REQUESTS: usize = 10;
+    let refuse = always(Operation::ListUploads, Treatment::Refuse(500, "InternalError"));
+    let (_bucket, proxy, destination) = through_proxy(refuse).await;
+    let own = target("a", "p");
+    let begun = join_all((0..REQUESTS).map(|_| destination.begin(&own))).await;
+    assert!(begun.iter().all(Result::is_err));
+    assert_eq!(proxy.count(Operation::ListUploads), REQUESTS * Bucket::TRIES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn uploads_are_aborted_when_a_store_that_fails_comes_back() {
     // More refusals than a request is repeated; the first list is that of the attempt's begin.
     let (creates, lists, aborts) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
@@ -124,8 +136,8 @@ async fn uploads_are_aborted_when_a_store_that_fails_comes_back() {
     };
     let treat = move |operation| match operation {
         Operation::Create if is_among(&creates, 0..1) => Treatment::CutAnswer,
-        Operation::ListUploads if is_among(&lists, 1..12) => Treatment::Refuse(500, "InternalError"),
-        Operation::Abort if is_among(&aborts, 0..12) => Treatment::Refuse(500, "InternalError"),
+        Operation::ListUploads if is_among(&lists, 1..9) => Treatment::Refuse(500, "InternalError"),
+        Operation::Abort if is_among(&aborts, 0..8) => Treatment::Refuse(500, "InternalError"),
         _ => Treatment::Forward,
     };
     let (bucket, proxy, destination) = through_proxy(treat).await;
@@ -134,7 +146,7 @@ async fn uploads_are_aborted_when_a_store_that_fails_comes_back() {
     drop(upload.create(&part(&own, 1)).await.expect("the second try is answered"));
     assert_eq!(bucket.hidden().await.len(), 2);
     upload.abort().await;
-    assert!(proxy.count(Operation::ListUploads) > 12 && proxy.count(Operation::Abort) > 12);
+    assert!(proxy.count(Operation::ListUploads) > 9 && proxy.count(Operation::Abort) > 8);
     assert_eq!(bucket.hidden().await, Vec::<String>::new());
 }
 

@@ -14,6 +14,7 @@ use data_exchange_agent::source::Source;
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::support::extraction::{column, query, read};
+use crate::support::server::free_address;
 use crate::support::sqlserver::{self, open};
 use crate::support::tds::{
     Certificate, Column, Encryption, PASSWORD, Script, Seen, TdsServer, USERNAME, utf16,
@@ -132,10 +133,7 @@ async fn a_login_follows_to_the_server_that_it_is_sent_on_to() {
     assert_eq!(logins(&second).len(), 1);
 
     // In a circle.
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let lost = TdsServer::start(Script { route: Some(address), ..script() }).await;
+    let lost = TdsServer::start(Script { route: Some(free_address()), ..script() }).await;
     let fault = one(lost.configuration()).await.expect_err("nobody listens there");
     assert_eq!(fault.kind(), FaultKind::Transient);
 }

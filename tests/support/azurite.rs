@@ -70,7 +70,9 @@ pub(crate) struct Container {
 impl Container {
     pub(crate) async fn new(address: SocketAddr) -> Self {
         let name = format!("container-{}", uuid::Uuid::new_v4());
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        // Azurite closes idle connections, which a new request can meet.
+        let client =
+            reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().expect("a client");
         let container = Self { name, address, client };
         let created =
             container.client.put(container.url("", "restype=container")).header("content-length", 0);

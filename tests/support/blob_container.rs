@@ -37,7 +37,8 @@ impl Container {
     /// A new one; `None` where the service is not installed.
     pub(crate) async fn new() -> Option<Self> {
         let service = address_if_installed()?;
-        let client = Client::builder().no_proxy().build().expect("a client");
+        // Azurite closes idle connections, which a new request can meet.
+        let client = Client::builder().no_proxy().pool_max_idle_per_host(0).build().expect("a client");
         let container = Self { name: format!("container-{}", uuid::Uuid::new_v4()), service, client };
         container.request(Method::PUT, "", "restype=container").await;
         Some(container)

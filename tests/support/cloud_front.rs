@@ -58,10 +58,12 @@ impl Front {
             Cloud::Azure => azurite::address_if_installed()?,
             Cloud::Google => s3::server_address(),
         };
+        // The stores close idle connections, which a new request can meet.
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
         let shared = Arc::new(Shared {
             cloud,
             store,
-            client: reqwest::Client::builder().no_proxy().build().expect("a client"),
+            client: client.build().expect("a client"),
             key: KeyPair::generate(KeySize::Rsa2048).expect("a key"),
             state: Mutex::default(),
         });

@@ -2,7 +2,6 @@
 //! parameters that it does not know are refused.
 
 use std::fs;
-use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -50,7 +49,8 @@ impl PgBouncer {
                 if server.output().contains("Address already in use") {
                     return Some(false);
                 }
-                TcpStream::connect(address).is_ok().then_some(true)
+                // Not by a connection, which somebody else may take who was faster.
+                server.output().contains(&format!("listening on {address}")).then_some(true)
             });
             if listens {
                 let url = format!("postgresql://{USER}@{address}/{}", database.name());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_s3::config::{
     Builder, Credentials, IdentityCache, RequestChecksumCalculation, ResponseChecksumValidation,
     StalledStreamProtectionConfig,
@@ -39,6 +39,9 @@ pub(super) async fn connect(target: &S3Target) -> Result<Client, Fault> {
     let mut builder = Builder::from(&shared)
         .force_path_style(target.path_style)
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
+        // By default all requests of a process share one budget of retries, which some dozens of failures use up:
+        // from then on no request would bridge anything. The number of attempts and the back-off are bound enough.
+        .retry_partition(RetryPartition::custom("target").token_bucket(TokenBucket::unlimited()).build())
         .timeout_config(timeouts(target.request_timeout))
         .stalled_stream_protection(
             StalledStreamProtectionConfig::enabled().grace_period(target.request_timeout).build(),

@@ -26,6 +26,7 @@ use crate::config::{PostgresSource, SslMode};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 use crate::source::socket::{Socket, Stream};
+use crate::source::tls::handshake_fault_kind;
 
 /// Room for one read. The server writes 8 KiB at a time; a reader that falls behind takes many of
 /// them with one call.
@@ -148,9 +149,12 @@ impl Address {
         })?;
         match tls.connect(name, Socket::Tcp(stream)).await {
             Ok(stream) => Ok(Box::new(stream)),
-            Err(error) => Err(Fault::new(FaultKind::Credentials, "start TLS").because(error).remedy(
-                "Check that `host` is the name in the server's certificate and that `sslrootcert` has its authority.",
-            )),
+            Err(error) => Err(match handshake_fault_kind(&error) {
+                FaultKind::Credentials => Fault::new(FaultKind::Credentials, "start TLS").because(error).remedy(
+                    "Check that `host` is the name in the server's certificate and that `sslrootcert` has its authority.",
+                ),
+                _ => io_fault("start TLS", error),
+            }),
         }
     }
 }

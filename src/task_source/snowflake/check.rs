@@ -27,10 +27,7 @@ pub async fn check(
     };
     let needed = missing(&NEEDED);
     if !needed.is_empty() {
-        return Err(missed(
-            &format!("use the queue {} in Snowflake", procedures.place()),
-            &needed.join(", "),
-        ));
+        return Err(missed(format!("use the queue {} in Snowflake", procedures.place()), &needed.join(", ")));
     }
     let more = missing(&MORE);
     // Asked for only where it is there, or its answer is wanted.
@@ -48,12 +45,12 @@ pub async fn check_history(client: Client, settings: &SnowflakeProcedures) -> Re
     let procedures = Procedures::new(client, settings, None);
     procedures.log_in().await?;
     if !procedures.names().await?.contains(RECORD) {
-        return Err(missed(&format!("write the history to {} in Snowflake", procedures.place()), RECORD));
+        return Err(missed(format!("write the history to {} in Snowflake", procedures.place()), RECORD));
     }
     Ok(format!("logged in; {RECORD} of {} is there", procedures.place()))
 }
 
-fn missed(action: &str, procedures: &str) -> Fault {
+fn missed(action: String, procedures: &str) -> Fault {
     Fault::new(FaultKind::Request, action).because(format!("this role sees no {procedures} there")).remedy(
         "Check `database` and `schema` of task_source.snowflake_stored_procedure, and that the role has USAGE on the \
          procedures there; docs/snowflake/setup.sql creates them.",

@@ -80,8 +80,13 @@ impl Drop for Database {
                 let others = format!(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
                 );
-                for sql in [others, format!("DROP DATABASE {name}")] {
-                    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
+                // It waits for some seconds for sessions to end; on a busy machine they take longer.
+                for _attempt in 0..20 {
+                    sqlx::raw_sql(AssertSqlSafe(others.clone())).execute(&mut connection).await?;
+                    let drop = AssertSqlSafe(format!("DROP DATABASE {name}"));
+                    if sqlx::raw_sql(drop).execute(&mut connection).await.is_ok() {
+                        break;
+                    }
                 }
                 connection.close().await
             })
