@@ -2,22 +2,22 @@
 
 mod clock;
 mod report;
+mod target;
 mod task_sources;
 
 use std::fs;
 use std::future::Future;
 use std::io::Write;
-use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use clap::Args;
 use futures::future::join_all;
 use indicatif::HumanBytes;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::output::{self, say};
 use super::table::terminal_width;
@@ -27,15 +27,15 @@ use crate::bulk::{self, BulkUtility};
 use crate::catalog;
 use crate::config;
 use crate::config::{Config, Environment, Overrides, SourceConnection};
-use crate::destination::{Destination, PartName, Target};
+use crate::destination::Destination;
 use crate::fault::{Fault, FaultKind};
 use crate::guards::free_space;
 use crate::shutdown::{Shutdown, spawn_blocking};
 use crate::snowflake::Clients;
 use crate::source::Source;
-use crate::task::{Compression, DestinationKind, FileFormat, TaskId};
+use crate::task::DestinationKind;
 
-/// The path of what is written and removed again.
+/// How the path of what is written and removed again begins.
 const PLACE: &str = ".data-exchange-check";
 /// Longest time for one check.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -137,17 +137,19 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// The path of a file in a target; `None` when nothing is to be written there.
+    /// The path of a file in a target; `None` when nothing is to be written there. It is another one each
+    /// time: two targets may lead to one bucket, and two checks may run at the same moment.
     fn place(self, kind: DestinationKind) -> Option<String> {
         if !self.is_wanted {
             return None;
         }
+        let place = format!("{PLACE}-{}", Uuid::new_v4().simple());
         match kind {
             // A stage is named by each task, so there is none to write to unless somebody names one.
             DestinationKind::SnowflakeStage => {
-                self.stage.map(|stage| format!("{}/{PLACE}", stage.trim_end_matches('/')))
+                self.stage.map(|stage| format!("{}/{place}", stage.trim_end_matches('/')))
             }
-            _ => Some(PLACE.to_owned()),
+            _ => Some(place),
         }
     }
 }
@@ -188,8 +190,11 @@ async fn check_everything(
     });
     let targets = built.into_iter().map(async |(name, kind, begun, destination)| {
         let place = writing.place(kind);
-        let check = async { check_target(destination?.as_ref(), place).await };
-        Finding::new(format!("target {name}"), begun, limited(check).await)
+        let checked = match destination {
+            Ok(destination) => target::check(&*destination, kind, place).await,
+            Err(fault) => Err(fault),
+        };
+        Finding::new(format!("target {name}"), begun, checked)
     });
     let ways = config.sources.iter().filter(|(name, source)| has_odbc_side(config, name, source));
     let ways = ways.map(async |(name, source)| {
@@ -265,7 +270,7 @@ fn check_utilities(config: &Config) -> Vec<Finding> {
     findings
 }
 
-async fn limited(check: impl Future<Output = Result<String, Fault>>) -> Result<String, Fault> {
+async fn limited<T>(check: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     tokio::time::timeout(LIMIT, check).await.unwrap_or_else(|_elapsed| {
         Err(Fault::new(FaultKind::Transient, format!("there was no answer within {LIMIT:?}"))
             .remedy("Check host, port, firewalls and proxies between this machine and that one."))
@@ -279,28 +284,6 @@ async fn check_source(source: SourceConnection, shutdown: &Shutdown) -> Result<S
 async fn ask(source: &dyn Source) -> Result<String, Fault> {
     source.check().await?;
     Ok("logged in, and ran a query".to_owned())
-}
-
-async fn check_target(destination: &dyn Destination, place: Option<String>) -> Result<String, Fault> {
-    destination.check().await?;
-    let Some(path) = place else { return Ok("opened".to_owned()) };
-    let task = TaskId::parse("check").expect("a valid id");
-    write_nothing(destination, &Target { task, attempt: 1, path, load: None }).await?;
-    Ok("opened, wrote a file that nobody saw, and removed it".to_owned())
-}
-
-/// Stores a part and aborts the upload: no reader sees anything of it.
-async fn write_nothing(destination: &dyn Destination, place: &Target) -> Result<(), Fault> {
-    let upload = destination.begin(place).await?;
-    let stored = async {
-        let name = PartName::new(&place.task, NonZeroU32::MIN, FileFormat::Csv, Compression::None);
-        let mut part = upload.create(&name).await?;
-        part.write(Bytes::from_static(b"written by a check, to be removed\n")).await?;
-        part.finish(0).await
-    }
-    .await;
-    upload.abort().await;
-    stored.map(|_part| ())
 }
 
 fn check_directory(directory: &Path) -> Result<String, Fault> {

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use data_exchange_agent::config::TransferSettings;
 use data_exchange_agent::destination::snowflake_stage::SnowflakeStageDestination;
-use data_exchange_agent::destination::{Destination, Target, Upload};
+use data_exchange_agent::destination::{Destination, PartName, Target, Upload};
 use data_exchange_agent::fault::{Fault, FaultKind};
 use data_exchange_agent::shutdown::Shutdown;
 use data_exchange_agent::snowflake::{Client, Connection, Statement};
@@ -28,6 +28,7 @@ use crate::destinations::{Reader, check_destination, commit_files, content, part
 use crate::support::agent::{Place, eventually};
 use crate::support::folder::Folder;
 use crate::support::proxy::Treatment;
+use crate::support::snowflake::query::Answer;
 use crate::support::snowflake::stage::{STAGE, Stage};
 use crate::support::snowflake::stage_storage::Backend;
 use crate::support::snowflake::{SnowflakeDouble, front};
@@ -38,6 +39,10 @@ const SEVERAL_BLOCKS: usize = 16 * 1024 * 1024 + 5;
 
 /// Takes paths as other destinations do, and puts the stage before them.
 struct OnStage(SnowflakeStageDestination);
+
+fn on_stage(target: &Target) -> Target {
+    Target { path: format!("{STAGE}/{}", target.path), ..target.clone() }
+}
 
 #[async_trait]
 impl Destination for OnStage {
@@ -50,8 +55,11 @@ impl Destination for OnStage {
     }
 
     async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault> {
-        let path = format!("{STAGE}/{}", target.path);
-        self.0.begin(&Target { path, ..target.clone() }).await
+        self.0.begin(&on_stage(target)).await
+    }
+
+    async fn delete(&self, target: &Target, name: &PartName) -> Result<(), Fault> {
+        self.0.delete(&on_stage(target), name).await
     }
 }
 
@@ -442,6 +450,53 @@ fn run_python(python: &str, input: &Value) -> Value {
     serde_json::from_slice(&output.stdout).expect("the script writes JSON")
 }
 
+/// A target section for `double`.
+fn section(double: &SnowflakeDouble) -> String {
+    let address = double.address();
+    format!(
+        "kind = \"snowflake\"\naccount = \"test-account\"\nhost = \"{}\"\nport = {}\nprotocol = \"http\"\n\
+         user = \"tester\"\npassword = \"hunter2\"\n",
+        address.ip(),
+        address.port()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_removes_its_file_from_a_stage_or_says_that_it_may_not() {
+    for is_allowed in [true, false] {
+        let double = SnowflakeDouble::start().await;
+        if !is_allowed {
+            let text = "SQL access control error: Insufficient privileges to operate on stage 'My Stage'";
+            double.on(move |call| {
+                call.sql.starts_with("REMOVE ").then(|| Answer::error("003001", "42501", text))
+            });
+        }
+        let stage = Stage::on(&double, Backend::s3(forward).await, Some(16));
+        let place = Place::new().connection("target.snowflake", &section(&double));
+        let configuration = place.configuration();
+        let arguments =
+            ["check", "--config", configuration.to_str().expect("plain"), "--json", "--stage", STAGE];
+        let finished = place.run(&arguments).await;
+        let findings: Vec<Value> = serde_json::from_str(&finished.stdout).expect("JSON");
+        let mut findings = findings.iter();
+        let finding = findings.find(|finding| finding["check"] == "target snowflake").expect("a finding");
+        assert_eq!(finding["ok"], is_allowed, "{finding}");
+        let detail = finding["detail"].as_str().expect("a text");
+        let left: Vec<String> = stage.backend.list("").await.into_iter().map(|(name, ..)| name).collect();
+        if is_allowed {
+            assert_eq!(detail, "opened, wrote a file and deleted it");
+            assert_eq!(left, Vec::<String>::new());
+        } else {
+            assert_eq!(finished.code, Some(1), "{finished:?}");
+            assert_eq!(left.len(), 1, "{left:?}");
+            assert!(detail.contains(&format!("{}` is left", left[0])), "{finding}: {left:?}");
+            let remedy = finding["remedy"].as_str().expect("a remedy");
+            assert!(remedy.contains("WRITE on the stage"), "{finding}");
+        }
+        assert_eq!(stage.hidden().await, Vec::<String>::new());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_killed_between_upload_and_commit_leaves_nothing_visible() {
     let Some(server) = postgres::server_if_installed().await else { return };
@@ -450,14 +505,8 @@ async fn an_agent_killed_between_upload_and_commit_leaves_nothing_visible() {
     let stage = Stage::on(&double, Backend::s3(forward).await, Some(16));
     // The commit begins with a look at what is there.
     double.hold("LIST ");
-    let address = double.address();
-    let section = format!(
-        "kind = \"snowflake\"\naccount = \"test-account\"\nhost = \"{}\"\nport = {}\nprotocol = \"http\"\n\
-         user = \"tester\"\npassword = \"hunter2\"\n",
-        address.ip(),
-        address.port()
-    );
-    let mut agent = Place::new().database(&database).connection("target.snowflake", &section).start().await;
+    let place = Place::new().database(&database).connection("target.snowflake", &section(&double));
+    let mut agent = place.start().await;
     let id = agent
         .submit(json!({
             "source_config": {"database": "sales", "query": "SELECT g AS id FROM generate_series(1, 1000) AS g"},

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 
 use self::store::Store;
 use super::multipart::{self, MultipartStore, StoreFailure};
-use super::{Destination, Target, Upload};
+use super::{Destination, PartName, Target, Upload};
 use crate::config::S3Target;
 use crate::fault::Fault;
 use crate::shutdown::Shutdown;
@@ -61,5 +61,9 @@ impl Destination for S3Destination {
 
     async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault> {
         multipart::begin(&self.store, &self.prefix, target).await
+    }
+
+    async fn delete(&self, target: &Target, name: &PartName) -> Result<(), Fault> {
+        multipart::delete(&*self.store, &self.prefix, target, name).await
     }
 }
