@@ -159,6 +159,10 @@ impl Destination for RenewableDestination {
         self.ask(|adapter| async move { adapter.check().await }).await
     }
 
+    fn server(&self) -> Option<String> {
+        self.current().server()
+    }
+
     fn part_buffer_bytes(&self) -> usize {
         self.current().part_buffer_bytes()
     }

@@ -172,6 +172,7 @@ async fn check_everything(
         Finding::new("data directory", begun, check_directory(directory)),
         Finding::new("memory", begun, check_memory(config, built.iter().flat_map(|target| &target.3))),
     ];
+    let servers = clock::servers(config, built.iter().flat_map(|target| &target.3));
     findings.extend(check_space(config).await);
     if let Some(tls) = &config.server.tls {
         let begun = Instant::now();
@@ -202,16 +203,18 @@ async fn check_everything(
         let check = async { ask(agent::odbc_source(source)?.as_ref()).await };
         Finding::new(format!("source {name} by odbc"), begun, limited(check).await)
     });
-    let (sources, ways, targets, task_sources) = tokio::join!(
+    let (sources, ways, targets, task_sources, clocks) = tokio::join!(
         join_all(sources),
         join_all(ways),
         join_all(targets),
-        task_sources::check(config, snowflake)
+        task_sources::check(config, snowflake),
+        clock::check(servers)
     );
     findings.extend(sources);
     findings.extend(ways);
     findings.extend(targets);
     findings.extend(task_sources);
+    findings.extend(clocks);
     findings
 }
 

@@ -79,6 +79,12 @@ pub trait Destination: Send + Sync {
     /// Proves that the store is there. Called by health checks.
     async fn check(&self) -> Result<(), Fault>;
 
+    /// Address of the server whose clock decides whether a login or a signature counts; `None` where there
+    /// is none. Called by `check`.
+    fn server(&self) -> Option<String> {
+        None
+    }
+
     /// Bytes of memory that one open part can hold back, besides the chunk being written.
     fn part_buffer_bytes(&self) -> usize;
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
+use axum::Router;
 use data_exchange_agent::snowflake::Statement;
 use futures::future::join_all;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use super::snowflake_queue;
 use crate::support::account::Account;
@@ -83,9 +85,12 @@ async fn everything_that_works_is_said_to_work_and_nothing_is_left_behind() {
         "source shop",
         "target local",
         "target s3",
+        "clock",
     ] {
         assert_eq!(named(&findings, expected)["ok"], true);
     }
+    let clock = named(&findings, "clock")["detail"].as_str().expect("a text");
+    assert!(clock.starts_with("differs by") && clock.contains(&server_address().to_string()), "{clock}");
     for target in ["target local", "target s3"] {
         assert_eq!(named(&findings, target)["detail"], WRITTEN);
     }
@@ -105,10 +110,46 @@ async fn a_check_leaves_nothing_in_azure_and_google_not_even_what_nobody_sees() 
     for target in ["target blob", "target gcs"] {
         assert_eq!(named(&findings, target)["detail"], WRITTEN);
     }
+    let clocks = findings.as_array().expect("a list").iter().filter(|finding| finding["check"] == "clock");
+    let clocks: String = clocks.filter_map(|finding| finding["detail"].as_str()).collect();
+    for server in [container.service(), front.address] {
+        assert_eq!(clocks.matches(&format!("that of http://{server}")).count(), 1, "{clocks}");
+    }
     assert_eq!(container.blobs("").await, BTreeMap::new());
     assert_eq!(container.uncommitted().await, Vec::<String>::new());
     assert_eq!(bucket.objects("").await, BTreeMap::new());
     assert_eq!(bucket.unfinished_uploads().await, Vec::<String>::new());
+}
+
+/// A server that says yes to everything, and whose clock has stopped.
+#[expect(clippy::disallowed_methods, reason = "the server is no part of the agent, no stop waits for it")]
+async fn server_of_the_past() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("there is a free port");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    let router = Router::new().fallback(|| async { [("date", "Tue, 01 Jan 2019 00:00:00 GMT")] });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_a_store_would_not_believe_is_found() {
+    let address = server_of_the_past().await;
+    let section = format!(
+        "bucket_name = \"lake\"\nregion_name = \"us-east-1\"\nendpoint_url = \"http://{address}\"\n\
+         path_style = true\naccess_key_id = \"writer\"\nsecret_access_key = \"writer-secret\"\n"
+    );
+    let place = Place::new().connection("target.s3", &section);
+    let configuration = place.configuration();
+    let configuration = configuration.to_str().expect("plain");
+    let finished = place.run(&["check", "--config", configuration, "--json", "--without-writing"]).await;
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    let findings = serde_json::from_str(&finished.stdout).expect("JSON");
+    assert_eq!(named(&findings, "target s3")["ok"], true);
+    let clock = named(&findings, "clock");
+    assert_eq!(clock["ok"], false, "{clock}");
+    let detail = clock["detail"].as_str().expect("a text");
+    assert!(detail.contains("ahead of") && detail.contains(&address.to_string()), "{clock}");
+    assert!(clock["remedy"].as_str().is_some_and(|remedy| remedy.contains("Set the clock")), "{clock}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,6 +59,10 @@ impl Destination for AzureBlobDestination {
         opened.map_err(|failure| failure.fault(format!("open the container `{}`", self.container.url())))
     }
 
+    fn server(&self) -> Option<String> {
+        Some(self.container.url().to_owned())
+    }
+
     fn part_buffer_bytes(&self) -> usize {
         self.container.part_size().saturating_mul(self.container.parallel_parts().saturating_add(1))
     }

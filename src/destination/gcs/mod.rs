@@ -50,6 +50,10 @@ impl Destination for GcsDestination {
         opened.map_err(|failure| failure.fault(format!("open the bucket `{}`", self.bucket.place())))
     }
 
+    fn server(&self) -> Option<String> {
+        Some(self.bucket.url().to_owned())
+    }
+
     fn part_buffer_bytes(&self) -> usize {
         self.bucket.part_size().saturating_mul(self.bucket.parallel_parts().saturating_add(1))
     }

@@ -30,15 +30,17 @@ use crate::shutdown::Shutdown;
 pub struct S3Destination {
     store: Arc<Store>,
     prefix: String,
+    /// Where requests go, without the bucket.
+    server: String,
 }
 
 impl S3Destination {
     /// Reads the profile files and finds region and kind of credentials; sends nothing to the
     /// store. Parts are sent by tasks of `shutdown`.
     pub async fn new(target: &S3Target, shutdown: &Shutdown) -> Result<Self, Fault> {
-        let client = Box::pin(client::connect(target)).await?;
+        let (client, server) = Box::pin(client::connect(target)).await?;
         let store = Store::new(client, target, shutdown.clone());
-        Ok(Self { store: Arc::new(store), prefix: target.prefix.clone() })
+        Ok(Self { store: Arc::new(store), prefix: target.prefix.clone(), server })
     }
 }
 
@@ -49,6 +51,10 @@ impl Destination for S3Destination {
             .head_bucket()
             .await
             .map_err(|failure| failure.fault(format!("open the bucket `{}`", self.store.bucket())))
+    }
+
+    fn server(&self) -> Option<String> {
+        Some(self.server.clone())
     }
 
     fn part_buffer_bytes(&self) -> usize {

@@ -85,6 +85,10 @@ impl Destination for SnowflakeStageDestination {
         answer.map(drop).map_err(|error| Fault::from(error).while_doing("run a statement in Snowflake"))
     }
 
+    fn server(&self) -> Option<String> {
+        Some(self.shared.client.connection().base_url())
+    }
+
     fn part_buffer_bytes(&self) -> usize {
         (PARALLEL_BLOCKS + 1) * BLOCK_BYTES
     }
