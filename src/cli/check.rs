@@ -62,8 +62,11 @@ struct Finding {
     check: String,
     ok: bool,
     /// Nothing that keeps tasks from running: `ok` is true.
-    #[serde(skip)]
+    #[serde(rename = "warning")]
     is_warning: bool,
+    /// It belongs to the finding before it; a table shows that.
+    #[serde(skip)]
+    is_part: bool,
     duration_ms: u64,
     /// What is there, or what is wrong.
     detail: String,
@@ -78,12 +81,17 @@ impl Finding {
             Err(fault) => (false, fault.chain(), fault.hint().map(str::to_owned)),
         };
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Self { check: check.into(), ok, is_warning: false, duration_ms, detail, remedy }
+        Self { check: check.into(), ok, is_warning: false, is_part: false, duration_ms, detail, remedy }
+    }
+
+    /// More about what the finding before it is about.
+    fn part(check: impl Into<String>, begun: Instant, result: Result<String, Fault>) -> Self {
+        Self { is_part: true, ..Self::new(check, begun, result) }
     }
 
     /// Something in the configuration that an operator should know.
     fn warning(begun: Instant, warning: &config::Warning) -> Self {
-        Self { is_warning: true, ..Self::new("  warning", begun, Ok(warning.to_string())) }
+        Self { is_warning: true, ..Self::part("warning", begun, Ok(warning.to_string())) }
     }
 }
 
@@ -266,7 +274,7 @@ fn check_utilities(config: &Config) -> Vec<Finding> {
         for (name, connection) in &config.sources {
             if config.source_methods.get(name).is_some_and(|method| method == utility.name()) {
                 let fits = utility.supports(connection).map(|()| format!("reads connection {name}"));
-                findings.push(Finding::new(format!("  {} for {name}", utility.name()), begun, fits));
+                findings.push(Finding::part(format!("{} for {name}", utility.name()), begun, fits));
             }
         }
     }
@@ -318,4 +326,30 @@ fn check_memory<'d>(
         Some(limit) => format!("tasks take up to {ceiling} of {}", HumanBytes(limit.get())),
         None => format!("tasks take up to {ceiling}; application.memory_limit sets no bound"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_program_gets_names_without_layout_and_is_told_what_a_warning_is() {
+        let begun = Instant::now();
+        let failed = Fault::new(FaultKind::Request, "export with bcp").remedy("Set `method`.");
+        let findings = [
+            Finding { is_warning: true, ..Finding::part("warning", begun, Ok("it is old".to_owned())) },
+            Finding::part("bcp for crm", begun, Err(failed)),
+        ];
+        let findings = findings.map(|finding| Finding { duration_ms: 7, ..finding });
+        let expected = json!([
+            {"check": "warning", "ok": true, "warning": true, "duration_ms": 7, "detail": "it is old"},
+            {
+                "check": "bcp for crm", "ok": false, "warning": false, "duration_ms": 7,
+                "detail": "export with bcp", "remedy": "Set `method`.",
+            },
+        ]);
+        assert_eq!(serde_json::to_value(findings).expect("texts and numbers"), expected);
+    }
 }

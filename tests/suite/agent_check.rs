@@ -207,7 +207,7 @@ async fn a_missing_right_to_delete_is_found_with_the_file_that_is_left() {
     let Some(container) = Container::new().await else { return };
     let proxy = without_right_to_delete(container.service(), "AuthorizationPermissionMismatch").await;
     let place = in_azure(Place::new(), &container, proxy.address);
-    let left = async || container.blobs("").await.into_keys().collect();
+    let left = async || container.blobs("").await.into_keys().collect::<Vec<_>>();
     check_refusal(&place, "target blob", "Storage Blob Data Contributor", left).await;
 }
 
@@ -274,6 +274,40 @@ async fn what_is_short_on_this_machine_is_told_by_every_name_of_the_command() {
             assert!(space.contains("FAILED") && space.contains("are wanted"), "{place}: {space}");
         }
         assert!(finished.stdout.contains("lower guards.min_free_disk"), "{}", finished.stdout);
+    }
+}
+
+#[tokio::test]
+async fn a_program_reads_names_as_they_are_and_a_person_a_table() {
+    let source = format!(
+        "kind = \"postgresql\"\nhost = \"127.0.0.1\"\nport = {}\nusername = \"u\"\ndatabase = \"d\"\n\
+         password = \"hunter2\"\nmethod = \"psql\"\n",
+        free_address().port()
+    );
+    // A key of an API that is not there is worth a warning.
+    let place = Place::new()
+        .connection("source.sales", &source)
+        .section("task_source.api", "key = \"a key that nobody asks for\"\n");
+    let (code, findings) = check(&place).await;
+    assert_eq!(code, Some(1), "{findings:#}");
+    let all = findings.as_array().expect("a list");
+    for finding in all {
+        let name = finding["check"].as_str().expect("a name");
+        assert_eq!(name.trim(), name);
+        assert!(finding["warning"].is_boolean(), "{finding}");
+        assert!(finding["ok"] == true || finding["warning"] == false, "{finding}");
+    }
+    let is_expected = |finding: &Value| {
+        let detail = finding["detail"].as_str().unwrap_or_default();
+        finding["check"] == "warning" && finding["warning"] == true && detail.contains("task_source.api.key")
+    };
+    assert!(all.iter().any(is_expected), "{findings:#}");
+    assert_eq!(named(&findings, "psql for sales")["ok"], true);
+
+    let configuration = place.configuration();
+    let finished = place.run(&["check", "--config", configuration.to_str().expect("plain")]).await;
+    for name in ["  warning ", "  psql for sales "] {
+        assert!(finished.stdout.lines().any(|line| line.starts_with(name)), "{name}: {}", finished.stdout);
     }
 }
 
