@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use crate::config::{Problems, SourceConnection, TargetConnection};
-use crate::destination::{Destination, Target, Upload};
+use crate::destination::{Destination, PartName, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::spawn_blocking;
 use crate::source::{Extraction, Query, Source, TextExport};
@@ -159,6 +159,10 @@ impl Destination for RenewableDestination {
         self.ask(|adapter| async move { adapter.check().await }).await
     }
 
+    fn server(&self) -> Option<String> {
+        self.current().server()
+    }
+
     fn part_buffer_bytes(&self) -> usize {
         self.current().part_buffer_bytes()
     }
@@ -182,6 +186,10 @@ impl Destination for RenewableDestination {
 
     async fn retract(&self, target: &Target) -> Result<(), Fault> {
         self.current().retract(target).await
+    }
+
+    async fn delete(&self, target: &Target, name: &PartName) -> Result<(), Fault> {
+        self.current().delete(target, name).await
     }
 
     async fn renew(&self, since: Instant) -> bool {

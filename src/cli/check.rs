@@ -2,22 +2,22 @@
 
 mod clock;
 mod report;
+mod target;
 mod task_sources;
 
 use std::fs;
 use std::future::Future;
 use std::io::Write;
-use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use clap::Args;
 use futures::future::join_all;
 use indicatif::HumanBytes;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::output::{self, say};
 use super::table::terminal_width;
@@ -27,15 +27,15 @@ use crate::bulk::{self, BulkUtility};
 use crate::catalog;
 use crate::config;
 use crate::config::{Config, Environment, Overrides, SourceConnection};
-use crate::destination::{Destination, PartName, Target};
+use crate::destination::Destination;
 use crate::fault::{Fault, FaultKind};
 use crate::guards::free_space;
 use crate::shutdown::{Shutdown, spawn_blocking};
 use crate::snowflake::Clients;
 use crate::source::Source;
-use crate::task::{Compression, DestinationKind, FileFormat, TaskId};
+use crate::task::DestinationKind;
 
-/// The path of what is written and removed again.
+/// How the path of what is written and removed again begins.
 const PLACE: &str = ".data-exchange-check";
 /// Longest time for one check.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -62,8 +62,11 @@ struct Finding {
     check: String,
     ok: bool,
     /// Nothing that keeps tasks from running: `ok` is true.
-    #[serde(skip)]
+    #[serde(rename = "warning")]
     is_warning: bool,
+    /// It belongs to the finding before it; a table shows that.
+    #[serde(skip)]
+    is_part: bool,
     duration_ms: u64,
     /// What is there, or what is wrong.
     detail: String,
@@ -78,12 +81,17 @@ impl Finding {
             Err(fault) => (false, fault.chain(), fault.hint().map(str::to_owned)),
         };
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Self { check: check.into(), ok, is_warning: false, duration_ms, detail, remedy }
+        Self { check: check.into(), ok, is_warning: false, is_part: false, duration_ms, detail, remedy }
+    }
+
+    /// More about what the finding before it is about.
+    fn part(check: impl Into<String>, begun: Instant, result: Result<String, Fault>) -> Self {
+        Self { is_part: true, ..Self::new(check, begun, result) }
     }
 
     /// Something in the configuration that an operator should know.
     fn warning(begun: Instant, warning: &config::Warning) -> Self {
-        Self { is_warning: true, ..Self::new("  warning", begun, Ok(warning.to_string())) }
+        Self { is_warning: true, ..Self::part("warning", begun, Ok(warning.to_string())) }
     }
 }
 
@@ -137,17 +145,19 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// The path of a file in a target; `None` when nothing is to be written there.
+    /// The path of a file in a target; `None` when nothing is to be written there. It is another one each
+    /// time: two targets may lead to one bucket, and two checks may run at the same moment.
     fn place(self, kind: DestinationKind) -> Option<String> {
         if !self.is_wanted {
             return None;
         }
+        let place = format!("{PLACE}-{}", Uuid::new_v4().simple());
         match kind {
             // A stage is named by each task, so there is none to write to unless somebody names one.
             DestinationKind::SnowflakeStage => {
-                self.stage.map(|stage| format!("{}/{PLACE}", stage.trim_end_matches('/')))
+                self.stage.map(|stage| format!("{}/{place}", stage.trim_end_matches('/')))
             }
-            _ => Some(PLACE.to_owned()),
+            _ => Some(place),
         }
     }
 }
@@ -170,6 +180,7 @@ async fn check_everything(
         Finding::new("data directory", begun, check_directory(directory)),
         Finding::new("memory", begun, check_memory(config, built.iter().flat_map(|target| &target.3))),
     ];
+    let servers = clock::servers(config, built.iter().flat_map(|target| &target.3));
     findings.extend(check_space(config).await);
     if let Some(tls) = &config.server.tls {
         let begun = Instant::now();
@@ -188,8 +199,11 @@ async fn check_everything(
     });
     let targets = built.into_iter().map(async |(name, kind, begun, destination)| {
         let place = writing.place(kind);
-        let check = async { check_target(destination?.as_ref(), place).await };
-        Finding::new(format!("target {name}"), begun, limited(check).await)
+        let checked = match destination {
+            Ok(destination) => target::check(&*destination, kind, place).await,
+            Err(fault) => Err(fault),
+        };
+        Finding::new(format!("target {name}"), begun, checked)
     });
     let ways = config.sources.iter().filter(|(name, source)| has_odbc_side(config, name, source));
     let ways = ways.map(async |(name, source)| {
@@ -197,16 +211,18 @@ async fn check_everything(
         let check = async { ask(agent::odbc_source(source)?.as_ref()).await };
         Finding::new(format!("source {name} by odbc"), begun, limited(check).await)
     });
-    let (sources, ways, targets, task_sources) = tokio::join!(
+    let (sources, ways, targets, task_sources, clocks) = tokio::join!(
         join_all(sources),
         join_all(ways),
         join_all(targets),
-        task_sources::check(config, snowflake)
+        task_sources::check(config, snowflake),
+        clock::check(servers)
     );
     findings.extend(sources);
     findings.extend(ways);
     findings.extend(targets);
     findings.extend(task_sources);
+    findings.extend(clocks);
     findings
 }
 
@@ -258,14 +274,14 @@ fn check_utilities(config: &Config) -> Vec<Finding> {
         for (name, connection) in &config.sources {
             if config.source_methods.get(name).is_some_and(|method| method == utility.name()) {
                 let fits = utility.supports(connection).map(|()| format!("reads connection {name}"));
-                findings.push(Finding::new(format!("  {} for {name}", utility.name()), begun, fits));
+                findings.push(Finding::part(format!("{} for {name}", utility.name()), begun, fits));
             }
         }
     }
     findings
 }
 
-async fn limited(check: impl Future<Output = Result<String, Fault>>) -> Result<String, Fault> {
+async fn limited<T>(check: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     tokio::time::timeout(LIMIT, check).await.unwrap_or_else(|_elapsed| {
         Err(Fault::new(FaultKind::Transient, format!("there was no answer within {LIMIT:?}"))
             .remedy("Check host, port, firewalls and proxies between this machine and that one."))
@@ -279,28 +295,6 @@ async fn check_source(source: SourceConnection, shutdown: &Shutdown) -> Result<S
 async fn ask(source: &dyn Source) -> Result<String, Fault> {
     source.check().await?;
     Ok("logged in, and ran a query".to_owned())
-}
-
-async fn check_target(destination: &dyn Destination, place: Option<String>) -> Result<String, Fault> {
-    destination.check().await?;
-    let Some(path) = place else { return Ok("opened".to_owned()) };
-    let task = TaskId::parse("check").expect("a valid id");
-    write_nothing(destination, &Target { task, attempt: 1, path, load: None }).await?;
-    Ok("opened, wrote a file that nobody saw, and removed it".to_owned())
-}
-
-/// Stores a part and aborts the upload: no reader sees anything of it.
-async fn write_nothing(destination: &dyn Destination, place: &Target) -> Result<(), Fault> {
-    let upload = destination.begin(place).await?;
-    let stored = async {
-        let name = PartName::new(&place.task, NonZeroU32::MIN, FileFormat::Csv, Compression::None);
-        let mut part = upload.create(&name).await?;
-        part.write(Bytes::from_static(b"written by a check, to be removed\n")).await?;
-        part.finish(0).await
-    }
-    .await;
-    upload.abort().await;
-    stored.map(|_part| ())
 }
 
 fn check_directory(directory: &Path) -> Result<String, Fault> {
@@ -332,4 +326,30 @@ fn check_memory<'d>(
         Some(limit) => format!("tasks take up to {ceiling} of {}", HumanBytes(limit.get())),
         None => format!("tasks take up to {ceiling}; application.memory_limit sets no bound"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_program_gets_names_without_layout_and_is_told_what_a_warning_is() {
+        let begun = Instant::now();
+        let failed = Fault::new(FaultKind::Request, "export with bcp").remedy("Set `method`.");
+        let findings = [
+            Finding { is_warning: true, ..Finding::part("warning", begun, Ok("it is old".to_owned())) },
+            Finding::part("bcp for crm", begun, Err(failed)),
+        ];
+        let findings = findings.map(|finding| Finding { duration_ms: 7, ..finding });
+        let expected = json!([
+            {"check": "warning", "ok": true, "warning": true, "duration_ms": 7, "detail": "it is old"},
+            {
+                "check": "bcp for crm", "ok": false, "warning": false, "duration_ms": 7,
+                "detail": "export with bcp", "remedy": "Set `method`.",
+            },
+        ]);
+        assert_eq!(serde_json::to_value(findings).expect("texts and numbers"), expected);
+    }
 }

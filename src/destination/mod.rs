@@ -79,6 +79,12 @@ pub trait Destination: Send + Sync {
     /// Proves that the store is there. Called by health checks.
     async fn check(&self) -> Result<(), Fault>;
 
+    /// Address of the server whose clock decides whether a login or a signature counts; `None` where there
+    /// is none. Called by `check`.
+    fn server(&self) -> Option<String> {
+        None
+    }
+
     /// Bytes of memory that one open part can hold back, besides the chunk being written.
     fn part_buffer_bytes(&self) -> usize;
 
@@ -115,6 +121,12 @@ pub trait Destination: Send + Sync {
         self.begin(target).await?.commit(Vec::new()).await.map(drop)
     }
 
+    /// Deletes one file that was committed, without looking for it: unlike after [`Destination::retract`],
+    /// a missing right to list cannot hide a missing right to delete. One that is gone already is deleted.
+    /// A directory of files goes with its last one, where the store has directories; the root stays. Called
+    /// by `check` for the file that it has written, after the commit or when that has failed.
+    async fn delete(&self, target: &Target, name: &PartName) -> Result<(), Fault>;
+
     /// Called when an attempt that began at `since` was refused for its credentials, also by several
     /// attempts at the same time. True when there are newer ones than the attempt had, so that trying
     /// once more makes sense. Adapters leave this to [`crate::renewal`].
@@ -148,7 +160,8 @@ pub trait Upload: Send + Sync {
     }
 
     /// Removes everything of this attempt, as far as it can be reached; what cannot is logged.
-    /// Called instead of `commit`, also after writers were dropped unfinished.
+    /// Called instead of `commit`, also after writers were dropped unfinished; and by `check` after a commit
+    /// that failed or was cut off, which then leaves what is visible to [`Destination::delete`].
     async fn abort(&self);
 }
 

@@ -84,6 +84,8 @@ macro_rules! survives {
             a_commit_that_fails_leaves_no_unfinished_upload,
             a_commit_that_fails_in_the_middle_can_be_taken_back,
             a_missing_right_to_list_does_not_fail_the_task,
+            a_file_is_deleted_without_the_right_to_list,
+            a_missing_right_to_delete_is_told_with_the_file,
             a_place_that_is_missing_is_named_with_a_remedy,
             a_store_that_cannot_be_reached_may_come_back,
             a_path_that_leaves_the_prefix_is_refused_by_name,
@@ -265,6 +267,30 @@ pub(crate) async fn a_missing_right_to_list_does_not_fail_the_task<S: Store>() {
         check_attempt(&store, &*destination).await;
         assert!(proxy.count(*operation) >= 1);
     }
+}
+
+pub(crate) async fn a_file_is_deleted_without_the_right_to_list<S: Store>() {
+    for operation in S::LISTS {
+        let treat = always(*operation, S::FORBIDDEN);
+        let Some((store, proxy, destination)) = through_proxy::<S>(treat).await else { return };
+        let own = target("a", "p");
+        commit_files(&*destination, &own, &[content(1, 1000)]).await;
+        destination.delete(&own, &part(&own, 1)).await.expect("nothing is listed for it");
+        assert_eq!(proxy.count(Operation::Delete), 1);
+        assert_eq!(store.visible("p").await, BTreeMap::new());
+    }
+}
+
+pub(crate) async fn a_missing_right_to_delete_is_told_with_the_file<S: Store>() {
+    let treat = always(Operation::Delete, S::FORBIDDEN);
+    let Some((store, _proxy, destination)) = through_proxy::<S>(treat).await else { return };
+    let own = target("a", "p");
+    commit_files(&*destination, &own, &[content(1, 1000)]).await;
+    let fault = destination.delete(&own, &part(&own, 1)).await.expect_err("it is refused");
+    assert_eq!(fault.kind(), FaultKind::Permission);
+    assert!(fault.to_string().contains("exports/p/task_a_result_001.parquet"), "{fault}");
+    assert!(fault.hint().is_some_and(|hint| hint.contains(S::RIGHT_TO_WRITE)), "{fault:?}");
+    assert_eq!(store.visible("p").await.len(), 1);
 }
 
 pub(crate) async fn a_place_that_is_missing_is_named_with_a_remedy<S: Store>() {

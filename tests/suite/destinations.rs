@@ -38,6 +38,7 @@ pub(crate) async fn check_destination(destination: &dyn Destination, reader: &dy
     a_repeated_attempt_does_not_double(destination, reader).await;
     a_dead_attempt_leaves_nothing_behind_the_next(destination, reader).await;
     a_retracted_task_leaves_nothing(destination, reader).await;
+    a_file_is_deleted_by_its_name(destination, reader).await;
     an_overtaken_attempt_cannot_commit(destination, reader).await;
     files_are_written_at_the_same_time(destination, reader).await;
     a_large_file_is_complete(destination, reader).await;
@@ -162,6 +163,20 @@ async fn a_retracted_task_leaves_nothing(destination: &dyn Destination, reader: 
         assert_eq!(found, ["task_a_result_001_result_001.parquet"], "another task's file stays");
         assert_eq!(reader.hidden().await, Vec::<String>::new());
     }
+}
+
+async fn a_file_is_deleted_by_its_name(destination: &dyn Destination, reader: &dyn Reader) {
+    let own = target("a", "deleted");
+    commit_files(destination, &own, &[content(1, 10), content(2, 20)]).await;
+    // The second time it is gone already.
+    for _ in 0..2 {
+        destination.delete(&own, &part(&own, 1)).await.expect("delete");
+        let found: Vec<String> = reader.visible("deleted").await.into_keys().collect();
+        assert_eq!(found, ["task_a_result_002.parquet"], "another file stays");
+    }
+    destination.delete(&own, &part(&own, 2)).await.expect("delete");
+    assert_eq!(reader.visible("deleted").await, BTreeMap::new());
+    assert_eq!(reader.hidden().await, Vec::<String>::new());
 }
 
 async fn an_overtaken_attempt_cannot_commit(destination: &dyn Destination, reader: &dyn Reader) {

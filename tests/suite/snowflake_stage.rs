@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use data_exchange_agent::destination::snowflake_stage::SnowflakeStageDestination;
-use data_exchange_agent::destination::{Destination, Target, Upload};
+use data_exchange_agent::destination::{Destination, PartName, Target, Upload};
 use data_exchange_agent::fault::Fault;
 use data_exchange_agent::shutdown::Shutdown;
 use data_exchange_agent::snowflake::{Client, Connection};
@@ -26,6 +26,10 @@ const SEVERAL_BLOCKS: usize = 16 * 1024 * 1024 + 5;
 /// Takes paths as other destinations do, and puts the stage before them.
 struct OnStage(SnowflakeStageDestination);
 
+fn on_stage(target: &Target) -> Target {
+    Target { path: format!("{STAGE}/{}", target.path), ..target.clone() }
+}
+
 #[async_trait]
 impl Destination for OnStage {
     async fn check(&self) -> Result<(), Fault> {
@@ -37,8 +41,11 @@ impl Destination for OnStage {
     }
 
     async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault> {
-        let path = format!("{STAGE}/{}", target.path);
-        self.0.begin(&Target { path, ..target.clone() }).await
+        self.0.begin(&on_stage(target)).await
+    }
+
+    async fn delete(&self, target: &Target, name: &PartName) -> Result<(), Fault> {
+        self.0.delete(&on_stage(target), name).await
     }
 }
 

@@ -38,7 +38,7 @@ use super::problem::PROBLEM_JSON;
 use super::{Access, ApiState, ConnectionLimits, Doors, Server, openapi, router};
 use crate::catalog::{Catalog, SourceInfo};
 use crate::config::{HistorySettings, QueueSettings, TransferSettings};
-use crate::destination::{Destination, Target, Upload};
+use crate::destination::{Destination, PartName, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::guards::Guards;
 use crate::history::History;
@@ -99,6 +99,10 @@ impl Destination for Store {
 
     async fn begin(&self, _target: &Target) -> Result<Arc<dyn Upload>, Fault> {
         Err(Fault::new(FaultKind::Bug, "begin an upload: no source of this test gets there"))
+    }
+
+    async fn delete(&self, _target: &Target, _name: &PartName) -> Result<(), Fault> {
+        Err(Fault::new(FaultKind::Bug, "delete a file: nothing is written here"))
     }
 }
 

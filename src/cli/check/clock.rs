@@ -1,27 +1,66 @@
 //! How far the clock of this machine is from those of the servers that go by it.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::DATE;
+use url::Url;
 
+use super::Finding;
+use crate::config::Config;
+use crate::destination::Destination;
 use crate::fault::{Fault, FaultKind};
 
 /// Logins by key pair and signed requests are refused when the clocks differ by more than minutes, and the
 /// times of leases and tokens go wrong before.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
+/// Longest wait for an answer.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The servers that go by the clock of their callers: the procedures in Snowflake, the remote API, and the stores
+/// of all targets. One that several connections lead to is asked once.
+pub(super) fn servers<'d>(
+    config: &Config,
+    destinations: impl Iterator<Item = &'d Arc<dyn Destination>>,
+) -> BTreeSet<String> {
+    let queue = config.task_sources.snowflake.iter().map(|settings| &settings.procedures);
+    let procedures = queue.chain(&config.task_sources.snowflake_history);
+    let accounts = procedures.map(|procedures| procedures.connection.base_url());
+    let api = config.task_sources.api.iter().map(|settings| settings.base_url.clone());
+    let stores = destinations.filter_map(|destination| destination.server());
+    accounts.chain(api).chain(stores).filter_map(|url| origin(&url)).collect()
+}
+
+/// The address without its path: every answer of a server has its time.
+fn origin(url: &str) -> Option<String> {
+    Some(Url::parse(url).ok()?.origin().ascii_serialization())
+}
+
+/// One finding for each server.
+pub(super) async fn check(servers: BTreeSet<String>) -> Vec<Finding> {
+    let compared = servers.into_iter().map(async |url| {
+        let begun = Instant::now();
+        Finding::new("clock", begun, compare(&url).await)
+    });
+    join_all(compared).await
+}
 
 /// Compares the clocks by the header `Date` of any answer. Nothing secret is sent.
-pub(super) async fn compare(url: &str) -> Result<String, Fault> {
-    let action = || format!("ask {url} for the time");
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
-    let client = client.map_err(|error| Fault::new(FaultKind::Bug, action()).because(error))?;
+///
+/// A server that does not answer is no finding about the clock: that of its connection says so, with the
+/// certificates and limits of the connection, which are not those of this request.
+async fn compare(url: &str) -> Result<String, Fault> {
+    let client =
+        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(LIMIT).build();
+    let client =
+        client.map_err(|error| Fault::new(FaultKind::Bug, "prepare HTTP connections").because(error))?;
     let begun = Timestamp::now();
-    let answer = client.head(url).send().await.map_err(|error| {
-        Fault::new(FaultKind::Transient, action())
-            .because(error.without_url())
-            .remedy("Check the address, and firewalls and proxies between this machine and that one.")
-    })?;
+    let Ok(answer) = client.head(url).send().await else {
+        return Ok(format!("{url} does not answer; the clock is not compared"));
+    };
     let ended = Timestamp::now();
     let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
     let Some(there) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else {
@@ -45,12 +84,30 @@ fn judge(url: &str, there: Timestamp, begun: Timestamp, ended: Timestamp) -> Res
         .remedy("Set the clock, and let a time service such as chrony keep it: logins and leases go by it."))
 }
 
-/// Longest wait for such an answer.
-pub(super) const LIMIT: Duration = Duration::from_secs(10);
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_asked_once_whatever_is_on_it() {
+        for (url, expected) in [
+            ("https://lake.blob.core.windows.net/container", "https://lake.blob.core.windows.net"),
+            ("https://org-account.snowflakecomputing.com:443", "https://org-account.snowflakecomputing.com"),
+            ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
+            ("https://tasks.example.com/api/v1", "https://tasks.example.com"),
+        ] {
+            assert_eq!(origin(url).as_deref(), Some(expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_answer_is_not_told_twice() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let compared = compare(&url).await;
+        assert!(compared.is_ok_and(|text| text.ends_with("the clock is not compared")));
+    }
 
     #[test]
     fn a_clock_may_be_a_minute_away_and_no_more() {

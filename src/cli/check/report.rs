@@ -12,6 +12,8 @@ const RESULT_AND_TIME: usize = 20;
 const NARROWEST: usize = 30;
 /// How far texts below their names are moved in.
 const INDENT: usize = 4;
+/// Before the name of what belongs to the finding before it.
+const PART: &str = "  ";
 
 /// Where things are in a table.
 struct Layout {
@@ -27,7 +29,7 @@ struct Layout {
 
 impl Layout {
     fn new(findings: &[Finding], width: Option<usize>) -> Self {
-        let longest = findings.iter().map(|finding| measure_text_width(&plain(&finding.check))).max();
+        let longest = findings.iter().map(|finding| measure_text_width(&shown_name(finding))).max();
         let name = longest.unwrap_or(0);
         let indent = name + RESULT_AND_TIME;
         match width {
@@ -55,11 +57,17 @@ impl Layout {
     }
 
     /// The lines of a name, of which the last one has the result.
-    fn name(&self, name: &str) -> Vec<String> {
-        let name = plain(name);
+    fn name(&self, finding: &Finding) -> Vec<String> {
+        let name = shown_name(finding);
         // A name that fits keeps the blanks that it begins with.
         if measure_text_width(&name) <= self.name { vec![name] } else { wrap(&name, self.name) }
     }
+}
+
+/// The name of a finding, moved in when it belongs to the one before it.
+fn shown_name(finding: &Finding) -> String {
+    let indent = if finding.is_part { PART } else { "" };
+    format!("{indent}{}", plain(&finding.check))
 }
 
 /// The findings as aligned text. On a terminal of this `width` texts are broken; elsewhere each one is a line,
@@ -75,7 +83,7 @@ pub(super) fn table(findings: &[Finding], width: Option<usize>) -> String {
             _ => Style::new().green(),
         };
         let time = format!("{} ms", finding.duration_ms);
-        let mut name = layout.name(&finding.check);
+        let mut name = layout.name(finding);
         let last = name.pop().unwrap_or_default();
         name.iter().for_each(|line| text += &format!("{line}\n"));
         let padding = layout.name.saturating_sub(measure_text_width(&last));
@@ -103,6 +111,7 @@ mod tests {
             check: check.into(),
             ok,
             is_warning: false,
+            is_part: false,
             duration_ms: 7,
             detail: detail.into(),
             remedy: remedy.map(str::to_owned),
@@ -167,7 +176,10 @@ mod tests {
     fn no_line_is_wider_than_the_terminal_whatever_it_is_about() {
         let findings = [
             finding("source of-a-name-that-somebody-has-made-very-long", true, "logged in", None),
-            finding("  warning", true, "s3://a-bucket/a/path/without/any/blank/to/break/it/at", None),
+            Finding {
+                is_part: true,
+                ..finding("warning", true, "s3://a-bucket/a/path/without/any/blank/to/break/it/at", None)
+            },
         ];
         for width in [25, 40, 60, 80, 120] {
             for line in table(&findings, Some(width)).lines() {

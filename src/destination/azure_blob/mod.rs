@@ -27,7 +27,7 @@ use self::identity::Identity;
 use self::upload::AzureUpload;
 use super::cloud::token::TokenSource;
 use super::multipart::StoreFailure;
-use super::{Destination, Target, Upload, key};
+use super::{Destination, PartName, Target, Upload, key};
 use crate::config::{AzureBlobTarget, AzureIdentity, Secret};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
@@ -59,6 +59,10 @@ impl Destination for AzureBlobDestination {
         opened.map_err(|failure| failure.fault(format!("open the container `{}`", self.container.url())))
     }
 
+    fn server(&self) -> Option<String> {
+        Some(self.container.url().to_owned())
+    }
+
     fn part_buffer_bytes(&self) -> usize {
         self.container.part_size().saturating_mul(self.container.parallel_parts().saturating_add(1))
     }
@@ -85,5 +89,11 @@ impl Destination for AzureBlobDestination {
             }
         }
         Ok(Arc::new(AzureUpload::new(Arc::clone(&self.container), target.task.clone(), directory)))
+    }
+
+    async fn delete(&self, target: &Target, name: &PartName) -> Result<(), Fault> {
+        let key = format!("{}{name}", key::directory(&self.prefix, &target.path)?);
+        let deleted = self.container.delete(&key, None).await;
+        deleted.map_err(|failure| failure.fault(format!("delete `{}`", self.container.url_of(&key))))
     }
 }

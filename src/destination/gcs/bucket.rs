@@ -73,6 +73,10 @@ impl Bucket {
         })
     }
 
+    pub(super) fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
     async fn send(&self, call: &Call) -> Result<Answer, Failure> {
         self.http.send(call, &self.access).await
     }

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 
 use self::bucket::Bucket;
 use super::multipart::{self, MultipartStore, StoreFailure};
-use super::{Destination, Target, Upload};
+use super::{Destination, PartName, Target, Upload};
 use crate::config::GcsTarget;
 use crate::fault::Fault;
 use crate::shutdown::Shutdown;
@@ -50,6 +50,10 @@ impl Destination for GcsDestination {
         opened.map_err(|failure| failure.fault(format!("open the bucket `{}`", self.bucket.place())))
     }
 
+    fn server(&self) -> Option<String> {
+        Some(self.bucket.url().to_owned())
+    }
+
     fn part_buffer_bytes(&self) -> usize {
         self.bucket.part_size().saturating_mul(self.bucket.parallel_parts().saturating_add(1))
     }
@@ -60,5 +64,9 @@ impl Destination for GcsDestination {
 
     async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault> {
         multipart::begin(&self.bucket, &self.prefix, target).await
+    }
+
+    async fn delete(&self, target: &Target, name: &PartName) -> Result<(), Fault> {
+        multipart::delete(&*self.bucket, &self.prefix, target, name).await
     }
 }

@@ -74,6 +74,24 @@ impl Destination for LocalDestination {
         .await?;
         Ok(Arc::new(upload))
     }
+
+    async fn delete(&self, target: &Target, name: &PartName) -> Result<(), Fault> {
+        let root = self.root.clone();
+        let (target, name) = (target.clone(), name.clone());
+        blocking(move || {
+            let directory = place::create(&root, &target.path)?;
+            let path = directory.join(name.as_str());
+            match fs::remove_file(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(io_fault("delete the file", &path, error)),
+            }
+            place::sync(&directory)?;
+            place::remove_when_empty(&root, &directory);
+            Ok(())
+        })
+        .await
+    }
 }
 
 struct LocalUpload {

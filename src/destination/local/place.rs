@@ -52,6 +52,14 @@ pub(super) fn create(root: &Path, path: &str) -> Result<PathBuf, Fault> {
     Ok(directory)
 }
 
+/// Removes a directory below the root that has nothing in it. One that has, and the root, stay.
+pub(super) fn remove_when_empty(root: &Path, directory: &Path) {
+    if fs::canonicalize(root).is_ok_and(|root| root != directory) {
+        // The system refuses to remove one that is not empty, also when somebody has just filled it.
+        let _is_empty = fs::remove_dir(directory);
+    }
+}
+
 /// Makes the entries of a directory durable.
 pub(super) fn sync(directory: &Path) -> Result<(), Fault> {
     File::open(directory)

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::upload::MultipartUpload;
-use super::{Target, Upload, key};
+use super::{PartName, Target, Upload, key};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 
@@ -130,4 +130,16 @@ pub(super) async fn begin<S: MultipartStore>(
         ),
     }
     Ok(Arc::new(MultipartUpload::new(Arc::clone(store), target.task.clone(), directory)))
+}
+
+/// Deletes one file of a task without looking for it.
+pub(super) async fn delete<S: MultipartStore>(
+    store: &S,
+    prefix: &str,
+    target: &Target,
+    name: &PartName,
+) -> Result<(), Fault> {
+    let key = format!("{}{name}", key::directory(prefix, &target.path)?);
+    let deleted = store.delete(&key).await;
+    deleted.map_err(|failure| failure.fault(format!("delete `{}/{key}`", store.place())))
 }

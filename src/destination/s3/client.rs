@@ -21,8 +21,9 @@ const MAX_ATTEMPTS: u32 = 6;
 /// Longest time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Builds the client. Reads the shared AWS configuration files; sends nothing to the store.
-pub(super) async fn connect(target: &S3Target) -> Result<Client, Fault> {
+/// Builds the client, and tells the address of the server. Reads the shared AWS configuration files; sends
+/// nothing to the store.
+pub(super) async fn connect(target: &S3Target) -> Result<(Client, String), Fault> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if let Some(profile) = &target.profile_name {
         loader = loader.profile_name(profile);
@@ -53,12 +54,16 @@ pub(super) async fn connect(target: &S3Target) -> Result<Client, Fault> {
     if let Some(endpoint) = &target.endpoint_url {
         builder = builder.endpoint_url(endpoint);
     }
-    if shared.region().is_none() {
-        if shared.endpoint_url().is_none() && target.endpoint_url.is_none() {
+    let server = match (target.endpoint_url.as_deref().or(shared.endpoint_url()), shared.region()) {
+        (Some(endpoint), _) => endpoint.to_owned(),
+        (None, Some(region)) => address_at_amazon(region.as_ref()),
+        (None, None) => {
             let action = format!("open the bucket `{}`: no region is known", target.bucket_name);
             return Err(Fault::new(FaultKind::Request, action)
                 .remedy("Set `region_name` of the connection, or AWS_REGION, or `region` in the profile."));
         }
+    };
+    if shared.region().is_none() {
         // Other stores than Amazon's have no regions, but a signature names one.
         builder = builder.region(Region::new("us-east-1"));
     }
@@ -69,7 +74,14 @@ pub(super) async fn connect(target: &S3Target) -> Result<Client, Fault> {
             .credentials_provider(credentials.clone())
             .retry_classifier(credentials);
     }
-    Ok(Client::from_conf(builder.build()))
+    Ok((Client::from_conf(builder.build()), server))
+}
+
+/// Where Amazon has S3 in a region. The SDK knows it too, and tells it for single requests only.
+fn address_at_amazon(region: &str) -> String {
+    // The other partitions that are open to the public, also those of governments, have the usual domain.
+    let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    format!("https://s3.{region}.{domain}")
 }
 
 /// The limits of a request that may take `attempt`, without its retries.
@@ -85,4 +97,20 @@ fn explicit_credentials(target: &S3Target) -> Option<Credentials> {
     let secret_access_key = target.secret_access_key.as_ref()?.expose();
     let session_token = target.session_token.as_ref().map(|token| token.expose().to_owned());
     Some(Credentials::new(access_key_id, secret_access_key, session_token, None, "configuration"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_partition_has_its_domain() {
+        for (region, expected) in [
+            ("eu-central-1", "https://s3.eu-central-1.amazonaws.com"),
+            ("us-gov-west-1", "https://s3.us-gov-west-1.amazonaws.com"),
+            ("cn-north-1", "https://s3.cn-north-1.amazonaws.com.cn"),
+        ] {
+            assert_eq!(address_at_amazon(region), expected);
+        }
+    }
 }

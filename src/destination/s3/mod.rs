@@ -20,7 +20,7 @@ use async_trait::async_trait;
 
 use self::store::Store;
 use super::multipart::{self, MultipartStore, StoreFailure};
-use super::{Destination, Target, Upload};
+use super::{Destination, PartName, Target, Upload};
 use crate::config::S3Target;
 use crate::fault::Fault;
 use crate::shutdown::Shutdown;
@@ -30,15 +30,17 @@ use crate::shutdown::Shutdown;
 pub struct S3Destination {
     store: Arc<Store>,
     prefix: String,
+    /// Where requests go, without the bucket.
+    server: String,
 }
 
 impl S3Destination {
     /// Reads the profile files and finds region and kind of credentials; sends nothing to the
     /// store. Parts are sent by tasks of `shutdown`.
     pub async fn new(target: &S3Target, shutdown: &Shutdown) -> Result<Self, Fault> {
-        let client = Box::pin(client::connect(target)).await?;
+        let (client, server) = Box::pin(client::connect(target)).await?;
         let store = Store::new(client, target, shutdown.clone());
-        Ok(Self { store: Arc::new(store), prefix: target.prefix.clone() })
+        Ok(Self { store: Arc::new(store), prefix: target.prefix.clone(), server })
     }
 }
 
@@ -51,6 +53,10 @@ impl Destination for S3Destination {
             .map_err(|failure| failure.fault(format!("open the bucket `{}`", self.store.bucket())))
     }
 
+    fn server(&self) -> Option<String> {
+        Some(self.server.clone())
+    }
+
     fn part_buffer_bytes(&self) -> usize {
         self.store.part_size().saturating_mul(self.store.parallel_parts().saturating_add(1))
     }
@@ -61,5 +67,9 @@ impl Destination for S3Destination {
 
     async fn begin(&self, target: &Target) -> Result<Arc<dyn Upload>, Fault> {
         multipart::begin(&self.store, &self.prefix, target).await
+    }
+
+    async fn delete(&self, target: &Target, name: &PartName) -> Result<(), Fault> {
+        multipart::delete(&*self.store, &self.prefix, target, name).await
     }
 }

@@ -67,8 +67,7 @@ impl StageFiles {
                 let statement = Statement::new(self.location.remove(&file_name)).query_tag(&self.tag());
                 let removed = self.client.run(&statement).await;
                 removed.map(drop).map_err(|error| {
-                    Fault::from(error)
-                        .while_doing(format!("remove `{}{file_name}` of an earlier attempt", self.location))
+                    Fault::from(error).while_doing(format!("remove `{}{file_name}`", self.location))
                 })
             })
             .await

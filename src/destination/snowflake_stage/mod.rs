@@ -20,8 +20,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use self::listing::StageFiles;
 use self::upload::StageUpload;
-use super::{Destination, Target, Upload};
+use super::{Destination, PartName, Target, Upload};
 use crate::fault::{Fault, FaultKind};
 use crate::shutdown::Shutdown;
 use crate::snowflake::connection::Protocol;
@@ -84,6 +85,10 @@ impl Destination for SnowflakeStageDestination {
         answer.map(drop).map_err(|error| Fault::from(error).while_doing("run a statement in Snowflake"))
     }
 
+    fn server(&self) -> Option<String> {
+        Some(self.shared.client.connection().base_url())
+    }
+
     fn part_buffer_bytes(&self) -> usize {
         (PARALLEL_BLOCKS + 1) * BLOCK_BYTES
     }
@@ -127,6 +132,13 @@ impl Destination for SnowflakeStageDestination {
         let location = stage(&target.path)?;
         let upload = StageUpload::begin(self.shared.clone(), target, location).await?;
         Ok(Arc::new(upload.with_load(load, self.control_table.clone())))
+    }
+
+    async fn delete(&self, target: &Target, name: &PartName) -> Result<(), Fault> {
+        let Target { task, attempt, path, .. } = target;
+        let client = self.shared.client.clone();
+        let files = StageFiles { client, location: stage(path)?, task: task.clone(), attempt: *attempt };
+        files.remove(vec![name.to_string()]).await
     }
 }
 

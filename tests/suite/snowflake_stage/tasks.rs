@@ -11,16 +11,64 @@ use data_exchange_agent::task::{
     DestinationKind, DestinationSpec, FileFormat, Progress, Read, SourceSpec, Task, TaskId, TaskSpec,
 };
 use data_exchange_agent::transfer::Transfer;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{destination, forward};
 use crate::destinations::Reader;
 use crate::support::agent::{Place, eventually};
+use crate::support::snowflake::query::Answer;
 use crate::support::snowflake::stage::{STAGE, Stage};
 use crate::support::snowflake::stage_storage::Backend;
 use crate::support::snowflake::{SnowflakeDouble, front};
 use crate::support::{extraction, fakesnow, postgres};
+
+/// A target section for `double`.
+fn section(double: &SnowflakeDouble) -> String {
+    let address = double.address();
+    format!(
+        "kind = \"snowflake\"\naccount = \"test-account\"\nhost = \"{}\"\nport = {}\nprotocol = \"http\"\n\
+         user = \"tester\"\npassword = \"hunter2\"\n",
+        address.ip(),
+        address.port()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_removes_its_file_from_a_stage_or_says_that_it_may_not() {
+    for is_allowed in [true, false] {
+        let double = SnowflakeDouble::start().await;
+        if !is_allowed {
+            let text = "SQL access control error: Insufficient privileges to operate on stage 'My Stage'";
+            double.on(move |call| {
+                call.sql.starts_with("REMOVE ").then(|| Answer::error("003001", "42501", text))
+            });
+        }
+        let stage = Stage::on(&double, Backend::s3(forward).await, Some(16));
+        let place = Place::new().connection("target.snowflake", &section(&double));
+        let configuration = place.configuration();
+        let arguments =
+            ["check", "--config", configuration.to_str().expect("plain"), "--json", "--stage", STAGE];
+        let finished = place.run(&arguments).await;
+        let findings: Vec<Value> = serde_json::from_str(&finished.stdout).expect("JSON");
+        let mut findings = findings.iter();
+        let finding = findings.find(|finding| finding["check"] == "target snowflake").expect("a finding");
+        assert_eq!(finding["ok"], is_allowed, "{finding}");
+        let detail = finding["detail"].as_str().expect("a text");
+        let left: Vec<String> = stage.backend.list("").await.into_iter().map(|(name, ..)| name).collect();
+        if is_allowed {
+            assert_eq!(detail, "opened, wrote a file and deleted it");
+            assert_eq!(left, Vec::<String>::new());
+        } else {
+            assert_eq!(finished.code, Some(1), "{finished:?}");
+            assert_eq!(left.len(), 1, "{left:?}");
+            assert!(detail.contains(&format!("{}` is left", left[0])), "{finding}: {left:?}");
+            let remedy = finding["remedy"].as_str().expect("a remedy");
+            assert!(remedy.contains("WRITE on the stage"), "{finding}");
+        }
+        assert_eq!(stage.hidden().await, Vec::<String>::new());
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_killed_between_upload_and_commit_leaves_nothing_visible() {
@@ -30,14 +78,8 @@ async fn an_agent_killed_between_upload_and_commit_leaves_nothing_visible() {
     let stage = Stage::on(&double, Backend::s3(forward).await, Some(16));
     // The commit begins with a look at what is there.
     double.hold("LIST ");
-    let address = double.address();
-    let section = format!(
-        "kind = \"snowflake\"\naccount = \"test-account\"\nhost = \"{}\"\nport = {}\nprotocol = \"http\"\n\
-         user = \"tester\"\npassword = \"hunter2\"\n",
-        address.ip(),
-        address.port()
-    );
-    let mut agent = Place::new().database(&database).connection("target.snowflake", &section).start().await;
+    let place = Place::new().database(&database).connection("target.snowflake", &section(&double));
+    let mut agent = place.start().await;
     let id = agent
         .submit(json!({
             "source_config": {"database": "sales", "query": "SELECT g AS id FROM generate_series(1, 1000) AS g"},
