@@ -15,7 +15,7 @@ use sqlx::Connection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use crate::support::agent::{Agent, Finished, PATIENCE, Place, eventually};
-use crate::support::document::{Block, blocks, is_line};
+use crate::support::document::{Block, blocks, is_line, rust_files};
 use crate::support::folder::Folder;
 use crate::support::foreign_reader;
 use crate::support::postgres::{self, setting};
@@ -538,6 +538,32 @@ async fn what_the_operations_guide_looks_at_is_there() {
         .start()
         .await;
     eventually(&format!("{message} in the log"), async || away.log().contains(&message).then_some(())).await;
+}
+
+#[test]
+fn the_command_for_a_real_sql_server_runs_every_test_that_asks_one() {
+    let document = document("docs/TESTING.md");
+    let found = blocks(&document);
+    let command = found.iter().find(|block| block.text.starts_with("SQLSERVER_URL=")).expect("there is one");
+    let filters: Vec<&str> =
+        command.text.split_once(" -- ").expect("names of tests").1.split_whitespace().collect();
+    let suite = root().join("tests/suite");
+    // Written so that this file does not have the word itself.
+    let asks = concat!("RealServer", "::if_named");
+    let mut tests = 0;
+    for path in rust_files(&suite) {
+        let text = fs::read_to_string(&path).unwrap();
+        let module = path.strip_prefix(&suite).unwrap().display().to_string();
+        // A function that asks for the tests of its file goes by the name of the file.
+        let functions = text.split("\nasync fn ").filter(|function| function.contains(asks));
+        for function in functions {
+            let name = function.split('(').next().unwrap_or_default();
+            let is_run = |filter: &&str| module.contains(*filter) || name.contains(*filter);
+            assert!(filters.iter().any(is_run), "{module}: {name} is not run by {filters:?}");
+            tests += 1;
+        }
+    }
+    assert!(tests > 5, "{tests}");
 }
 
 #[test]

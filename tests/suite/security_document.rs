@@ -3,26 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-const DOCUMENT: &str = include_str!("../../docs/SECURITY.md");
+use crate::support::document::rust_files;
 
-/// The texts of all Rust files below a folder.
-fn sources(folder: &Path, text: &mut String) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, text);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            text.push_str(&fs::read_to_string(&path).unwrap());
-        }
-    }
-}
+const DOCUMENT: &str = include_str!("../../docs/SECURITY.md");
 
 #[test]
 fn every_test_and_file_that_the_document_names_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut text = String::new();
-    sources(&root.join("src"), &mut text);
-    sources(&root.join("tests"), &mut text);
+    let files = ["src", "tests"].into_iter().flat_map(|folder| rust_files(&root.join(folder)));
+    let text: String = files.map(|path| fs::read_to_string(path).unwrap()).collect();
     let words: Vec<&str> = DOCUMENT.split('`').skip(1).step_by(2).collect();
     let is_test = |word: &&&str| {
         word.matches('_').count() >= 3
