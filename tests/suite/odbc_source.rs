@@ -19,6 +19,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::support::agent::{Place, files_below};
 use crate::support::bulk;
+use crate::support::document::blocks;
 use crate::support::extraction::{self, column, count, limits, query, read, refused, table, transfer};
 use crate::support::mysql;
 use crate::support::odbc::{self, Driver, open, registered};
@@ -557,12 +558,23 @@ fn first_row(found: &RecordBatch) -> Vec<Option<String>> {
 
 #[test]
 fn the_sections_of_the_documentation_build_these_connection_strings() {
-    let environment = Environment::of::<String, String>([]).with_home("/home/agent");
-    let text = "[connections.source.dwh]\nkind = \"teradata\"\ndbc_name = \"td.example.com\"\nusername = \"etl\"\n\
-                password = \"p;w}d\"\nlogmech = \"LDAP\"\ndatabase = \"sales\"\nquery_band = \"Group=night\"\n\
-                locking_row_for_access = true\n[connections.source.dwh.attributes]\nMaxRespSize = 1048576\n";
-    let (config, _) =
-        data_exchange_agent::config::parse(text, "text", &Overrides::default(), &environment).expect("right");
+    let environment = Environment::of([("SALES_PASSWORD", "p;w}d")]).with_home("/home/agent");
+    let documented = blocks(include_str!("../../docs/ODBC.md"));
+    let documented = documented.iter().find(|block| block.language() == "toml").expect("it has an example");
+    // The secret of the environment, and what the example leaves at its default.
+    let text = documented
+        .text
+        .replace("${file:/run/secrets/sales}", "${env:SALES_PASSWORD}")
+        .replace("query_band =", "locking_row_for_access = true\nquery_band =")
+        + "[connections.source.dwh.attributes]\nMaxRespSize = 1048576\n";
+    let (config, _) = data_exchange_agent::config::parse(&text, "text", &Overrides::default(), &environment)
+        .expect("right");
+    let SourceConnection::Odbc(vendor) = &config.sources["vendor"] else { panic!("{config:?}") };
+    assert_eq!(
+        vendor.connection.build().expose(),
+        "Driver=Informix;Server=ol_prod;Database=stores;UID=reader;PWD={p;w}}d};"
+    );
+    assert_eq!(vendor.dialect, Some(SqlDialect::Ansi));
     let SourceConnection::Odbc(source) = &config.sources["dwh"] else { panic!("{config:?}") };
     assert_eq!(
         source.connection.build().expose(),
