@@ -1,5 +1,6 @@
 //! `docs/SECURITY.md` claims what tests hold.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -28,4 +29,18 @@ fn every_test_and_file_that_the_document_names_is_there() {
     for file in words.iter().filter(is_file).filter(|word| !word.contains("..")) {
         assert!(root.join(file).exists(), "there is no {file}");
     }
+}
+
+#[test]
+fn unsafe_code_is_where_the_document_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let row = DOCUMENT.lines().find(|line| line.starts_with("| memory errors |")).unwrap();
+    let words = row.split('`').skip(1).step_by(2).filter(|word| word.starts_with("src/"));
+    let named: BTreeSet<String> = words.map(str::to_owned).collect();
+    // The lint is denied for the whole crate, so that an attribute names it wherever something is unsafe.
+    let files = rust_files(&root.join("src")).into_iter();
+    let is_unsafe = files.filter(|path| fs::read_to_string(path).unwrap().contains("(unsafe_code"));
+    let found: BTreeSet<String> =
+        is_unsafe.map(|path| path.strip_prefix(root).unwrap().display().to_string()).collect();
+    assert_eq!(found, named);
 }
