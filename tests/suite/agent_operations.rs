@@ -231,29 +231,35 @@ async fn a_log_file_that_was_moved_away_is_made_again_after_a_hangup() {
 }
 
 #[tokio::test]
-async fn no_task_is_started_while_the_disk_is_short_and_then_they_go_on() {
-    let mut agent = place().await.section("guards", "min_free_disk = \"1000 TiB\"").start().await;
-    let ready = agent.ask("/ready").await;
-    assert_eq!(ready.status, 503);
-    let reason = ready.json()["reason"].as_str().unwrap().to_owned();
-    assert!(reason.contains("no new task is started") && reason.contains("guards.min_free_disk"), "{reason}");
-    let health = agent.get("/health").await;
-    assert_eq!((&health["status"], &health["held"]), (&json!("healthy"), &json!(reason)));
-    agent.submit(task("held", ITEMS)).await;
-    let metrics = agent.ask("/metrics").await.text;
-    for line in [
-        "data_exchange_agent_tasks_held{short=\"disk\"} 1",
-        "data_exchange_agent_disk_free_bytes{place=\"the target local\"}",
-        "data_exchange_agent_queue_depth 1",
-    ] {
-        assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
+async fn no_task_is_started_while_disk_or_memory_is_short_and_then_they_go_on() {
+    for (key, short) in [("min_free_disk", "disk"), ("min_available_memory", "memory")] {
+        let mut agent = place().await.section("guards", &format!("{key} = \"1000 TiB\"")).start().await;
+        let ready = agent.ask("/ready").await;
+        assert_eq!(ready.status, 503, "{key}");
+        let reason = ready.json()["reason"].as_str().unwrap().to_owned();
+        let names_the_bound = reason.contains(&format!("guards.{key}"));
+        assert!(reason.contains("no new task is started") && names_the_bound, "{reason}");
+        let health = agent.get("/health").await;
+        // How much is free may have changed since.
+        let held = health["held"].as_str().unwrap();
+        assert_eq!(health["status"], "healthy");
+        assert!(held.contains(&format!("guards.{key}")), "{health}");
+        agent.submit(task("held", ITEMS)).await;
+        let metrics = agent.ask("/metrics").await.text;
+        for line in [
+            &*format!("data_exchange_agent_tasks_held{{short=\"{short}\"}} 1"),
+            "data_exchange_agent_disk_free_bytes{place=\"the target local\"}",
+            "data_exchange_agent_queue_depth 1",
+        ] {
+            assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
+        }
+        assert_eq!(agent.task("held").await["status"], "queued");
+        agent.place.replace_sections(&[("guards", &format!("{key} = 0"))]);
+        agent.place.configuration();
+        agent.signal("HUP");
+        agent.wait_until("held", "completed").await;
+        assert_eq!(agent.ask("/ready").await.status, 200, "{key}");
     }
-    assert_eq!(agent.task("held").await["status"], "queued");
-    agent.place.replace_sections(&[("guards", "min_free_disk = 0")]);
-    agent.place.configuration();
-    agent.signal("HUP");
-    agent.wait_until("held", "completed").await;
-    assert_eq!(agent.ask("/ready").await.status, 200);
 }
 
 #[tokio::test]

@@ -1,28 +1,18 @@
 //! `docs/SECURITY.md` claims what tests hold.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-const DOCUMENT: &str = include_str!("../../docs/SECURITY.md");
+use crate::support::document::rust_files;
 
-/// The texts of all Rust files below a folder.
-fn sources(folder: &Path, text: &mut String) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, text);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            text.push_str(&fs::read_to_string(&path).unwrap());
-        }
-    }
-}
+const DOCUMENT: &str = include_str!("../../docs/SECURITY.md");
 
 #[test]
 fn every_test_and_file_that_the_document_names_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut text = String::new();
-    sources(&root.join("src"), &mut text);
-    sources(&root.join("tests"), &mut text);
+    let files = ["src", "tests"].into_iter().flat_map(|folder| rust_files(&root.join(folder)));
+    let text: String = files.map(|path| fs::read_to_string(path).unwrap()).collect();
     let words: Vec<&str> = DOCUMENT.split('`').skip(1).step_by(2).collect();
     let is_test = |word: &&&str| {
         word.matches('_').count() >= 3
@@ -39,4 +29,18 @@ fn every_test_and_file_that_the_document_names_is_there() {
     for file in words.iter().filter(is_file).filter(|word| !word.contains("..")) {
         assert!(root.join(file).exists(), "there is no {file}");
     }
+}
+
+#[test]
+fn unsafe_code_is_where_the_document_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let row = DOCUMENT.lines().find(|line| line.starts_with("| memory errors |")).unwrap();
+    let words = row.split('`').skip(1).step_by(2).filter(|word| word.starts_with("src/"));
+    let named: BTreeSet<String> = words.map(str::to_owned).collect();
+    // The lint is denied for the whole crate, so that an attribute names it wherever something is unsafe.
+    let files = rust_files(&root.join("src")).into_iter();
+    let is_unsafe = files.filter(|path| fs::read_to_string(path).unwrap().contains("(unsafe_code"));
+    let found: BTreeSet<String> =
+        is_unsafe.map(|path| path.strip_prefix(root).unwrap().display().to_string()).collect();
+    assert_eq!(found, named);
 }

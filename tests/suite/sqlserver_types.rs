@@ -16,7 +16,7 @@ use data_exchange_agent::config::{OffsetPolicy, SeventhDigit, SpatialPolicy, Sql
 use data_exchange_agent::fault::FaultKind;
 use parquet::basic::LogicalType;
 
-use crate::support::extraction::{Parquet, column, query, read, refused, table, transfer};
+use crate::support::extraction::{column, query, read, refused, table, transfer};
 use crate::support::sqlserver::{RealServer, open};
 use crate::support::tds::{Column, Framing, Script, TdsServer, utf16};
 
@@ -30,8 +30,27 @@ struct Case {
     framing: Framing,
     data_type: DataType,
     values: Vec<Value>,
-    /// Whether Babelfish has the type, and sends it as SQL Server does.
-    on_babelfish: bool,
+    servers: Servers,
+}
+
+/// The real servers that have a type, and send it as SQL Server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Servers {
+    All,
+    /// Babelfish lacks it, sends it in another form, or has not been asked for it.
+    SqlServer,
+    /// Versions of SQL Server whose catalog has a type of this name.
+    Later(&'static str),
+}
+
+impl Servers {
+    async fn include(self, server: &RealServer) -> bool {
+        match self {
+            Self::All => true,
+            Self::SqlServer => !server.is_babelfish,
+            Self::Later(name) => !server.is_babelfish && server.has_type(name).await,
+        }
+    }
 }
 
 const MICROSECONDS: TimeUnit = TimeUnit::Microsecond;
@@ -45,13 +64,16 @@ fn case(
     data_type: DataType,
     values: Vec<Value>,
 ) -> Case {
-    Case { sql_type, type_info: type_info.to_vec(), framing, data_type, values, on_babelfish: true }
+    Case { sql_type, type_info: type_info.to_vec(), framing, data_type, values, servers: Servers::All }
 }
 
 impl Case {
-    /// Babelfish lacks it, or sends it in another form.
     fn not_on_babelfish(self) -> Self {
-        Self { on_babelfish: false, ..self }
+        Self { servers: Servers::SqlServer, ..self }
+    }
+
+    fn of_later_versions(self, name: &'static str) -> Self {
+        Self { servers: Servers::Later(name), ..self }
     }
 }
 
@@ -79,7 +101,7 @@ async fn check_on_the_double(case: &Case, set: impl Fn(&mut SqlServerSource)) {
 async fn check(case: &Case, set: impl Fn(&mut SqlServerSource)) {
     check_on_the_double(case, &set).await;
     let Some(server) = RealServer::if_named().await else { return };
-    if server.is_babelfish && !case.on_babelfish {
+    if !case.servers.include(&server).await {
         return;
     }
     let rows: Vec<String> = (1..)
@@ -92,7 +114,7 @@ async fn check(case: &Case, set: impl Fn(&mut SqlServerSource)) {
     compare(case, configuration, &sql, true).await;
 }
 
-async fn compare(case: &Case, configuration: SqlServerSource, sql: &str, has_null: bool) -> Parquet {
+async fn compare(case: &Case, configuration: SqlServerSource, sql: &str, has_null: bool) {
     let found = transfer(&open(configuration), &query(sql), 1)
         .await
         .unwrap_or_else(|fault| panic!("{}: {}: {:?}", case.sql_type, fault.chain(), fault.hint()));
@@ -100,7 +122,6 @@ async fn compare(case: &Case, configuration: SqlServerSource, sql: &str, has_nul
     let expected = case.values.iter().map(|(_, _, text)| Some((*text).to_owned()));
     let expected: Vec<Option<String>> = expected.chain(has_null.then_some(None)).collect();
     assert_eq!(column(&found.rows, "value"), expected, "{}: {sql}", case.sql_type);
-    found
 }
 
 async fn check_all(cases: Vec<Case>) {

@@ -36,13 +36,18 @@ pub(crate) fn settings(kind: BulkUtilityKind, executable: &Path) -> BulkUtilityS
 /// `REQUIRE_SERVERS` is not set.
 #[expect(clippy::print_stderr, reason = "the person who runs the tests should know")]
 pub(crate) fn installed(name: &str) -> Option<PathBuf> {
-    let settings = settings(BulkUtilityKind::Psql, Path::new(name));
-    let found = bulk::find_program(bulk::utility(name, settings).as_ref()).ok();
+    let found = found(name);
     if found.is_none() {
         assert!(setting("REQUIRE_SERVERS").is_none(), "there is no {name}: run tests/run.sh");
         eprintln!("skipped: {name} is not installed here; see docs/TESTING.md");
     }
     found
+}
+
+/// The program of a name, where it is installed.
+pub(crate) fn found(name: &str) -> Option<PathBuf> {
+    let settings = settings(BulkUtilityKind::Psql, Path::new(name));
+    bulk::find_program(bulk::utility(name, settings).as_ref()).ok()
 }
 
 /// A source that reads a connection with a utility.

@@ -1,5 +1,22 @@
 //! Documents whose examples are held against the program: their fenced blocks, and what they expect.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every Rust file below a folder, whose text a document is held against.
+pub(crate) fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder of the repository") {
+        let path = entry.expect("a readable folder").path();
+        if path.is_dir() {
+            found.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
 /// A fenced block of a document.
 pub(crate) struct Block {
     /// What stands behind the fence: the language, then words for the tests, `console exit=2`.

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use data_exchange_agent::config::{ConnectionString, OdbcSource};
+use data_exchange_agent::config::{ConnectionString, OdbcSource, SqlServerLogin, SqlServerSource};
 use data_exchange_agent::source::odbc::Odbc;
 use url::Url;
 
@@ -124,15 +124,21 @@ pub(crate) fn sqlite(file: &Path) -> Option<OdbcSource> {
 
 /// The test double of SQL Server, through FreeTDS.
 pub(crate) fn tds(server: &tds::TdsServer) -> Option<OdbcSource> {
+    freetds(&server.configuration(), "off")
+}
+
+/// A server of TDS through FreeTDS; `None` without the driver, or without a name and a password.
+pub(crate) fn freetds(native: &SqlServerSource, encryption: &str) -> Option<OdbcSource> {
+    let SqlServerLogin::Password { username, password } = &native.login else { return None };
     let mut string = Driver::FreeTds.connection()?;
     for (name, value) in [
-        ("Server", "127.0.0.1".to_owned()),
-        ("Port", server.address.port().to_string()),
-        ("Database", "tests".to_owned()),
-        ("UID", tds::USERNAME.to_owned()),
-        ("PWD", tds::PASSWORD.to_owned()),
+        ("Server", native.host.clone()),
+        ("Port", native.port.to_string()),
+        ("Database", native.database.clone()),
+        ("UID", username.clone()),
+        ("PWD", password.expose().to_owned()),
         ("TDS_Version", "7.4".to_owned()),
-        ("Encryption", "off".to_owned()),
+        ("Encryption", encryption.to_owned()),
         ("ClientCharset", "UTF-8".to_owned()),
     ] {
         string.add(name, value);

@@ -6,7 +6,8 @@ use data_exchange_agent::source::sqlserver::SqlServer;
 
 use super::extraction::{column, query, read};
 
-/// `sqlserver://user:password@host:port/database?...` of a database in which tables can be made.
+/// `sqlserver://user:password@host:port/database?...` of a database that allows snapshot isolation. The tests
+/// read from it, and make nothing.
 const VARIABLE: &str = "SQLSERVER_URL";
 
 /// A real server.
@@ -43,6 +44,19 @@ impl RealServer {
         let found = read(&open(configuration.clone()), &query(sql), 1).await.expect("the server answers");
         let is_babelfish = column(&found, "one") == [Some("1".to_owned())];
         Some(Self { configuration, is_babelfish })
+    }
+
+    /// Whether the server has a type of this name, which is for those of later versions.
+    #[expect(clippy::print_stderr, reason = "a person who runs the tests has to see it")]
+    pub(crate) async fn has_type(&self, name: &str) -> bool {
+        let sql = format!("SELECT COUNT(*) AS many FROM sys.types WHERE name = '{name}'");
+        let found =
+            read(&open(self.configuration.clone()), &query(sql), 1).await.expect("the server has a catalog");
+        let has_it = column(&found, "many") == [Some("1".to_owned())];
+        if !has_it {
+            eprintln!("skipped: the server of {VARIABLE} has no type {name}");
+        }
+        has_it
     }
 }
 

@@ -1,6 +1,8 @@
 //! Example, documentation and reader know the same keys.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 use ::config::ValueKind;
 
@@ -35,6 +37,8 @@ fn example_environment() -> Environment {
         ("AGENT_API_KEY", "0123456789abcdef"),
         ("VAULT_TOKEN", "a"),
         ("VAULT_SECRET_ID", "a"),
+        ("PGPASSWORD", "a"),
+        ("SALES_USERNAME", "reader"),
         ("SALES_PASSWORD", "a"),
         ("SHOP_PASSWORD", "a"),
         ("CRM_PASSWORD", "a"),
@@ -189,20 +193,6 @@ fn is_toml_default(key: &Key) -> bool {
 }
 
 #[test]
-fn the_examples_of_the_operations_guide_are_valid() {
-    let guide = include_str!("../../../docs/OPERATIONS.md");
-    let environment = Environment::of([("AGENT_API_KEY", "0123456789abcdef"), ("SALES_PASSWORD", "hunter2")])
-        .with_home("/home/agent");
-    let blocks: Vec<&str> =
-        guide.split("\n```toml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect();
-    assert!(blocks.len() > 2);
-    for block in blocks {
-        let proven = parse_in(block, &environment).map(drop);
-        assert_eq!(proven.map_err(|problems| problems.to_string()), Ok(()), "{block}");
-    }
-}
-
-#[test]
 fn documented_defaults_are_the_real_ones() {
     for (section, list, needed) in lists() {
         let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
@@ -266,16 +256,39 @@ fn the_documentation_has_every_key_as_the_reader_knows_it() {
     }
 }
 
+/// The examples of TOML in a document, each with what the document says of it behind the fence.
+fn examples(document: &str) -> impl Iterator<Item = (&str, &str)> {
+    document.split("```toml").skip(1).map(|rest| {
+        let (said, rest) = rest.split_once('\n').expect("the fence has a line of its own");
+        (said.trim(), rest.split("```").next().unwrap_or_default())
+    })
+}
+
 #[test]
 fn the_configurations_in_the_documentation_are_valid() {
-    let blocks: Vec<&str> =
-        DOCUMENTATION.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert!(!blocks.is_empty());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let directory = Directory::new();
     let secret = directory.write("secret", "x");
-    let environment = Environment::of([("SALES_PASSWORD", "a")]).with_home("/home/agent");
-    for block in blocks {
-        let block = block.replace("/run/secrets/sales", secret.to_str().unwrap());
-        parse_in(&block, &environment).unwrap_or_else(|problems| panic!("{block}\n{problems}"));
+    let mut checked = BTreeSet::new();
+    for folder in ["", "docs", "docs/snowflake"] {
+        for entry in fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "md") {
+                continue;
+            }
+            let document = fs::read_to_string(&path).unwrap();
+            for (said, block) in examples(&document) {
+                // `file=tasks.toml`: a file of another kind, which tests of its document use.
+                if said.starts_with("file=") {
+                    continue;
+                }
+                assert_eq!(said, "", "{}: what is said of an example of TOML", path.display());
+                let block = block.replace("/run/secrets/sales", secret.to_str().unwrap());
+                parse_in(&block, &example_environment())
+                    .unwrap_or_else(|problems| panic!("{}:\n{block}\n{problems}", path.display()));
+                checked.insert(path.clone());
+            }
+        }
     }
+    assert!(checked.len() > 7, "{checked:?}");
 }

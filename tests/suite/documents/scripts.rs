@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{REASONS, documents, is_shell, output_of, program, root};
-use crate::support::document::blocks;
+use super::{REASONS, document, documents, is_shell, output_of, program, root};
+use crate::support::document::{blocks, rust_files};
 use crate::support::folder::Folder;
 use crate::support::foreign_reader;
 
@@ -159,4 +159,30 @@ fn what_is_not_run_is_a_script_whose_options_exist() {
         }
     }
     assert!(checked > 40, "{checked}");
+}
+
+#[test]
+fn the_command_for_a_real_sql_server_runs_every_test_that_asks_one() {
+    let document = document("docs/TESTING.md");
+    let found = blocks(&document);
+    let command = found.iter().find(|block| block.text.starts_with("SQLSERVER_URL=")).expect("there is one");
+    let filters: Vec<&str> =
+        command.text.split_once(" -- ").expect("names of tests").1.split_whitespace().collect();
+    let suite = root().join("tests/suite");
+    // Written so that this file does not have the word itself.
+    let asks = concat!("RealServer", "::if_named");
+    let mut tests = 0;
+    for path in rust_files(&suite) {
+        let text = fs::read_to_string(&path).unwrap();
+        let module = path.strip_prefix(&suite).unwrap().display().to_string();
+        // A function that asks for the tests of its file goes by the name of the file.
+        let functions = text.split("\nasync fn ").filter(|function| function.contains(asks));
+        for function in functions {
+            let name = function.split('(').next().unwrap_or_default();
+            let is_run = |filter: &&str| module.contains(*filter) || name.contains(*filter);
+            assert!(filters.iter().any(is_run), "{module}: {name} is not run by {filters:?}");
+            tests += 1;
+        }
+    }
+    assert!(tests > 5, "{tests}");
 }

@@ -15,6 +15,12 @@ async fn alias_types_and_computed_columns_are_what_is_behind_them() {
     assert_eq!(column(&found.rows, "total"), [Some("7".to_owned())]);
     assert_eq!(found.source_types["phone"], "nvarchar(4000)");
     assert!(!server.batches().iter().any(|sql| sql.contains("CAST(")), "nothing is converted");
+
+    // The alias type that every server has.
+    let type_info = with_collation(&[0xe7, 0, 1], LATIN);
+    let values = vec![("N'+41 44'", utf16("+41 44"), "+41 44")];
+    let sysname = case("sysname", &type_info, Framing::Short, DataType::Utf8, values);
+    check(&sysname.not_on_babelfish(), |_| {}).await;
 }
 
 #[tokio::test]
