@@ -2,7 +2,7 @@
 //! the same.
 
 use data_exchange_agent::bulk::BulkSource;
-use data_exchange_agent::config::{BulkUtilityKind, MysqlSource, SourceConnection, ZeroDates};
+use data_exchange_agent::config::{MysqlSource, SourceConnection, ZeroDates};
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
 
@@ -31,7 +31,7 @@ const VALUES: &str = r"
 
 fn by_client(configuration: MysqlSource) -> BulkSource {
     let connection = SourceConnection::Mysql(configuration.clone());
-    let settings = settings(BulkUtilityKind::Mysql, "mariadb".as_ref());
+    let settings = settings("mysql", "mariadb".as_ref(), "");
     bulk::source(open(configuration), connection, settings, &Shutdown::new())
 }
 
@@ -144,7 +144,7 @@ async fn the_login_paths_of_the_user_are_out_of_reach() {
     );
     let program = script(folder.path(), "mysql", &text);
     let configuration = database.configuration();
-    let settings = settings(BulkUtilityKind::Mysql, &program);
+    let settings = settings("mysql", &program, "");
     let connection = SourceConnection::Mysql(configuration.clone());
     let source = bulk::source(open(configuration), connection, settings, &Shutdown::new());
     let found = read(&source, &query("SELECT 7 AS a"), 1).await;

@@ -2,9 +2,7 @@
 //! what is made of its output. That a Teradata accepts the script is not tested anywhere.
 
 use data_exchange_agent::bulk::BulkSource;
-use data_exchange_agent::config::{
-    BulkUtilityKind, ConnectionString, OdbcSource, SourceConnection, SqlDialect, TptSettings,
-};
+use data_exchange_agent::config::{ConnectionString, OdbcSource, SourceConnection, SqlDialect};
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
 
@@ -30,7 +28,7 @@ fn by_tpt(folder: &Folder, text: &str) -> BulkSource {
     }
     let connection = SourceConnection::Odbc(OdbcSource::new(connection, Some(SqlDialect::Teradata)));
     let program = script(folder.path(), "tbuild", text);
-    let settings = settings(BulkUtilityKind::Tpt(TptSettings::default()), &program);
+    let settings = settings("tpt", &program, "");
     source(Described, connection, settings, &Shutdown::new())
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use arrow::datatypes::DataType;
 
+use super::section::PasswordBy;
 use super::*;
-use crate::bulk::{Output, PrivateFolder};
-use crate::config::{OffsetPolicy, PasswordBy, Secret, SeventhDigit, SpatialPolicy, SqlServerConsistency};
+use crate::bulk::{Output, Own, PrivateFolder};
+use crate::config::{OffsetPolicy, Secret, SeventhDigit, SpatialPolicy, SqlServerConsistency};
 use crate::schema::{Column, TableSchema};
 use crate::source::sqlserver::SNAPSHOT;
 use crate::source::{TextExport, TextForms};
@@ -47,7 +48,7 @@ fn told(
 ) -> (Program, Option<String>) {
     let (mut bcp, mut source) = (BcpSettings { dialect: Some(dialect), ..BcpSettings::default() }, source());
     change(&mut bcp, &mut source);
-    let settings = BulkUtilitySettings::new(crate::config::BulkUtilityKind::Bcp(bcp.clone()));
+    let settings = BulkUtilitySettings::new(Own::new(bcp.clone()));
     let column =
         Column { name: "a".into(), source_type: "int".into(), data_type: DataType::Int32, nullable: true };
     let export = TextExport {
