@@ -11,7 +11,8 @@ use data_exchange_agent::shutdown::Shutdown;
 use data_exchange_agent::source::Query;
 
 use crate::support::bulk::{self, gone, installed, settings};
-use crate::support::extraction::{column, query, read, refused, transfer, transfer_csv};
+use crate::support::extraction::{column, query, read, refused, table, transfer, transfer_csv};
+use crate::support::folder::Folder;
 use crate::support::sqlserver::{RealServer, open};
 use crate::support::tds::{
     Certificate, Column, Encryption, End, Framing, PASSWORD, Script, Seen, TdsServer, USERNAME, utf16,
@@ -82,6 +83,28 @@ async fn freebcp_fills_the_types_that_the_server_described() {
     );
     let asked = server.batches().into_iter().find(|sql| sql.starts_with("SELECT * FROM (SELECT")).unwrap();
     assert!(asked.contains("CONVERT(varchar(27), q.[c4], 121)"), "{asked}");
+}
+
+/// The `out` of a table would leave its values to the character mode of the program.
+#[tokio::test]
+async fn a_table_is_read_with_queryout() {
+    let Some(program) = installed("freebcp") else { return };
+    let folder = Folder::new();
+    let text = format!(
+        "printf '%s\\n' \"$1\" \"$2\" > \"$(dirname \"$0\")/told\"\nexec {} \"$@\"",
+        program.display()
+    );
+    let settings = settings("bcp", &bulk::script(folder.path(), "freebcp", &text), "");
+    let server = TdsServer::start(script()).await;
+    let found = read(&by_bcp(server.configuration(), settings), &table("dbo.t"), 1).await;
+    let found = found.unwrap_or_else(|fault| panic!("{}: {:?}", fault.chain(), fault.hint()));
+    assert_eq!(found.num_rows(), 4);
+    let told = std::fs::read_to_string(folder.path().join("told")).unwrap();
+    let (statement, how) = told.split_once('\n').unwrap();
+    assert_eq!(how, "queryout\n");
+    for part in ["SELECT * FROM (SELECT q.[id] AS [c1], ", " FROM [dbo].[t] AS q) AS t"] {
+        assert!(statement.contains(part), "{part} is not in {statement}");
+    }
 }
 
 /// What the statement's casts gave stands in a CSV file as it is, where Parquet has the types of the columns.
