@@ -35,10 +35,18 @@ pub(crate) fn settings(name: &str, executable: &Path, keys: &str) -> BulkUtility
 
 /// The program of a name; `None`, with a line that says so, where it is not installed and
 /// `REQUIRE_SERVERS` is not set.
-#[expect(clippy::print_stderr, reason = "the person who runs the tests should know")]
 pub(crate) fn installed(name: &str) -> Option<PathBuf> {
     let settings = settings("psql", Path::new(name), "");
-    let found = bulk::find_program(bulk::utility(name, settings).as_ref()).ok();
+    or_skipped(name, bulk::find_program(bulk::utility(name, settings).as_ref()).ok())
+}
+
+/// Oracle's client of MySQL; likewise. MariaDB's is installed by the name `mariadb`.
+pub(crate) fn oracles_client() -> Option<PathBuf> {
+    or_skipped("Oracle's mysql", setting("TEST_MYSQL_CLIENT").map(PathBuf::from))
+}
+
+#[expect(clippy::print_stderr, reason = "the person who runs the tests should know")]
+fn or_skipped(name: &str, found: Option<PathBuf>) -> Option<PathBuf> {
     if found.is_none() {
         assert!(setting("REQUIRE_SERVERS").is_none(), "there is no {name}: run tests/run.sh");
         eprintln!("skipped: {name} is not installed here; see docs/TESTING.md");
