@@ -203,8 +203,8 @@ prepare_mariadb() {
     "$TEST_MARIADB_BIN/mariadbd" --version
 }
 
-# Debian has MySQL in its unstable distribution only. Its server is unpacked beside the system, with
-# the C library that it was built for, and started through that library's own loader.
+# Debian has MySQL in its unstable distribution only. Its server and its client are unpacked beside the
+# system, with the C library that they were built for, and started through that library's own loader.
 prepare_mysql() {
     say "MySQL"
     if [[ -z ${TEST_MYSQL_BIN:-} ]]; then
@@ -213,18 +213,29 @@ prepare_mysql() {
         if [[ $EUID -eq 0 ]]; then root=/var/cache/data-exchange-agent/mysql; fi
         if ! unpack_mysql "$root" >"$cache/mysql.log" 2>&1; then
             tail -n 3 "$cache/mysql.log" >&2
-            lacks "MySQL (from Debian unstable; or set TEST_MYSQL_BIN to the folder of mysqld): tests against MySQL itself, and of caching_sha2_password"
+            lacks "MySQL (from Debian unstable; or set TEST_MYSQL_BIN to the folder of mysqld, and TEST_MYSQL_CLIENT to Oracle's mysql): tests against MySQL itself, of caching_sha2_password, and of Oracle's client"
             return
         fi
         export TEST_MYSQL_BIN=$root/bin
     fi
     "$TEST_MYSQL_BIN/mysqld" --version
+    # A folder that somebody named may have a server only, or MariaDB's client under this name.
+    if [[ -z ${TEST_MYSQL_CLIENT:-} && -x $TEST_MYSQL_BIN/mysql ]]; then
+        export TEST_MYSQL_CLIENT=$TEST_MYSQL_BIN/mysql
+    fi
+    if [[ -n ${TEST_MYSQL_CLIENT:-} && $("$TEST_MYSQL_CLIENT" --version) != *MariaDB* ]]; then
+        "$TEST_MYSQL_CLIENT" --version
+    else
+        unset TEST_MYSQL_CLIENT
+        lacks "Oracle's client mysql (set TEST_MYSQL_CLIENT to the program): its half of the tests of the bulk utility mysql"
+    fi
 }
 
-# Downloads mysql-server-core with everything that it links, and proves that it runs.
+# Downloads mysql-server-core and mysql-client-core with everything that they link, and proves that they run.
 unpack_mysql() {
     local root=$1 name mirror
-    [[ ! -e $root/.complete ]] || return 0
+    # Earlier versions of this script unpacked the server alone.
+    if [[ -e $root/.complete && -x $root/bin/mysql ]]; then return 0; fi
     [[ $(uname -sm) == "Linux x86_64" ]] && have apt-get && have dpkg || return 1
     # From where this system has its own packages.
     # shellcheck disable=SC2016  # the format is apt's
@@ -244,7 +255,7 @@ unpack_mysql() {
         -o Acquire::Check-Valid-Until=false
     )
     "${apt[@]}" update || return 1
-    name=$("${apt[@]}" --simulate install mysql-server-core | awk '$1 == "Inst" && $2 !~ /^(perl|dpkg|tar|debconf)/ { print $2 }')
+    name=$("${apt[@]}" --simulate install mysql-server-core mysql-client-core | awk '$1 == "Inst" && $2 !~ /^(perl|dpkg|tar|debconf)/ { print $2 }')
     # shellcheck disable=SC2086  # a list of names
     (cd "$root/packages" && "${apt[@]}" download $name) || return 1
     for name in "$root"/packages/*.deb; do dpkg --extract "$name" "$root/files" || return 1; done
@@ -253,10 +264,16 @@ unpack_mysql() {
 exec "$root/files/usr/lib64/ld-linux-x86-64.so.2" --library-path "$root/files/usr/lib/x86_64-linux-gnu" \\
     "$root/files/usr/sbin/mysqld" "\$@" --lc-messages-dir="$root/files/usr/share/mysql"
 SCRIPT
-    chmod +x "$root/bin/mysqld"
+    # What it does not find by itself is the plugin for the passwords of MariaDB and of older servers.
+    cat >"$root/bin/mysql" <<SCRIPT
+#!/bin/sh
+exec "$root/files/usr/lib64/ld-linux-x86-64.so.2" --library-path "$root/files/usr/lib/x86_64-linux-gnu" \\
+    "$root/files/usr/bin/mysql" "\$@" --plugin-dir="$root/files/usr/lib/mysql/plugin"
+SCRIPT
+    chmod +x "$root/bin/mysqld" "$root/bin/mysql"
     rm -rf "$root/packages" "$root/apt"
     chmod -R a+rX "$root"
-    "$root/bin/mysqld" --version && touch "$root/.complete"
+    "$root/bin/mysqld" --version && "$root/bin/mysql" --version && touch "$root/.complete"
 }
 
 # ---- Bulk utilities -------------------------------------------------------------------------------
@@ -555,7 +572,7 @@ if [[ ${CI:-} == true ]]; then export REQUIRE_SERVERS=1; fi
 
 if [[ $only_prepare == yes ]]; then
     summary
-    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_ODBC_DRIVERS TEST_KDC TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_SCHEMATHESIS TEST_PROMETHEUS TEST_AZURITE TEST_CHROMIUM TEST_NODE TEST_PLAYWRIGHT; do
+    for variable in TEST_POSTGRES_BIN TEST_POSTGRES_MATRIX TEST_PGBOUNCER TEST_MARIADB_BIN TEST_MYSQL_BIN TEST_MYSQL_CLIENT TEST_ODBC_DRIVERS TEST_KDC TEST_PYTHON TEST_MOTO_SERVER TEST_FAKESNOW TEST_SCHEMATHESIS TEST_PROMETHEUS TEST_AZURITE TEST_CHROMIUM TEST_NODE TEST_PLAYWRIGHT; do
         if [[ -n ${!variable:-} ]]; then printf 'export %s=%q\n' "$variable" "${!variable}"; fi
     done
     exit 0

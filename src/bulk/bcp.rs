@@ -9,18 +9,20 @@
 
 mod arguments;
 mod messages;
+mod section;
 
 #[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
 
+pub(super) use self::section::KIND;
+use self::section::{BcpDialect, BcpSettings};
 use super::delimited::{Layout, Quoting};
 use super::process::{Exit, Program};
 use super::{BulkUtility, Job};
 use crate::config::{
-    BcpDialect, BcpSettings, BulkUtilitySettings, SourceConnection, SqlServerEncryption, SqlServerLogin,
-    SqlServerSource,
+    BulkUtilitySettings, SourceConnection, SqlServerEncryption, SqlServerLogin, SqlServerSource,
 };
 use crate::fault::{Fault, FaultKind};
 
@@ -28,13 +30,13 @@ const INSTALL_HINT: &str = "Install bcp: Microsoft's package mssql-tools18, or f
     freetds-bin, and name it with `executable` in [bulk_utility.bcp].";
 
 /// The utility.
-pub(super) struct Bcp {
+struct Bcp {
     settings: BulkUtilitySettings,
     bcp: BcpSettings,
 }
 
 impl Bcp {
-    pub(super) fn new(settings: BulkUtilitySettings, bcp: BcpSettings) -> Self {
+    fn new(settings: BulkUtilitySettings, bcp: BcpSettings) -> Self {
         Self { settings, bcp }
     }
 

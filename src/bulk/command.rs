@@ -4,28 +4,30 @@
 //! connection. The password is in the variable `EXPORT_PASSWORD`. It writes to its standard output, or
 //! into the file that `{output}` stands for, which is a named pipe.
 
+mod section;
+
 use std::path::PathBuf;
 
+pub(super) use self::section::KIND;
+use self::section::{CommandFormat, CommandSettings};
 use super::delimited::{Layout, Quoting};
 use super::process::{Exit, Output, Program};
 use super::{BulkUtility, Job, as_argument, template};
-use crate::config::{
-    BulkUtilitySettings, CommandFormat, CommandSettings, Secret, SourceConnection, SqlServerLogin,
-};
+use crate::config::{BulkUtilitySettings, Secret, SourceConnection, SqlServerLogin};
 use crate::fault::{Fault, FaultKind};
 
 /// The variable with the password.
 const PASSWORD: &str = "EXPORT_PASSWORD";
 
 /// The utility.
-pub(super) struct Command {
+struct Command {
     name: String,
     settings: BulkUtilitySettings,
     command: CommandSettings,
 }
 
 impl Command {
-    pub(super) fn new(name: &str, settings: BulkUtilitySettings, command: CommandSettings) -> Self {
+    fn new(name: &str, settings: BulkUtilitySettings, command: CommandSettings) -> Self {
         Self { name: name.to_owned(), settings, command }
     }
 }

@@ -5,30 +5,37 @@
 //!     -> delimited decodes what it writes, with the described types -> batches
 //! ```
 //!
-//! A [`BulkUtility`] is pure: it turns a job into a program to run, and reads what became of it. It
-//! never starts anything. [`BulkSource`] puts it behind the same trait as every other source, so that
-//! nothing above knows that a program has read the rows. A utility reads one slice.
+//! A utility is one file: what its section may say (`KIND`), and a [`BulkUtility`]. That one is pure: it
+//! turns a job into a program to run, and reads what became of it. It never starts anything.
+//! [`BulkSource`] puts it behind the same trait as every other source, so that nothing above knows that
+//! a program has read the rows. A utility reads one slice.
 
 pub mod delimited;
 pub mod process;
 
 mod bcp;
 mod command;
+mod kind;
 mod mysql;
 mod psql;
 mod search;
 mod source;
-pub(crate) mod template;
+mod template;
+mod terminator;
 mod tpt;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::delimited::Layout;
+pub(crate) use self::kind::{Kind, Own};
 pub use self::process::{Exit, Inherited, Output, PrivateFolder, Program};
 pub use self::source::BulkSource;
-use crate::config::{BulkUtilityKind, BulkUtilitySettings, SourceConnection};
+use crate::config::{BulkUtilitySettings, SourceConnection};
 use crate::fault::Fault;
 use crate::source::TextExport;
 
@@ -75,16 +82,14 @@ pub trait BulkUtility: Send + Sync {
     fn diagnose(&self, exit: &Exit) -> Result<Option<u64>, Fault>;
 }
 
-/// The registry of utilities: one line each.
+/// The registry of utilities, in the order of the documentation.
+pub(crate) const KINDS: &[Kind] = &[bcp::KIND, psql::KIND, mysql::KIND, tpt::KIND, command::KIND];
+
+/// The utility that settings are of; `name` is that of its section.
 #[must_use]
 pub fn utility(name: &str, settings: BulkUtilitySettings) -> Arc<dyn BulkUtility> {
-    match settings.kind.clone() {
-        BulkUtilityKind::Bcp(bcp) => Arc::new(bcp::Bcp::new(settings, bcp)),
-        BulkUtilityKind::Psql => Arc::new(psql::Psql::new(settings)),
-        BulkUtilityKind::Mysql => Arc::new(mysql::MysqlClient::new(settings)),
-        BulkUtilityKind::Tpt(tpt) => Arc::new(tpt::Tpt::new(settings, tpt)),
-        BulkUtilityKind::Command(command) => Arc::new(command::Command::new(name, settings, command)),
-    }
+    let own = settings.own.clone();
+    own.utility(name, settings)
 }
 
 /// Every utility of a configuration, by name.

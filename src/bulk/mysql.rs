@@ -6,8 +6,10 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::delimited::{Layout, Quoting};
+use super::kind::{self, Kind, Own, OwnSettings};
 use super::process::{Exit, Program};
 use super::{BulkUtility, Job, as_argument, search};
 use crate::config::{BulkUtilitySettings, MysqlSource, Secret, SourceConnection, SslMode};
@@ -19,15 +21,35 @@ const INSTALL_HINT: &str = "Install the client of MySQL or MariaDB (Debian's pac
 /// What the last row begins with. No other row can: a text has its mark, a number a digit or a sign.
 const COUNT: &str = "rows";
 
-/// The utility.
-pub(super) struct MysqlClient {
-    settings: BulkUtilitySettings,
+/// The utility, as the registry knows it.
+pub(super) const KIND: Kind = Kind {
+    name: "mysql",
+    keys: &[
+        kind::WHICH,
+        kind::executable(
+            "The program, started without a shell; `mysql`, or `mariadb` where there is no other, when absent.",
+        ),
+        kind::TIMEOUT,
+        kind::LONGEST_ROW,
+        kind::VARIABLES,
+    ],
+    is_there_without_a_section: true,
+    prove: |_section| Some(Own::new(MysqlClientSettings)),
+};
+
+/// It has no settings of its own.
+#[derive(Debug, PartialEq, Eq)]
+struct MysqlClientSettings;
+
+impl OwnSettings for MysqlClientSettings {
+    fn utility(&self, _name: &str, settings: BulkUtilitySettings) -> Arc<dyn BulkUtility> {
+        Arc::new(MysqlClient { settings })
+    }
 }
 
-impl MysqlClient {
-    pub(super) fn new(settings: BulkUtilitySettings) -> Self {
-        Self { settings }
-    }
+/// The utility.
+struct MysqlClient {
+    settings: BulkUtilitySettings,
 }
 
 fn source(connection: &SourceConnection) -> Result<&MysqlSource, Fault> {

@@ -7,8 +7,10 @@
 mod messages;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::delimited::{Layout, Quoting};
+use super::kind::{self, Kind, Own, OwnSettings};
 use super::process::{Exit, Program};
 use super::{BulkUtility, Job};
 use crate::config::{BulkUtilitySettings, PostgresSource, Secret, SourceConnection, SslMode};
@@ -33,15 +35,33 @@ const HIDDEN_VARIABLES: [&str; 10] = [
 /// Variables that say where the files of TLS and of Kerberos are.
 const INHERITED: [&str; 5] = ["PGSSL*", "PGGSS*", "PGKRB*", "PGREQUIRE*", "PGSYSCONFDIR"];
 
-/// The utility.
-pub(super) struct Psql {
-    settings: BulkUtilitySettings,
+/// The utility, as the registry knows it.
+pub(super) const KIND: Kind = Kind {
+    name: "psql",
+    keys: &[
+        kind::WHICH,
+        kind::executable("The program, started without a shell; `psql` when absent."),
+        kind::TIMEOUT,
+        kind::LONGEST_ROW,
+        kind::VARIABLES,
+    ],
+    is_there_without_a_section: true,
+    prove: |_section| Some(Own::new(PsqlSettings)),
+};
+
+/// It has no settings of its own.
+#[derive(Debug, PartialEq, Eq)]
+struct PsqlSettings;
+
+impl OwnSettings for PsqlSettings {
+    fn utility(&self, _name: &str, settings: BulkUtilitySettings) -> Arc<dyn BulkUtility> {
+        Arc::new(Psql { settings })
+    }
 }
 
-impl Psql {
-    pub(super) fn new(settings: BulkUtilitySettings) -> Self {
-        Self { settings }
-    }
+/// The utility.
+struct Psql {
+    settings: BulkUtilitySettings,
 }
 
 fn source(connection: &SourceConnection) -> Result<&PostgresSource, Fault> {

@@ -3,7 +3,7 @@
 /// Cuts a command line into words at blanks. Single and double quotes keep blanks together; nothing
 /// else means anything, because no shell reads it. `None` when a quote is not closed.
 #[must_use]
-pub(crate) fn words(line: &str) -> Option<Vec<String>> {
+pub(super) fn words(line: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
@@ -23,7 +23,7 @@ pub(crate) fn words(line: &str) -> Option<Vec<String>> {
 }
 
 /// The placeholders of a word: what stands between braces and is a name.
-pub(crate) fn placeholders(word: &str) -> impl Iterator<Item = &str> {
+pub(super) fn placeholders(word: &str) -> impl Iterator<Item = &str> {
     word.split('{')
         .skip(1)
         .filter_map(|piece| piece.split_once('}'))

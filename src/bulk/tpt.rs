@@ -8,13 +8,16 @@
 //! this needs a build with the feature `odbc`.
 
 use std::fmt::Write as _;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::delimited::{Layout, Quoting};
+use super::kind::{self, Kind, Own, OwnSettings};
 use super::process::{Exit, Output, Program};
 use super::{BulkUtility, Job, as_argument};
 use crate::config::{
-    BulkUtilitySettings, ConnectionString, Secret, SourceConnection, SqlDialect, TptSettings,
+    BulkUtilitySettings, ConnectionString, Secret, Section, SourceConnection, SqlDialect, key,
 };
 use crate::fault::{Fault, FaultKind};
 use crate::source::teradata_texts::schema_bytes;
@@ -24,17 +27,50 @@ const INSTALL_HINT: &str = "Install Teradata Parallel Transporter (part of Terad
 /// Bytes of a row that TPT exports.
 const LONGEST_ROW: u64 = 1_000_000;
 
+/// The utility, as the registry knows it.
+pub(super) const KIND: Kind = Kind {
+    name: "tpt",
+    keys: &[
+        kind::WHICH,
+        kind::executable("The program, started without a shell; `tbuild` when absent."),
+        key(
+            "max_sessions",
+            "integer, 1 to 1000",
+            "",
+            "Sessions of the export operator; the server's own number when absent.",
+        ),
+        kind::TIMEOUT,
+        kind::LONGEST_ROW,
+        kind::VARIABLES,
+    ],
+    is_there_without_a_section: true,
+    prove: |section| Some(Own::new(prove(section))),
+};
+
+/// `[bulk_utility.tpt]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct TptSettings {
+    /// Sessions of the export operator; the server's own number when `None`.
+    max_sessions: Option<NonZeroU16>,
+}
+
+impl OwnSettings for TptSettings {
+    fn utility(&self, _name: &str, settings: BulkUtilitySettings) -> Arc<dyn BulkUtility> {
+        Arc::new(Tpt { settings, tpt: self.clone() })
+    }
+}
+
+fn prove(section: &mut Section<'_, '_>) -> TptSettings {
+    TptSettings { max_sessions: section.integer("max_sessions", 1..=1000).and_then(kind::small) }
+}
+
 /// The utility.
-pub(super) struct Tpt {
+struct Tpt {
     settings: BulkUtilitySettings,
     tpt: TptSettings,
 }
 
 impl Tpt {
-    pub(super) fn new(settings: BulkUtilitySettings, tpt: TptSettings) -> Self {
-        Self { settings, tpt }
-    }
-
     /// The job.
     fn script(&self, job: &Job<'_>, connection: &ConnectionString, pipe: &str) -> Result<Secret, Fault> {
         let columns = job.export.schema.columns();

@@ -1,7 +1,7 @@
-//! Every key that the configuration knows, as the reader uses them and the documentation shows them.
+//! Every key that the configuration knows, as the reader uses them and the documentation shows them. Those of a
+//! bulk utility are in its own file.
 
 mod agent;
-mod bulk_utility;
 mod connection;
 mod mysql;
 mod odbc;
@@ -14,7 +14,6 @@ mod stores;
 mod task_source;
 
 pub(super) use agent::{API_KEY, APPLICATION, SERVER, TRANSFER};
-pub(super) use bulk_utility::{BCP, COMMAND, MYSQL as MYSQL_CLIENT, PSQL, TPT};
 pub(super) use connection::CONNECTIONS;
 pub(super) use mysql::{MYSQL, MYSQL_DRIVER};
 pub(super) use odbc::{DB2, ODBC, ODBC_SHARED, ORACLE, REDSHIFT, TERADATA};
@@ -28,7 +27,7 @@ pub(super) use task_source::{TASK_SOURCE, TASK_SOURCE_API, TASK_SOURCE_SNOWFLAKE
 
 /// One key of a section.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(crate) struct Key {
     pub name: &'static str,
     /// Other spellings of driver options, besides case and underscores.
     pub also: &'static [&'static str],
@@ -40,12 +39,17 @@ pub(super) struct Key {
     pub meaning: &'static str,
 }
 
-const fn key(name: &'static str, kind: &'static str, default: &'static str, meaning: &'static str) -> Key {
+pub(crate) const fn key(
+    name: &'static str,
+    kind: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+) -> Key {
     Key { name, also: &[], kind, default, meaning }
 }
 
 /// The default of a key that has to be written.
-pub(super) const REQUIRED: &str = "required";
+pub(crate) const REQUIRED: &str = "required";
 
 pub(super) fn key_names(keys: &'static [Key]) -> impl Iterator<Item = &'static str> + Clone {
     keys.iter().map(|key| key.name)

@@ -39,14 +39,12 @@ use std::path::{Path, PathBuf};
 
 pub use address::{source_from_url, target_from_url};
 pub use api_key::{ApiKey, KeyDigest, Scope};
-pub use bulk_utility::{
-    BcpDialect, BcpSettings, BulkUtilityKind, BulkUtilitySettings, CommandFormat, CommandSettings,
-    PasswordBy, TptSettings,
-};
+pub use bulk_utility::BulkUtilitySettings;
 pub use connection_string::{ConnectionString, Malformed};
 pub use dialect::SqlDialect;
 pub use effective::{Effective, effective};
 pub use environment::Environment;
+pub(crate) use keys::{Key, REQUIRED, key};
 pub use local_agent::{LocalAgent, local_agent};
 pub use model::{
     Application, AzureBlobTarget, AzureCredentials, AzureIdentity, ClientCertificates, Config, Consistency,
@@ -62,6 +60,7 @@ pub use operations::{GuardSettings, HistorySettings, LogSettings, OtlpSettings, 
 pub use problem::{Place, Problem, Problems, Warning};
 pub use renewal::Renewal;
 pub use secret::Secret;
+pub(crate) use section::Section;
 
 use renewal::Layers;
 use report::Report;

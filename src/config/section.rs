@@ -30,7 +30,7 @@ struct Text {
 }
 
 /// One section while it is read.
-pub(super) struct Section<'r, 'e> {
+pub(crate) struct Section<'r, 'e> {
     path: String,
     entries: BTreeMap<&'static str, Entry>,
     /// How each key was written, also after it was read.
@@ -120,7 +120,7 @@ impl<'r, 'e> Section<'r, 'e> {
     }
 
     /// True when the key was written, right or wrong.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.paths.contains_key(key)
     }
 
@@ -134,14 +134,20 @@ impl<'r, 'e> Section<'r, 'e> {
     }
 
     /// A problem of this key in this section.
-    pub(super) fn problem(&mut self, key: &str, message: impl Into<String>, remedy: Option<&str>) {
+    pub(crate) fn problem(&mut self, key: &str, message: impl Into<String>, remedy: Option<&str>) {
         let path = self.path_of(key);
         self.report.problem(&path, message, remedy.map(str::to_owned));
     }
 
+    /// The same for what the agent can live with.
+    pub(crate) fn warning(&mut self, key: &str, message: &str, remedy: Option<&str>) {
+        let path = self.path_of(key);
+        self.report.warning(&path, message, remedy.map(str::to_owned));
+    }
+
     /// Passes a required value on, or says that it is missing.
     /// A wrong value is not missing too.
-    pub(super) fn required<T>(&mut self, key: &str, value: Option<T>) -> Option<T> {
+    pub(crate) fn required<T>(&mut self, key: &str, value: Option<T>) -> Option<T> {
         if value.is_none() && !self.has(key) && !self.is_broken {
             // A URL is a section without a path.
             let place = if self.path.is_empty() { "URL" } else { "section" };

@@ -1,27 +1,30 @@
 //! The real freebcp, against the double of SQL Server and a real server when `SQLSERVER_URL` names one.
 
-use std::num::NonZeroU16;
 use std::time::Duration;
 
 use data_exchange_agent::bulk::BulkSource;
 use data_exchange_agent::config::{
-    BcpSettings, BulkUtilityKind, BulkUtilitySettings, PasswordBy, Secret, SourceConnection,
-    SqlServerConsistency, SqlServerLogin, SqlServerSource,
+    BulkUtilitySettings, Secret, SourceConnection, SqlServerConsistency, SqlServerLogin, SqlServerSource,
 };
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
 use data_exchange_agent::source::Query;
 
 use crate::support::bulk::{self, gone, installed, settings};
-use crate::support::extraction::{column, query, read, refused, transfer, transfer_csv};
+use crate::support::extraction::{column, query, read, refused, table, transfer, transfer_csv};
+use crate::support::folder::Folder;
 use crate::support::sqlserver::{RealServer, open};
 use crate::support::tds::{
     Certificate, Column, Encryption, End, Framing, PASSWORD, Script, Seen, TdsServer, USERNAME, utf16,
 };
 
 fn freebcp() -> Option<BulkUtilitySettings> {
-    let program = installed("freebcp")?;
-    Some(settings(BulkUtilityKind::Bcp(BcpSettings::default()), &program))
+    freebcp_with("")
+}
+
+/// The program, and more keys of its section.
+fn freebcp_with(keys: &str) -> Option<BulkUtilitySettings> {
+    Some(settings("bcp", &installed("freebcp")?, keys))
 }
 
 fn by_bcp(configuration: SqlServerSource, settings: BulkUtilitySettings) -> BulkSource {
@@ -80,6 +83,28 @@ async fn freebcp_fills_the_types_that_the_server_described() {
     );
     let asked = server.batches().into_iter().find(|sql| sql.starts_with("SELECT * FROM (SELECT")).unwrap();
     assert!(asked.contains("CONVERT(varchar(27), q.[c4], 121)"), "{asked}");
+}
+
+/// The `out` of a table would leave its values to the character mode of the program.
+#[tokio::test]
+async fn a_table_is_read_with_queryout() {
+    let Some(program) = installed("freebcp") else { return };
+    let folder = Folder::new();
+    let text = format!(
+        "printf '%s\\n' \"$1\" \"$2\" > \"$(dirname \"$0\")/told\"\nexec {} \"$@\"",
+        program.display()
+    );
+    let settings = settings("bcp", &bulk::script(folder.path(), "freebcp", &text), "");
+    let server = TdsServer::start(script()).await;
+    let found = read(&by_bcp(server.configuration(), settings), &table("dbo.t"), 1).await;
+    let found = found.unwrap_or_else(|fault| panic!("{}: {:?}", fault.chain(), fault.hint()));
+    assert_eq!(found.num_rows(), 4);
+    let told = std::fs::read_to_string(folder.path().join("told")).unwrap();
+    let (statement, how) = told.split_once('\n').unwrap();
+    assert_eq!(how, "queryout\n");
+    for part in ["SELECT * FROM (SELECT q.[id] AS [c1], ", " FROM [dbo].[t] AS q) AS t"] {
+        assert!(statement.contains(part), "{part} is not in {statement}");
+    }
 }
 
 /// What the statement's casts gave stands in a CSV file as it is, where Parquet has the types of the columns.
@@ -279,19 +304,13 @@ async fn freebcp_reads_under_a_snapshot_where_the_database_allows_one() {
 /// Settings of the section reach the server, or the list of processes, as they say.
 #[tokio::test]
 async fn freebcp_does_what_its_section_says() {
-    let Some(settings) = freebcp() else { return };
+    let keys = "encrypt = true\npacket_size = 8192\npassword_by = \"argument\"";
+    let Some(settings) = freebcp_with(keys) else { return };
     let certificate = Certificate::new();
-    let bcp = BcpSettings {
-        encrypt: Some(true),
-        packet_size: NonZeroU16::new(8192),
-        password_by: PasswordBy::Argument,
-        ..BcpSettings::default()
-    };
     let script = Script { encryption: Encryption::Off, certificate: Some(certificate.clone()), ..script() };
     let server = TdsServer::start(script).await;
     let configuration =
         SqlServerSource { root_certificate: Some(certificate.file()), ..server.configuration() };
-    let settings = BulkUtilitySettings { kind: BulkUtilityKind::Bcp(bcp), ..settings };
     let found = read(&by_bcp(configuration, settings), &query("SELECT id FROM t"), 1).await;
     assert_eq!(found.unwrap_or_else(|fault| panic!("{}", fault.chain())).num_rows(), 4);
     let logins: Vec<_> = server
@@ -311,10 +330,8 @@ async fn freebcp_does_what_its_section_says() {
 /// Without Kerberos on this machine nobody is let in, and neither name nor password goes anywhere.
 #[tokio::test]
 async fn a_trusted_connection_sends_neither_name_nor_password() {
-    let Some(settings) = freebcp() else { return };
+    let Some(settings) = freebcp_with("trusted_connection = true") else { return };
     let server = TdsServer::start(script()).await;
-    let bcp = BcpSettings { trusted_connection: true, ..BcpSettings::default() };
-    let settings = BulkUtilitySettings { kind: BulkUtilityKind::Bcp(bcp), ..settings };
     let found = read(&by_bcp(server.configuration(), settings), &query("SELECT id FROM t"), 1).await;
     found.expect_err("nobody is who the agent runs as");
     let seen = server.seen();

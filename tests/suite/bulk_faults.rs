@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use data_exchange_agent::config::{CommandFormat, CommandSettings};
 use data_exchange_agent::fault::{Fault, FaultKind};
 
 use crate::support::bulk::{Described, attempt, by_script, connection, gone, settings, source};
@@ -12,15 +11,14 @@ use crate::support::folder::Folder;
 
 const LONG: Duration = Duration::from_secs(600);
 
-fn command(reports_rows: bool) -> CommandSettings {
-    let format = CommandFormat::Csv { delimiter: ",".into(), header: false };
-    CommandSettings { arguments: Vec::new(), format, reports_rows }
-}
+/// The program says how many rows it wrote.
+const REPORTS: &str = "reports_rows = true";
 
 /// The fault of a script, after which there is nothing to see and nobody left.
 async fn fault_of(script: &str, reports_rows: bool, timeout: Duration) -> Fault {
     let folder = Folder::new();
-    let source = by_script(folder.path(), script, command(reports_rows), timeout);
+    let keys = if reports_rows { REPORTS } else { "" };
+    let source = by_script(folder.path(), script, keys, timeout);
     let (result, visible) = attempt(&source, "SELECT 1").await;
     let fault = match result {
         Ok(receipt) => panic!("{script}: not failed: {receipt:?}"),
@@ -36,17 +34,14 @@ async fn fault_of(script: &str, reports_rows: bool, timeout: Duration) -> Fault 
 async fn a_program_that_does_what_it_should_is_one_file() {
     let folder = Folder::new();
     let script = "printf '1,a\\n2,\\n'; echo 'rows 2' >&2";
-    let (result, visible) = attempt(&by_script(folder.path(), script, command(true), LONG), "SELECT 1").await;
+    let (result, visible) = attempt(&by_script(folder.path(), script, REPORTS, LONG), "SELECT 1").await;
     assert_eq!(result.expect("a receipt").rows, 2);
     assert_eq!(visible.len(), 1);
 }
 
 #[tokio::test]
 async fn a_program_that_is_missing_is_named_with_the_way_to_get_it() {
-    let settings = settings(
-        data_exchange_agent::config::BulkUtilityKind::Command(command(false)),
-        Path::new("/nowhere/export"),
-    );
+    let settings = settings("tests", Path::new("/nowhere/export"), "kind = \"command\"");
     let source = source(Described, connection(), settings, &data_exchange_agent::shutdown::Shutdown::new());
     let (result, visible) = attempt(&source, "SELECT 1").await;
     let fault = result.unwrap_err();
@@ -122,7 +117,7 @@ async fn a_row_that_never_ends_does_not_fill_the_memory() {
 async fn a_flood_of_messages_is_no_hindrance() {
     let folder = Folder::new();
     let script = "i=0; while [ $i -lt 50000 ]; do echo 'a message that nobody reads, and that is long' >&2; i=$((i+1)); done; echo 1,a";
-    let (result, _) = attempt(&by_script(folder.path(), script, command(false), LONG), "SELECT 1").await;
+    let (result, _) = attempt(&by_script(folder.path(), script, "", LONG), "SELECT 1").await;
     assert_eq!(result.expect("a receipt").rows, 1);
 }
 

@@ -1,15 +1,16 @@
-//! The real client of MySQL and MariaDB beside the agent's own reader: what both make of a query is
-//! the same.
+//! The real clients, MariaDB's and Oracle's, beside the agent's own reader: what all make of a query is the same.
+
+use std::path::{Path, PathBuf};
 
 use data_exchange_agent::bulk::BulkSource;
-use data_exchange_agent::config::{BulkUtilityKind, MysqlSource, SourceConnection, ZeroDates};
+use data_exchange_agent::config::{MysqlSource, SourceConnection, SslMode, ZeroDates};
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
 
-use crate::support::bulk::{self, installed, script, settings};
+use crate::support::bulk::{self, installed, oracles_client, script, settings};
 use crate::support::extraction::{query, read, same, table, transfer};
 use crate::support::folder::Folder;
-use crate::support::mysql::{self, PASSWORD_USER, open};
+use crate::support::mysql::{self, Flavor, PASSWORD_USER, Server, TLS_USER, open};
 
 const VALUES: &str = r"
     CREATE TABLE every_type (
@@ -29,18 +30,34 @@ const VALUES: &str = r"
          'rows 4', '\\N', 'null', 'rows 4', x'00', 1, 1, 'b', 'a', POINT(0, 0), 2000)
 ";
 
-fn by_client(configuration: MysqlSource) -> BulkSource {
-    let connection = SourceConnection::Mysql(configuration.clone());
-    let settings = settings(BulkUtilityKind::Mysql, "mariadb".as_ref());
-    bulk::source(open(configuration), connection, settings, &Shutdown::new())
+/// Those that are here.
+fn clients() -> Vec<PathBuf> {
+    [installed("mariadb"), oracles_client()].into_iter().flatten().collect()
+}
+
+/// Each of them with each server.
+async fn pairs() -> Vec<(PathBuf, &'static Server)> {
+    let clients = clients();
+    let servers = mysql::servers().await;
+    servers
+        .into_iter()
+        .flat_map(|server| clients.iter().map(move |client| (client.clone(), server)))
+        .collect()
+}
+
+fn by_client(client: &Path, configuration: MysqlSource) -> BulkSource {
+    described_by(configuration.clone(), client, configuration)
+}
+
+/// The agent logs in by one configuration, to describe the query, and the client by the other.
+fn described_by(native: MysqlSource, client: &Path, configuration: MysqlSource) -> BulkSource {
+    let connection = SourceConnection::Mysql(configuration);
+    bulk::source(open(native), connection, settings("mysql", client, ""), &Shutdown::new())
 }
 
 #[tokio::test]
 async fn the_client_gives_what_the_agent_reads_itself() {
-    if installed("mariadb").is_none() {
-        return;
-    }
-    for server in mysql::servers().await {
+    for (client, server) in pairs().await {
         let database = server.create_database().await;
         database.run(VALUES).await;
         for query in [
@@ -51,7 +68,7 @@ async fn the_client_gives_what_the_agent_reads_itself() {
             query("SELECT id FROM every_type WHERE id = 99"),
         ] {
             let native = transfer(&database.source(), &query, 1).await.expect("the agent reads it");
-            let found = transfer(&by_client(database.configuration()), &query, 3)
+            let found = transfer(&by_client(&client, database.configuration()), &query, 3)
                 .await
                 .unwrap_or_else(|fault| panic!("{query:?}: {}: {:?}", fault.chain(), fault.hint()));
             same(&found.rows, &native.rows, &query);
@@ -61,12 +78,9 @@ async fn the_client_gives_what_the_agent_reads_itself() {
 
 #[tokio::test]
 async fn a_password_with_quotes_reaches_the_client() {
-    if installed("mariadb").is_none() {
-        return;
-    }
-    for server in mysql::servers().await {
+    for (client, server) in pairs().await {
         let database = server.create_database().await;
-        let source = by_client(database.configuration_as(PASSWORD_USER));
+        let source = by_client(&client, database.configuration_as(PASSWORD_USER));
         let found = read(&source, &query("SELECT 1 AS a"), 1).await;
         let found = found.unwrap_or_else(|fault| panic!("{}: {:?}", fault.chain(), fault.hint()));
         assert_eq!(found.num_rows(), 1);
@@ -75,32 +89,27 @@ async fn a_password_with_quotes_reaches_the_client() {
 
 #[tokio::test]
 async fn a_date_that_no_calendar_has_is_an_error_or_null() {
-    if installed("mariadb").is_none() {
-        return;
-    }
-    for server in mysql::servers().await {
+    for (client, server) in pairs().await {
         let database = server.create_database().await;
         database.run("CREATE TABLE t (d date); SET sql_mode = ''; INSERT INTO t VALUES ('0000-00-00')").await;
-        let fault =
-            read(&by_client(database.configuration()), &query("SELECT d FROM t"), 1).await.unwrap_err();
+        let fault = read(&by_client(&client, database.configuration()), &query("SELECT d FROM t"), 1)
+            .await
+            .unwrap_err();
         assert_eq!(fault.kind(), FaultKind::Data);
         assert!(fault.chain().contains("row 1, column `d`: no calendar"), "{}", fault.chain());
         let configuration = MysqlSource { zero_dates: ZeroDates::Null, ..database.configuration() };
-        let found = read(&by_client(configuration), &query("SELECT d FROM t"), 1).await.unwrap();
+        let found = read(&by_client(&client, configuration), &query("SELECT d FROM t"), 1).await.unwrap();
         assert_eq!(found.column(0).null_count(), 1);
     }
 }
 
 #[tokio::test]
 async fn an_error_of_the_server_is_one_of_the_task() {
-    if installed("mariadb").is_none() {
-        return;
-    }
-    for server in mysql::servers().await {
+    for (client, server) in pairs().await {
         let database = server.create_database().await;
         database.run("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2)").await;
         let sql = "SELECT (SELECT a FROM t) AS a FROM t";
-        let fault = read(&by_client(database.configuration()), &query(sql), 1).await.unwrap_err();
+        let fault = read(&by_client(&client, database.configuration()), &query(sql), 1).await.unwrap_err();
         assert_eq!(fault.kind(), FaultKind::Request, "{}", fault.chain());
         assert!(
             fault.chain().contains("error 1242 (21000): a subquery has more than one row"),
@@ -113,17 +122,15 @@ async fn an_error_of_the_server_is_one_of_the_task() {
 /// A server does not double the quotes inside of a value, so that nobody can tell where one ends.
 #[tokio::test]
 async fn no_value_comes_with_an_error() {
-    if installed("mariadb").is_none() {
-        return;
-    }
-    for server in mysql::servers().await {
+    for (client, server) in pairs().await {
         let database = server.create_database().await;
         let raises = "DELIMITER //\nCREATE FUNCTION raises() RETURNS int DETERMINISTIC NO SQL \
             BEGIN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'value: Ann O\\'Brien, 4111'; RETURN 1; END//\n\
             DELIMITER ;\nSELECT 1";
         database.run(raises).await;
-        let fault =
-            read(&by_client(database.configuration()), &query("SELECT raises() AS n"), 1).await.unwrap_err();
+        let fault = read(&by_client(&client, database.configuration()), &query("SELECT raises() AS n"), 1)
+            .await
+            .unwrap_err();
         let message = fault.chain();
         assert!(message.ends_with("error 1644 (45000): raised by a function"), "{message}");
     }
@@ -132,21 +139,61 @@ async fn no_value_comes_with_an_error() {
 /// Oracle's client reads the login paths of the user even when it is told which file of options to read.
 #[tokio::test]
 async fn the_login_paths_of_the_user_are_out_of_reach() {
-    let Some(client) = installed("mariadb") else { return };
-    let Some(server) = mysql::servers().await.into_iter().next() else { return };
-    let database = server.create_database().await;
-    let folder = Folder::new();
-    let text = format!(
-        "options=${{1#--defaults-file=}}\n[ -f \"$options\" ] || exit 11\n\
+    for (client, server) in pairs().await {
+        let database = server.create_database().await;
+        let folder = Folder::new();
+        let text = format!(
+            "options=${{1#--defaults-file=}}\n[ -f \"$options\" ] || exit 11\n\
          [ \"$(dirname \"$MYSQL_TEST_LOGIN_FILE\")\" = \"$(dirname \"$options\")\" ] || exit 12\n\
          [ ! -e \"$MYSQL_TEST_LOGIN_FILE\" ] || exit 13\nexec {} \"$@\"",
-        client.display()
-    );
-    let program = script(folder.path(), "mysql", &text);
-    let configuration = database.configuration();
-    let settings = settings(BulkUtilityKind::Mysql, &program);
-    let connection = SourceConnection::Mysql(configuration.clone());
-    let source = bulk::source(open(configuration), connection, settings, &Shutdown::new());
-    let found = read(&source, &query("SELECT 7 AS a"), 1).await;
-    assert_eq!(found.unwrap_or_else(|fault| panic!("{}", fault.chain())).num_rows(), 1);
+            client.display()
+        );
+        let program = script(folder.path(), "mysql", &text);
+        let source = by_client(&program, database.configuration());
+        let found = read(&source, &query("SELECT 7 AS a"), 1).await;
+        assert_eq!(found.unwrap_or_else(|fault| panic!("{}", fault.chain())).num_rows(), 1);
+    }
+}
+
+/// What MariaDB's client does not know: a mode of TLS by its name, and the key with which a password is encrypted.
+#[tokio::test]
+async fn oracles_client_protects_the_password_as_the_connection_says() {
+    let Some(client) = oracles_client() else { return };
+    if !mysql::flavors().contains(&Flavor::MySql) {
+        return;
+    }
+    // A server that has seen no login of these users yet, so that each one is a full one.
+    let server = Server::private(Flavor::MySql, true).await;
+    let database = server.create_database().await;
+    let logs_in = async |configuration: MysqlSource| {
+        let source = described_by(database.configuration(), &client, configuration);
+        match read(&source, &query("SELECT 1 AS a"), 1).await {
+            Ok(rows) => Ok(rows.num_rows()),
+            Err(fault) => Err(fault.chain()),
+        }
+    };
+
+    let (right, wrong) = (&server.authorities().right, &server.authorities().wrong);
+    for (host, ssl_mode, authority, works) in [
+        ("127.0.0.1", SslMode::Prefer, None, true),
+        ("127.0.0.1", SslMode::Require, None, true),
+        ("127.0.0.1", SslMode::Disable, None, false),
+        ("127.0.0.1", SslMode::VerifyCa, Some(right), true),
+        ("127.0.0.1", SslMode::VerifyCa, Some(wrong), false),
+        ("127.0.0.1", SslMode::VerifyFull, Some(right), false),
+        ("localhost", SslMode::VerifyFull, Some(right), true),
+    ] {
+        let base = database.configuration_as(TLS_USER);
+        let ssl_ca = authority.cloned();
+        let outcome = logs_in(MysqlSource { host: host.into(), ssl_mode, ssl_ca, ..base }).await;
+        assert_eq!(outcome.is_ok(), works, "{host} {ssl_mode:?}: {outcome:?}");
+    }
+
+    let plain = MysqlSource { ssl_mode: SslMode::Disable, ..database.configuration_as(PASSWORD_USER) };
+    logs_in(plain.clone()).await.expect_err("nothing protects the password");
+    let key = server.data_file("public_key.pem");
+    let with_key = MysqlSource { server_public_key: Some(key), ..plain.clone() };
+    assert_eq!(logs_in(with_key).await, Ok(1));
+    database.run("FLUSH PRIVILEGES").await;
+    assert_eq!(logs_in(MysqlSource { allow_public_key_retrieval: true, ..plain }).await, Ok(1));
 }

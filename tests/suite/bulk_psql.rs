@@ -1,6 +1,6 @@
 //! The real psql beside the agent's own reader of PostgreSQL: what both make of a query is the same.
 
-use data_exchange_agent::config::{BulkUtilityKind, SourceConnection};
+use data_exchange_agent::config::SourceConnection;
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
 use data_exchange_agent::source::Query;
@@ -39,7 +39,7 @@ async fn database() -> Option<Database> {
 fn by_psql(url: &str) -> data_exchange_agent::bulk::BulkSource {
     let configuration = configuration(url);
     let connection = SourceConnection::Postgres(configuration.clone());
-    let settings = settings(BulkUtilityKind::Psql, "psql".as_ref());
+    let settings = settings("psql", "psql".as_ref(), "");
     bulk::source(open(configuration), connection, settings, &Shutdown::new())
 }
 
@@ -83,7 +83,7 @@ async fn a_password_reaches_psql_and_a_wrong_one_is_explained_without_it() {
     // The agent itself logs in, so that only psql is refused.
     let wrong = configuration(&database.url_as((SCRAM_USER.0, "wrong secret")));
     let right = open(configuration(&database.url_as(SCRAM_USER)));
-    let settings = settings(BulkUtilityKind::Psql, "psql".as_ref());
+    let settings = settings("psql", "psql".as_ref(), "");
     let source = bulk::source(right, SourceConnection::Postgres(wrong), settings, &Shutdown::new());
     let fault = read(&source, &query("SELECT 1 AS a"), 1).await.unwrap_err();
     assert_eq!(fault.kind(), FaultKind::Credentials, "{}", fault.chain());

@@ -3,9 +3,7 @@
 //! and `tbuild` is there: `odbc_source::databases_that_the_environment_names`.
 
 use data_exchange_agent::bulk::BulkSource;
-use data_exchange_agent::config::{
-    BulkUtilityKind, ConnectionString, OdbcSource, SourceConnection, SqlDialect, TptSettings,
-};
+use data_exchange_agent::config::{ConnectionString, OdbcSource, SourceConnection, SqlDialect};
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
 
@@ -31,7 +29,7 @@ fn by_tpt(folder: &Folder, text: &str) -> BulkSource {
     }
     let connection = SourceConnection::Odbc(OdbcSource::new(connection, Some(SqlDialect::Teradata)));
     let program = script(folder.path(), "tbuild", text);
-    let settings = settings(BulkUtilityKind::Tpt(TptSettings::default()), &program);
+    let settings = settings("tpt", &program, "");
     source(Described, connection, settings, &Shutdown::new())
 }
 

@@ -28,7 +28,6 @@ mod azure_destination;
 mod bulk_agent;
 mod bulk_bcp;
 mod bulk_command;
-mod bulk_extending;
 mod bulk_faults;
 mod bulk_mysql;
 mod bulk_psql;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use data_exchange_agent::agent;
 use data_exchange_agent::config::{
-    BulkUtilityKind, ConnectionString, Environment, OdbcConsistency, OdbcSource, Overrides, PostgresSource,
-    SourceConnection, SqlDialect, TptSettings,
+    ConnectionString, Environment, OdbcConsistency, OdbcSource, Overrides, PostgresSource, SourceConnection,
+    SqlDialect,
 };
 use data_exchange_agent::fault::{Fault, FaultKind};
 use data_exchange_agent::shutdown::Shutdown;
@@ -22,7 +22,7 @@ use crate::support::bulk;
 use crate::support::document::blocks;
 use crate::support::extraction::{self, column, count, limits, query, read, refused, table, transfer};
 use crate::support::mysql;
-use crate::support::odbc::{self, Driver, open, registered};
+use crate::support::odbc::{self, Driver, data_source, open, registered};
 use crate::support::postgres::{self, Database, Options, Postgres, SCRAM_USER, setting};
 
 /// Never ends by itself, and produces no row before.
@@ -409,6 +409,60 @@ async fn the_program_reads_through_a_preset_and_says_which_driver_is_missing() {
     assert!(!finished.stdout.contains("hunter2"), "{}", finished.stdout);
 }
 
+/// Where the database is stands in `odbc.ini` alone, who reads it in the configuration.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_reads_through_a_data_source_of_the_driver_manager() {
+    let database = postgres::server().await.create_database().await;
+    let Some(library) = Driver::PostgreSql.library() else { return };
+    database
+        .execute("CREATE TABLE orders AS SELECT i AS id, 'x' AS name FROM generate_series(1, 1000) AS i")
+        .await;
+    let native = extraction::configuration(&database.url());
+    let section = format!("kind = \"odbc\"\ndsn = \"sales\"\nusername = {:?}\n", native.username);
+    let place = Place::new().connection("source.shop", &section);
+    registered(place.path(), &[(Driver::PostgreSql.name(), &library)]);
+    let (folder, port) = (place.path().display().to_string(), native.port.to_string());
+    let attributes = [
+        ("Driver", Driver::PostgreSql.name()),
+        ("Servername", "127.0.0.1"),
+        ("Port", port.as_str()),
+        ("Database", native.database.as_str()),
+        ("UseDeclareFetch", "1"),
+    ];
+    data_source(place.path(), "sales", &attributes);
+    let variables = [("ODBCSYSINI", folder.as_str())];
+    let configuration = place.configuration();
+    let configuration = configuration.to_str().expect("plain");
+    let arguments = |path: &'static str| {
+        let sql = "SELECT id, name FROM orders WHERE id > 990";
+        [
+            "extract",
+            "--config",
+            configuration,
+            "--source",
+            "shop",
+            "--query",
+            sql,
+            "--to",
+            "local",
+            "--path",
+            path,
+            "--json",
+        ]
+    };
+    let finished = place.run_with(&arguments("orders"), &variables).await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let receipt: serde_json::Value = serde_json::from_str(&finished.stdout).expect("a receipt");
+    assert_eq!(receipt["rows"], 10, "{finished:?}");
+    assert_eq!(files_below(&place.output()).len(), 1, "{finished:?}");
+
+    // The name means nothing where nobody has registered it.
+    data_source(place.path(), "other", &attributes);
+    let finished = place.run_with(&arguments("again"), &variables).await;
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("IM002"), "{finished:?}");
+}
+
 /// Databases that cannot be had here: connection strings of ODBC in variables. They are read, and nothing is made.
 #[tokio::test]
 async fn databases_that_the_environment_names() {
@@ -541,7 +595,7 @@ impl Named {
         assert_eq!(ids, (0..100).collect::<Vec<u32>>(), "{variable}: every row once");
 
         if is_teradata && let Some(program) = bulk::found("tbuild") {
-            let settings = bulk::settings(BulkUtilityKind::Tpt(TptSettings::default()), &program);
+            let settings = bulk::settings("tpt", &program, "");
             let by_tpt =
                 bulk::source(source, SourceConnection::Odbc(configuration), settings, &Shutdown::new());
             let found = self.told(read(&by_tpt, &query(self.values()), 1).await);

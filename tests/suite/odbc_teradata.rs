@@ -3,9 +3,7 @@
 //! `odbc_source::databases_that_the_environment_names`.
 
 use data_exchange_agent::bulk::BulkSource;
-use data_exchange_agent::config::{
-    BulkUtilityKind, ConnectionString, OdbcSource, SourceConnection, SqlDialect, TptSettings,
-};
+use data_exchange_agent::config::{ConnectionString, OdbcSource, SourceConnection, SqlDialect};
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
 use data_exchange_agent::source::{Query, Source as _};
@@ -77,7 +75,7 @@ async fn a_text_is_cast_to_the_length_that_the_job_says() {
     connection.add("DBCName", "td.example.com");
     let connection = SourceConnection::Odbc(OdbcSource::new(connection, Some(SqlDialect::Teradata)));
     let program = script(folder.path(), "tbuild", TBUILD);
-    let settings = settings(BulkUtilityKind::Tpt(TptSettings::default()), &program);
+    let settings = settings("tpt", &program, "");
     let by_tpt: BulkSource = source(open(configuration), connection, settings, &Shutdown::new());
     let found = read(&by_tpt, &query("SELECT id, name FROM t"), 1).await;
     let found = found.unwrap_or_else(|fault| panic!("{}: {:?}", fault.chain(), fault.hint()));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arrow::datatypes::DataType;
 use data_exchange_agent::bulk::{self, BulkSource, BulkUtility};
 use data_exchange_agent::config::{
-    BulkUtilityKind, BulkUtilitySettings, CommandSettings, LocalTarget, SourceConnection, TransferSettings,
+    self, BulkUtilitySettings, Environment, LocalTarget, Overrides, SourceConnection, TransferSettings,
 };
 use data_exchange_agent::destination::local::LocalDestination;
 use data_exchange_agent::fault::{Fault, FaultKind};
@@ -23,20 +23,28 @@ use super::extraction::{configuration, query, task};
 use super::folder::{Folder, write_program};
 use super::postgres::setting;
 
-/// Settings of a utility that a test has at its disposal.
-pub(crate) fn settings(kind: BulkUtilityKind, executable: &Path) -> BulkUtilitySettings {
-    BulkUtilitySettings {
-        executable: Some(executable.to_owned()),
-        timeout: Duration::from_secs(600),
-        ..BulkUtilitySettings::new(kind)
-    }
+/// What `[bulk_utility.<name>]` with these keys says, for a program that a test has at its disposal.
+pub(crate) fn settings(name: &str, executable: &Path, keys: &str) -> BulkUtilitySettings {
+    let section = format!("[bulk_utility.{name}]\nexecutable = {executable:?}\ntimeout = \"10m\"\n{keys}\n");
+    let environment = Environment::default().with_home("/home/agent");
+    let parsed = config::parse(&section, "the section", &Overrides::default(), &environment);
+    let (mut config, _warnings) = parsed.unwrap_or_else(|problems| panic!("{section}\n{problems}"));
+    config.bulk_utilities.remove(name).expect("it has a section")
 }
 
 /// The program of a name; `None`, with a line that says so, where it is not installed and
 /// `REQUIRE_SERVERS` is not set.
-#[expect(clippy::print_stderr, reason = "the person who runs the tests should know")]
 pub(crate) fn installed(name: &str) -> Option<PathBuf> {
-    let found = found(name);
+    or_skipped(name, found(name))
+}
+
+/// Oracle's client of MySQL; likewise. MariaDB's is installed by the name `mariadb`.
+pub(crate) fn oracles_client() -> Option<PathBuf> {
+    or_skipped("Oracle's mysql", setting("TEST_MYSQL_CLIENT").map(PathBuf::from))
+}
+
+#[expect(clippy::print_stderr, reason = "the person who runs the tests should know")]
+fn or_skipped(name: &str, found: Option<PathBuf>) -> Option<PathBuf> {
     if found.is_none() {
         assert!(setting("REQUIRE_SERVERS").is_none(), "there is no {name}: run tests/run.sh");
         eprintln!("skipped: {name} is not installed here; see docs/TESTING.md");
@@ -46,7 +54,7 @@ pub(crate) fn installed(name: &str) -> Option<PathBuf> {
 
 /// The program of a name, where it is installed.
 pub(crate) fn found(name: &str) -> Option<PathBuf> {
-    let settings = settings(BulkUtilityKind::Psql, Path::new(name));
+    let settings = settings("psql", Path::new(name), "");
     bulk::find_program(bulk::utility(name, settings).as_ref()).ok()
 }
 
@@ -117,15 +125,11 @@ pub(crate) fn connection() -> SourceConnection {
     SourceConnection::Postgres(configuration("postgresql://someone:hunter2@example.com:1/db"))
 }
 
-/// A source that reads with a shell script.
-pub(crate) fn by_script(
-    folder: &Path,
-    text: &str,
-    command: CommandSettings,
-    timeout: Duration,
-) -> BulkSource {
+/// A source that reads with a shell script, as a section with `kind = "command"` and these keys says.
+pub(crate) fn by_script(folder: &Path, text: &str, keys: &str, timeout: Duration) -> BulkSource {
     let program = script(folder, "export", text);
-    let settings = BulkUtilitySettings { timeout, ..settings(BulkUtilityKind::Command(command), &program) };
+    let mut settings = settings("tests", &program, &format!("kind = \"command\"\n{keys}"));
+    settings.timeout = timeout;
     source(Described, connection(), settings, &Shutdown::new())
 }
 

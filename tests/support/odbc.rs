@@ -146,8 +146,8 @@ pub(crate) fn freetds(native: &SqlServerSource, encryption: &str) -> Option<Odbc
     Some(configuration(string))
 }
 
-/// Writes an `odbcinst.ini` with these drivers into `folder`; programs that are started with
-/// `ODBCSYSINI` on it know them and no others.
+/// Writes an `odbcinst.ini` with these drivers into `folder`, and an `odbc.ini` without data sources;
+/// programs that are started with `ODBCSYSINI` on it know them and no others.
 pub(crate) fn registered(folder: &Path, drivers: &[(&str, &Path)]) {
     let mut text = String::new();
     for (name, library) in drivers {
@@ -156,4 +156,14 @@ pub(crate) fn registered(folder: &Path, drivers: &[(&str, &Path)]) {
     }
     fs::write(folder.join("odbcinst.ini"), text).expect("write odbcinst.ini");
     fs::write(folder.join("odbc.ini"), "").expect("write odbc.ini");
+}
+
+/// Writes an `odbc.ini` with one data source into `folder`: the attributes of a connection string, under a
+/// name.
+pub(crate) fn data_source(folder: &Path, name: &str, attributes: &[(&str, &str)]) {
+    let mut text = format!("[{name}]\n");
+    for (attribute, value) in attributes {
+        writeln!(text, "{attribute}={value}").expect("a String takes everything");
+    }
+    fs::write(folder.join("odbc.ini"), text).expect("write odbc.ini");
 }

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use super::super::process::{Output, Program};
 use super::super::{Job, as_argument};
+use super::section::PasswordBy;
 use super::{Bcp, refused};
 use crate::bulk::BulkUtility;
-use crate::config::{PasswordBy, Secret, SqlServerEncryption, SqlServerLogin, SqlServerSource};
+use crate::config::{Secret, SqlServerEncryption, SqlServerLogin, SqlServerSource};
 use crate::fault::Fault;
 use crate::source::sqlserver::SNAPSHOT;
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use arrow::datatypes::DataType;
 
+use super::section::PasswordBy;
 use super::*;
-use crate::bulk::{Output, PrivateFolder};
-use crate::config::{OffsetPolicy, PasswordBy, Secret, SeventhDigit, SpatialPolicy, SqlServerConsistency};
+use crate::bulk::{Output, Own, PrivateFolder};
+use crate::config::{OffsetPolicy, Secret, SeventhDigit, SpatialPolicy, SqlServerConsistency};
 use crate::schema::{Column, TableSchema};
 use crate::source::sqlserver::SNAPSHOT;
 use crate::source::{TextExport, TextForms};
@@ -45,13 +46,23 @@ fn told(
     snapshot: bool,
     change: impl FnOnce(&mut BcpSettings, &mut SqlServerSource),
 ) -> (Program, Option<String>) {
+    told_to_read("SELECT 1 AS a", dialect, snapshot, change)
+}
+
+/// The same for a statement that the source has made.
+fn told_to_read(
+    sql: &str,
+    dialect: BcpDialect,
+    snapshot: bool,
+    change: impl FnOnce(&mut BcpSettings, &mut SqlServerSource),
+) -> (Program, Option<String>) {
     let (mut bcp, mut source) = (BcpSettings { dialect: Some(dialect), ..BcpSettings::default() }, source());
     change(&mut bcp, &mut source);
-    let settings = BulkUtilitySettings::new(crate::config::BulkUtilityKind::Bcp(bcp.clone()));
+    let settings = BulkUtilitySettings::new(Own::new(bcp.clone()));
     let column =
         Column { name: "a".into(), source_type: "int".into(), data_type: DataType::Int32, nullable: true };
     let export = TextExport {
-        sql: "SELECT 1 AS a".into(),
+        sql: sql.into(),
         session: ["SET ROWCOUNT 0;"]
             .into_iter()
             .chain(snapshot.then_some(SNAPSHOT))
@@ -163,6 +174,16 @@ fn a_snapshot_stands_before_the_query_or_among_the_statements_of_the_session() {
     assert_eq!(program.arguments[0], "SELECT 1 AS a");
     let session = "SET ROWCOUNT 0; SET TRANSACTION ISOLATION LEVEL SNAPSHOT;";
     assert!(program.arguments.windows(2).any(|pair| pair == ["-O", session]), "{:?}", program.arguments);
+}
+
+/// The tests of the source show that this is what it makes of a task with `table`.
+#[test]
+fn a_table_is_read_with_queryout_as_a_query_is() {
+    let sql = "SELECT * FROM (SELECT CONVERT(varchar(27), q.[moment], 121) AS [c1] FROM [dbo].[t] AS q) AS t";
+    for dialect in [BcpDialect::Microsoft, BcpDialect::FreeTds] {
+        let (program, _) = told_to_read(sql, dialect, false, |_, _| ());
+        assert_eq!(program.arguments[..2], [sql, "queryout"]);
+    }
 }
 
 #[test]

@@ -24,8 +24,10 @@ use super::model::Config;
 use super::raw::Table;
 use super::report::Report;
 use super::section::Section;
+use crate::bulk;
 
 pub(super) use azure_blob::prove_azure_blob;
+pub(super) use bulk_utility::prove_bulk_utilities;
 pub(super) use gcs::prove_gcs;
 pub(super) use mysql::prove_mysql;
 pub(super) use odbc::{prove_odbc, prove_odbc_side};
@@ -56,7 +58,7 @@ pub(super) fn prove(tree: Table, report: &mut Report<'_>) -> Config {
         ["log", "queue", "history", "guards", "idle_shutdown", "otlp"].map(|name| top.value(name));
     let secrets = secrets::prove_secrets(report, secrets);
     let mut unavailable = Vec::new();
-    let bulk_utilities = bulk_utility::prove_bulk_utilities(report, bulk_utility);
+    let bulk_utilities = prove_bulk_utilities(report, bulk_utility, bulk::KINDS);
     let (sources, source_methods, targets) =
         connections::prove_connections(report, connections, &bulk_utilities, &mut unavailable);
     let task_sources = task_source::prove_task_source(report, task_sources, selected, &targets);

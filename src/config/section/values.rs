@@ -14,7 +14,7 @@ use crate::quantity;
 
 impl Section<'_, '_> {
     /// A text that is not blank.
-    pub(in crate::config) fn text(&mut self, key: &str) -> Option<String> {
+    pub(crate) fn text(&mut self, key: &str) -> Option<String> {
         let Entry { path, value } = self.take(key)?;
         let text = self.text_of(&path, value, "a string")?.text;
         if text.trim().is_empty() || text.contains('\0') {
@@ -25,19 +25,19 @@ impl Section<'_, '_> {
     }
 
     /// A text that may be empty.
-    pub(in crate::config) fn text_or_empty(&mut self, key: &str) -> Option<String> {
+    pub(crate) fn text_or_empty(&mut self, key: &str) -> Option<String> {
         let Entry { path, value } = self.take(key)?;
         Some(self.text_of(&path, value, "a string")?.text)
     }
 
-    pub(in crate::config) fn required_text(&mut self, key: &str) -> Option<String> {
+    pub(crate) fn required_text(&mut self, key: &str) -> Option<String> {
         let text = self.text(key);
         self.required(key, text)
     }
 
     /// A secret; it is never part of a message. An empty text is none, as in version 1.2.0; an empty
     /// one behind a reference is a mistake.
-    pub(in crate::config) fn secret(&mut self, key: &str) -> Option<Secret> {
+    pub(crate) fn secret(&mut self, key: &str) -> Option<Secret> {
         self.report.effective.redact(&self.path, key);
         let Entry { path, value } = self.take(key)?;
         let Text { text, shown, is_untyped } = self.text_of(&path, value, "a string")?;
@@ -48,7 +48,7 @@ impl Section<'_, '_> {
     }
 
     /// A path; `~` at its beginning is the home directory.
-    pub(in crate::config) fn path(&mut self, key: &str) -> Option<PathBuf> {
+    pub(crate) fn path(&mut self, key: &str) -> Option<PathBuf> {
         let path = self.path_of(key);
         let text = self.text(key)?;
         let expanded = self.report.environment.expand_home(&text);
@@ -59,12 +59,12 @@ impl Section<'_, '_> {
         expanded
     }
 
-    pub(in crate::config) fn required_path(&mut self, key: &str) -> Option<PathBuf> {
+    pub(crate) fn required_path(&mut self, key: &str) -> Option<PathBuf> {
         let path = self.path(key);
         self.required(key, path)
     }
 
-    pub(in crate::config) fn boolean(&mut self, key: &str) -> Option<bool> {
+    pub(crate) fn boolean(&mut self, key: &str) -> Option<bool> {
         const EXPECTED: &str = "true or false";
         let Entry { path, value } = self.take(key)?;
         if let ValueKind::Boolean(truth) = value.kind {
@@ -82,7 +82,7 @@ impl Section<'_, '_> {
         }
     }
 
-    pub(in crate::config) fn integer(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
+    pub(crate) fn integer(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
         let expected = format!("an integer from {} to {}", range.start(), range.end());
         let Entry { path, value } = self.take(key)?;
         let (number, shown) = match value.kind {
@@ -101,11 +101,7 @@ impl Section<'_, '_> {
     }
 
     /// A number of seconds, or a text with a unit.
-    pub(in crate::config) fn duration(
-        &mut self,
-        key: &str,
-        range: RangeInclusive<Duration>,
-    ) -> Option<Duration> {
+    pub(crate) fn duration(&mut self, key: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
         let expected = format!(
             "a duration from {} to {}, in seconds or as a text like \"90s\", \"5m\", \"2h\"",
             quantity::show_duration(*range.start()),
@@ -122,7 +118,7 @@ impl Section<'_, '_> {
     }
 
     /// A number of bytes, or a text with a unit.
-    pub(in crate::config) fn size(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+    pub(crate) fn size(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
         let bounds = match *range.end() {
             u64::MAX => format!("of at least {}", quantity::show_size(*range.start())),
             end => format!("from {} to {}", quantity::show_size(*range.start()), quantity::show_size(end)),
@@ -156,7 +152,7 @@ impl Section<'_, '_> {
     }
 
     /// One of some words, exactly as they are written.
-    pub(in crate::config) fn choice<T: Clone>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
+    pub(crate) fn choice<T: Clone>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
         let mut expected = String::from(if words.len() > 1 { "one of " } else { "" });
         for (index, (word, _)) in words.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
@@ -169,7 +165,7 @@ impl Section<'_, '_> {
     }
 
     /// A text that `parse` understands.
-    pub(in crate::config) fn parsed<T>(
+    pub(crate) fn parsed<T>(
         &mut self,
         key: &str,
         expected: &str,
@@ -195,7 +191,7 @@ impl Section<'_, '_> {
 
     /// The same for a key that version 1.2.0 has as a boolean and other tools as a text; `parse` sees
     /// `true` or `false` for a boolean.
-    pub(in crate::config) fn parsed_or_boolean<T>(
+    pub(crate) fn parsed_or_boolean<T>(
         &mut self,
         key: &str,
         expected: &str,
@@ -209,7 +205,7 @@ impl Section<'_, '_> {
     }
 
     /// A text that `parse` understands and that no message shows, since a secret may hide in it.
-    pub(in crate::config) fn parsed_unseen<T>(
+    pub(crate) fn parsed_unseen<T>(
         &mut self,
         key: &str,
         expected: &str,
@@ -226,7 +222,7 @@ impl Section<'_, '_> {
     }
 
     /// An address to listen on.
-    pub(in crate::config) fn address(&mut self, key: &str) -> Option<IpAddr> {
+    pub(crate) fn address(&mut self, key: &str) -> Option<IpAddr> {
         self.parsed(key, "an IP address such as \"127.0.0.1\", or \"localhost\"", |text| match text {
             "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             text => text.parse().ok(),

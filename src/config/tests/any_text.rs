@@ -32,14 +32,12 @@ fn any_value() -> impl Strategy<Value = String> {
 }
 
 fn any_configuration() -> impl Strategy<Value = String> {
-    let sections: Vec<&'static str> = lists()
-        .iter()
-        .map(|(section, ..)| *section)
-        .chain(["connections.source.postgresql", "connections.source.postgresql.options", "bulk_utility.bcp"])
-        .collect();
+    let more = ["connections.source.postgresql", "connections.source.postgresql.options", "bulk_utility.bcp"];
+    let sections: Vec<String> =
+        lists().into_iter().map(|(section, ..)| section).chain(more.map(str::to_owned)).collect();
     let line = (any_key(), any_value()).prop_map(|(key, value)| format!("{key:?} = {value}\n"));
     let section = (proptest::sample::select(sections), proptest::collection::vec(line, 0..6)).prop_map(
-        |(section, lines)| match section {
+        |(section, lines)| match section.as_str() {
             "" => lines.concat(),
             section => format!("[{section}]\n{}", lines.concat()),
         },

@@ -8,6 +8,7 @@ use ::config::ValueKind;
 
 use super::super::keys::{self, Key, REQUIRED};
 use super::*;
+use crate::bulk::KINDS;
 
 const EXAMPLE: &str = include_str!("../../../configuration.example.toml");
 const DOCUMENTATION: &str = include_str!("../../../docs/CONFIGURATION.md");
@@ -81,15 +82,16 @@ fn the_example_is_valid_with_everything_enabled() {
 }
 
 /// Every list of keys, the section of the example that shows it, and what else the section needs.
-pub(super) fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
+pub(super) fn lists() -> Vec<(String, &'static [Key], &'static str)> {
     const SNOWFLAKE: &str = "account = \"a\"\nuser = \"u\"\npassword = \"p\"\n";
     const SALES: &str = "kind = \"postgresql\"\nusername = \"u\"\ndatabase = \"d\"\n";
     const SHOP: &str = "kind = \"mysql\"\nusername = \"u\"\n";
     const CRM: &str = "kind = \"sqlserver\"\nusername = \"u\"\ndatabase = \"d\"\n";
     const VENDOR: &str = "kind = \"odbc\"\ndsn = \"d\"\n";
     const CLUSTER: &str = "kind = \"redshift\"\nhost = \"h\"\ndatabase = \"d\"\n";
+    const EXPORTER: &str = "kind = \"command\"\nexecutable = \"export\"\n";
     const BLOB: &str = "container_name = \"lake\"\naccount_name = \"account\"\nsas_token = \"sig=x\"\n";
-    vec![
+    let lists: Vec<(&str, &[Key], &str)> = vec![
         ("", keys::TOP, ""),
         ("application", keys::APPLICATION, ""),
         ("server", keys::SERVER, ""),
@@ -115,11 +117,6 @@ pub(super) fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("task_source.api", keys::TASK_SOURCE_API, ""),
         ("task_source.snowflake_stored_procedure", keys::TASK_SOURCE_SNOWFLAKE, ""),
         ("connections", keys::CONNECTIONS, ""),
-        ("bulk_utility.bcp", keys::BCP, ""),
-        ("bulk_utility.psql", keys::PSQL, ""),
-        ("bulk_utility.mysql", keys::MYSQL_CLIENT, ""),
-        ("bulk_utility.tpt", keys::TPT, ""),
-        ("bulk_utility.exporter", keys::COMMAND, "kind = \"command\"\nexecutable = \"export\"\n"),
         ("connections.source.sales", keys::POSTGRESQL, SALES),
         ("connections.source.sales", keys::POSTGRESQL_DRIVER, SALES),
         ("connections.source.shop", keys::MYSQL, SHOP),
@@ -139,7 +136,17 @@ pub(super) fn lists() -> Vec<(&'static str, &'static [Key], &'static str)> {
         ("connections.target.gcs", keys::GCS, "bucket_name = \"lake\"\n"),
         ("connections.target.snowflake", keys::SNOWFLAKE, SNOWFLAKE),
         ("connections.target.snowflake", keys::SNOWFLAKE_CONNECTION, SNOWFLAKE),
-    ]
+    ];
+    // A utility that has to have a section may have any name; this is that of the example.
+    let utilities = KINDS.iter().map(|kind| match kind.is_there_without_a_section {
+        true => (format!("bulk_utility.{}", kind.name), kind.keys, ""),
+        false => ("bulk_utility.exporter".to_owned(), kind.keys, EXPORTER),
+    });
+    lists
+        .into_iter()
+        .map(|(section, keys, needed)| (section.to_owned(), keys, needed))
+        .chain(utilities)
+        .collect()
 }
 
 fn written<'a>(document: &'a raw::Table, section: &str) -> &'a raw::Table {
@@ -155,6 +162,7 @@ fn written<'a>(document: &'a raw::Table, section: &str) -> &'a raw::Table {
 fn the_example_shows_every_key_with_its_default() {
     let document = parsed_toml(&enabled(EXAMPLE));
     for (section, list, _) in lists() {
+        let section = section.as_str();
         for key in list {
             let mut found = written(&document, section).get(key.name);
             if section == "connections.target.s3" && found.is_none() {
@@ -210,7 +218,7 @@ fn every_key_is_read_and_its_type_is_proven() {
     const UNREAD: [&str; 1] = ["application.lease_refresh_interval"];
     for (section, list, needed) in lists() {
         for key in list {
-            let path = raw::join(section, key.name);
+            let path = raw::join(&section, key.name);
             if UNREAD.contains(&path.as_str()) {
                 continue;
             }

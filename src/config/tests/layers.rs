@@ -1,20 +1,10 @@
 //! Defaults, file, environment and command line: who wins, and whom a problem names.
 
-use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use super::*;
 use crate::bounds::TaskBounds;
-
-fn default_utilities() -> BTreeMap<String, BulkUtilitySettings> {
-    let kinds = [
-        ("bcp", BulkUtilityKind::Bcp(BcpSettings::default())),
-        ("psql", BulkUtilityKind::Psql),
-        ("mysql", BulkUtilityKind::Mysql),
-        ("tpt", BulkUtilityKind::Tpt(TptSettings::default())),
-    ];
-    kinds.into_iter().map(|(name, kind)| (name.to_owned(), BulkUtilitySettings::new(kind))).collect()
-}
+use crate::bulk::KINDS;
 
 #[test]
 fn nothing_at_all_is_the_defaults() {
@@ -56,11 +46,24 @@ fn nothing_at_all_is_the_defaults() {
             sources: [].into(),
             source_methods: [].into(),
             targets: [].into(),
-            bulk_utilities: default_utilities(),
+            bulk_utilities: config.bulk_utilities.clone(),
             unavailable: Vec::new(),
             renewal: Renewal::default(),
         }
     );
+}
+
+/// What only one utility has is held to the documentation.
+#[test]
+fn the_utilities_that_need_no_section_are_there_with_the_defaults_of_all() {
+    let utilities = good("").bulk_utilities;
+    let mut expected: Vec<&str> =
+        KINDS.iter().filter(|kind| kind.is_there_without_a_section).map(|kind| kind.name).collect();
+    expected.sort_unstable();
+    assert_eq!(utilities.keys().collect::<Vec<_>>(), expected);
+    for settings in utilities.into_values() {
+        assert_eq!(settings, BulkUtilitySettings::new(settings.own.clone()));
+    }
 }
 
 #[test]

@@ -54,7 +54,28 @@ fn text_of_type(name: &str, column: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sql::choose;
     use super::*;
+
+    #[test]
+    fn a_table_becomes_a_query_of_texts() {
+        let table = Base::Table { name: "[dbo].[t]".into(), hint: None };
+        let column = |name: &str, type_name: &str| Described {
+            name: name.into(),
+            type_name: type_name.into(),
+            is_clr: false,
+            nullable: true,
+        };
+        let all = [column("id", "int"), column("moment", "datetime2(7)")];
+        let selected = choose(&all, None, |_| Select::AsIs).unwrap();
+        let texts: Vec<String> =
+            selected.iter().map(|selected| text_of(&table, &all, selected).unwrap()).collect();
+        assert_eq!(
+            table.statement_of_texts(&all, &texts),
+            "SELECT * FROM (SELECT q.[id] AS [c1], CONVERT(varchar(27), q.[moment], 121) AS [c2] \
+             FROM [dbo].[t] AS q) AS t"
+        );
+    }
 
     #[test]
     fn nothing_is_left_to_the_character_mode_of_a_program() {
