@@ -118,13 +118,15 @@ async fn an_upload_that_was_created_without_an_answer_is_aborted_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_has_all_its_tries_however_many_others_failed() {
-    const REQUESTS: usize = 10;
-    let refuse = always(Operation::ListUploads, Treatment::Refuse(500, "InternalError"));
+    const REQUESTS: u32 = 10;
+    let refuse = always(Operation::Create, Treatment::Refuse(500, "InternalError"));
     let (_bucket, proxy, destination) = through_proxy(refuse).await;
     let own = target("a", "p");
-    let begun = join_all((0..REQUESTS).map(|_| destination.begin(&own))).await;
-    assert!(begun.iter().all(Result::is_err));
-    assert_eq!(proxy.count(Operation::ListUploads), REQUESTS * Bucket::TRIES);
+    let upload = destination.begin(&own).await.expect("begin");
+    let parts: Vec<_> = (1..=REQUESTS).map(|number| part(&own, number)).collect();
+    let created = join_all(parts.iter().map(|part| upload.create(part))).await;
+    assert!(created.iter().all(Result::is_err));
+    assert_eq!(proxy.count(Operation::Create), REQUESTS as usize * Bucket::TRIES);
 }
 
 #[tokio::test(flavor = "multi_thread")]
