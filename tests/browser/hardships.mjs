@@ -257,6 +257,11 @@ export const hardships = {
     await field(form, "Source connection").selectOption("sales");
     await field(form, "Query").fill("SELECT 1 AS one");
     await field(form, "Path").fill("form");
+    // One that hangs takes connections all the same.
+    ask("hang");
+    await says(list.locator("#offline"), /^The agent does not answer\. What you see is old/);
+    ask("go on");
+    await list.locator("#offline").waitFor({ state: "hidden" });
     ask("kill");
     for (const page of [list, task]) {
       await says(page.locator("#offline"), /^The agent does not answer\. What you see is old/);

@@ -63,6 +63,8 @@ async fn an_agent_that_goes_away_is_missed_and_found_again() {
     let mut gate = Some(endless(&agent, &database).await);
     let address = agent.url("");
     play("lost", &address, &[], async |word| match word {
+        "hang" => agent.signal("STOP"),
+        "go on" => agent.signal("CONT"),
         "kill" => agent.kill().await,
         "start" => agent.start_again().await,
         _ => gate.take().expect("it is opened once").open().await,

@@ -30,6 +30,8 @@ export const listeners = { signedOut: () => {}, reachable: () => {}, limited: ()
 /** How much slower than usual the page asks: the agent limits how many requests it takes from one person. */
 const pace = { factor: 1, until: 0 };
 const SLOWEST = 16;
+/** Longest wait for an answer, in milliseconds. What takes longest is a preview, which ends after 20 seconds. */
+const PATIENCE = 30_000;
 
 const limited = (answer) => {
   const seconds = Math.max(1, Number(answer.headers.get("retry-after")) || 5);
@@ -54,12 +56,15 @@ const pause = (milliseconds, signal) => new Promise((resolve, reject) => {
 export async function call(method, path, { body, signal } = {}) {
   const headers = { accept: "application/json", "x-console": "1" };
   if (body !== undefined) headers["content-type"] = "application/json";
-  let response;
+  const late = AbortSignal.timeout(PATIENCE);
+  let response, text;
   try {
     response = await fetch(path, {
-      method, headers, signal, credentials: "same-origin", redirect: "error", cache: "no-store",
+      method, headers, credentials: "same-origin", redirect: "error", cache: "no-store",
+      signal: signal ? AbortSignal.any([signal, late]) : late,
       body: body === undefined ? undefined : JSON.stringify(body),
     });
+    text = await response.text();
   } catch (error) {
     if (signal?.aborted) throw error;
     listeners.reachable(false);
@@ -75,7 +80,6 @@ export async function call(method, path, { body, signal } = {}) {
   } else {
     pace.factor = Math.max(1, pace.factor * 0.98);
   }
-  const text = await response.text();
   const answer = parse(text);
   // The state of an agent that is not well comes with an error status, and is what was asked for.
   if (response.ok || (response.status === 503 && ["/health", "/ready"].includes(path) && answer?.type === undefined)) return answer;
