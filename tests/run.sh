@@ -32,6 +32,8 @@ done
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/data-exchange-agent
 mkdir -p "$cache"
+# The program sets it itself; drivers of ODBC that are loaded into the tests look for it as well.
+if [[ -z ${LC_ALL:-}${LC_CTYPE:-}${LANG:-} ]]; then export LC_CTYPE=C.UTF-8; fi
 missing=()
 
 say() { printf '\n== %s\n' "$*"; }

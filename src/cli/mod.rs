@@ -86,6 +86,8 @@ struct CommonArguments {
 pub fn main() -> ExitCode {
     // Before there is a second thread.
     crate::heap::settle();
+    #[cfg(feature = "odbc")]
+    crate::source::odbc::use_utf8_by_default();
     let cli = Cli::parse();
     let runtime = match runtime() {
         Ok(runtime) => runtime,

@@ -415,10 +415,12 @@ async fn the_program_reads_through_a_data_source_of_the_driver_manager() {
     let database = postgres::server().await.create_database().await;
     let Some(library) = Driver::PostgreSql.library() else { return };
     database
-        .execute("CREATE TABLE orders AS SELECT i AS id, 'x' AS name FROM generate_series(1, 1000) AS i")
+        .execute("CREATE TABLE orders AS SELECT i AS id, 'größe' AS name FROM generate_series(1, 1000) AS i")
         .await;
     let native = extraction::configuration(&database.url());
-    let section = format!("kind = \"odbc\"\ndsn = \"sales\"\nusername = {:?}\n", native.username);
+    // The driver turns narrow texts into the character set of the locale, and nobody has set one for the program.
+    let section =
+        format!("kind = \"odbc\"\ndsn = \"sales\"\nusername = {:?}\ntext = \"utf8\"\n", native.username);
     let place = Place::new().connection("source.shop", &section);
     registered(place.path(), &[(Driver::PostgreSql.name(), &library)]);
     let (folder, port) = (place.path().display().to_string(), native.port.to_string());

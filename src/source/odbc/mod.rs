@@ -18,6 +18,7 @@ mod cancel;
 mod decode;
 mod driver_manager;
 mod error;
+mod locale;
 mod session;
 mod slices;
 mod sql;
@@ -34,6 +35,7 @@ use async_trait::async_trait;
 
 use self::batch::Gathering;
 use self::cancel::{StopOnDrop, Stopper};
+pub(crate) use self::locale::use_utf8_by_default;
 use self::session::Session;
 use self::slices::Ruler;
 use self::sql::Base;

@@ -35,7 +35,6 @@ pub(crate) enum Proof {
 }
 
 /// A security package of the server.
-#[cfg_attr(not(feature = "kerberos"), expect(dead_code, reason = "for tests of Kerberos"))]
 #[derive(Clone)]
 pub(crate) struct Integrated {
     pub(crate) package: Package,
