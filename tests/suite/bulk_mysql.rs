@@ -173,16 +173,7 @@ async fn oracles_client_protects_the_password_as_the_connection_says() {
         }
     };
 
-    let (right, wrong) = (&server.authorities().right, &server.authorities().wrong);
-    for (host, ssl_mode, authority, works) in [
-        ("127.0.0.1", SslMode::Prefer, None, true),
-        ("127.0.0.1", SslMode::Require, None, true),
-        ("127.0.0.1", SslMode::Disable, None, false),
-        ("127.0.0.1", SslMode::VerifyCa, Some(right), true),
-        ("127.0.0.1", SslMode::VerifyCa, Some(wrong), false),
-        ("127.0.0.1", SslMode::VerifyFull, Some(right), false),
-        ("localhost", SslMode::VerifyFull, Some(right), true),
-    ] {
+    for (host, ssl_mode, authority, works) in server.tls_modes() {
         let base = database.configuration_as(TLS_USER);
         let ssl_ca = authority.cloned();
         let outcome = logs_in(MysqlSource { host: host.into(), ssl_mode, ssl_ca, ..base }).await;

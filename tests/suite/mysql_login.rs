@@ -81,17 +81,7 @@ async fn certificates_are_checked_as_the_mode_says() {
         let server = Server::private(flavor, true).await;
         let database = server.create_database().await;
         let base = database.configuration_as(TLS_USER);
-        let (right, wrong) = (&server.authorities().right, &server.authorities().wrong);
-        for (host, mode, authority, works) in [
-            ("127.0.0.1", SslMode::Prefer, None, true),
-            ("127.0.0.1", SslMode::Require, None, true),
-            ("127.0.0.1", SslMode::Disable, None, false),
-            ("127.0.0.1", SslMode::VerifyCa, Some(right), true),
-            ("127.0.0.1", SslMode::VerifyCa, Some(wrong), false),
-            ("127.0.0.1", SslMode::VerifyFull, Some(right), false),
-            ("localhost", SslMode::VerifyFull, Some(right), true),
-            ("localhost", SslMode::VerifyFull, Some(wrong), false),
-        ] {
+        for (host, mode, authority, works) in server.tls_modes() {
             let configuration = MysqlSource {
                 host: host.into(),
                 ssl_mode: mode,

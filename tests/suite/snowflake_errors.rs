@@ -89,13 +89,7 @@ const REFUSALS: [Refusal; 7] = [
 ];
 
 fn lake(double: &SnowflakeDouble) -> String {
-    let address = double.address();
-    format!(
-        "kind = \"snowflake\"\naccount = \"test-account\"\nhost = \"{}\"\nport = {}\nprotocol = \"http\"\n\
-         user = \"tester\"\npassword = \"hunter2\"\ndatabase = \"DB\"\nschema = \"PUBLIC\"\n",
-        address.ip(),
-        address.port()
-    )
+    double.section() + "database = \"DB\"\nschema = \"PUBLIC\"\n"
 }
 
 async fn agent(double: &SnowflakeDouble) -> Agent {

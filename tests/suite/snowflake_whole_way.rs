@@ -68,13 +68,7 @@ impl Way {
 
         let database = server.create_database().await;
         create_lines(&database).await;
-        let address = double.address();
-        let connection = format!(
-            "kind = \"snowflake\"\naccount = \"test-account\"\nhost = \"{}\"\nport = {}\nprotocol = \"http\"\n\
-             user = \"tester\"\npassword = \"hunter2\"\ndatabase = {name:?}\nschema = \"PUBLIC\"\n",
-            address.ip(),
-            address.port(),
-        );
+        let connection = format!("{}database = {name:?}\nschema = \"PUBLIC\"\n", double.section());
         let place = Place::new().connection("target.lake", &connection).database(&database);
         let place = configured(place);
         let way = Self { double, queue, stage, tables, database, agent: place.start().await };

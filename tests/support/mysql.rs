@@ -248,9 +248,20 @@ impl Server {
         self.folder.join("data").join(name)
     }
 
-    /// The authorities to trust, and not to trust, of a server with TLS.
-    pub(crate) fn authorities(&self) -> &Authorities {
-        self.authorities.as_ref().expect("the server was started with TLS")
+    /// Ways to log in to a server with TLS: host, mode, authority that is trusted, and whether it works.
+    pub(crate) fn tls_modes(&self) -> [(&'static str, SslMode, Option<&PathBuf>, bool); 8] {
+        let Authorities { right, wrong } =
+            self.authorities.as_ref().expect("the server was started with TLS");
+        [
+            ("127.0.0.1", SslMode::Prefer, None, true),
+            ("127.0.0.1", SslMode::Require, None, true),
+            ("127.0.0.1", SslMode::Disable, None, false),
+            ("127.0.0.1", SslMode::VerifyCa, Some(right), true),
+            ("127.0.0.1", SslMode::VerifyCa, Some(wrong), false),
+            ("127.0.0.1", SslMode::VerifyFull, Some(right), false),
+            ("localhost", SslMode::VerifyFull, Some(right), true),
+            ("localhost", SslMode::VerifyFull, Some(wrong), false),
+        ]
     }
 
     /// What the server logged.

@@ -23,17 +23,6 @@ use crate::support::snowflake::stage_storage::Backend;
 use crate::support::snowflake::{SnowflakeDouble, front};
 use crate::support::{extraction, fakesnow, postgres};
 
-/// A target section for `double`.
-fn section(double: &SnowflakeDouble) -> String {
-    let address = double.address();
-    format!(
-        "kind = \"snowflake\"\naccount = \"test-account\"\nhost = \"{}\"\nport = {}\nprotocol = \"http\"\n\
-         user = \"tester\"\npassword = \"hunter2\"\n",
-        address.ip(),
-        address.port()
-    )
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_removes_its_file_from_a_stage_or_says_that_it_may_not() {
     for is_allowed in [true, false] {
@@ -45,7 +34,7 @@ async fn a_check_removes_its_file_from_a_stage_or_says_that_it_may_not() {
             });
         }
         let stage = Stage::on(&double, Backend::s3(forward).await, Some(16));
-        let place = Place::new().connection("target.snowflake", &section(&double));
+        let place = Place::new().connection("target.snowflake", &double.section());
         let configuration = place.configuration();
         let arguments =
             ["check", "--config", configuration.to_str().expect("plain"), "--json", "--stage", STAGE];
@@ -78,7 +67,7 @@ async fn an_agent_killed_between_upload_and_commit_leaves_nothing_visible() {
     let stage = Stage::on(&double, Backend::s3(forward).await, Some(16));
     // The commit begins with a look at what is there.
     double.hold("LIST ");
-    let place = Place::new().database(&database).connection("target.snowflake", &section(&double));
+    let place = Place::new().database(&database).connection("target.snowflake", &double.section());
     let mut agent = place.start().await;
     let id = agent
         .submit(json!({

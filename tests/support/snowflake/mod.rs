@@ -113,6 +113,17 @@ impl SnowflakeDouble {
         connection_to(self.address)
     }
 
+    /// A target section of a configuration that leads here.
+    pub(crate) fn section(&self) -> String {
+        let address = self.address();
+        format!(
+            "kind = \"snowflake\"\naccount = \"test-account\"\nhost = \"{}\"\nport = {}\nprotocol = \"http\"\n\
+             user = \"tester\"\npassword = \"hunter2\"\n",
+            address.ip(),
+            address.port()
+        )
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
