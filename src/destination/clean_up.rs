@@ -17,16 +17,25 @@ pub(super) async fn in_time_to_clean_up(shutdown: &Shutdown, work: impl Future) 
     within(PATIENCE, HASTE, shutdown, work).await
 }
 
+/// Waits for `work`, and ten seconds at most once the agent ends its tasks. `None` when time is up.
+pub(super) async fn in_time_to_stop<T>(shutdown: &Shutdown, work: impl Future<Output = T>) -> Option<T> {
+    unhurried(HASTE, shutdown, work).await
+}
+
 async fn within(patience: Duration, haste: Duration, shutdown: &Shutdown, work: impl Future) -> bool {
+    let done = tokio::time::timeout(patience, unhurried(haste, shutdown, work)).await;
+    done.is_ok_and(|done| done.is_some())
+}
+
+async fn unhurried<T>(haste: Duration, shutdown: &Shutdown, work: impl Future<Output = T>) -> Option<T> {
     let hurry = async {
         shutdown.aborting().await;
         tokio::time::sleep(haste).await;
     };
     tokio::select! {
         biased;
-        _ = work => true,
-        () = hurry => false,
-        () = tokio::time::sleep(patience) => false,
+        done = work => Some(done),
+        () = hurry => None,
     }
 }
 

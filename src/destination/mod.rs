@@ -24,7 +24,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use clean_up::in_time_to_clean_up;
+use clean_up::{in_time_to_clean_up, in_time_to_stop};
 pub use part_name::PartName;
 
 use crate::fault::Fault;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -11,10 +12,11 @@ use data_exchange_agent::destination::Destination;
 use data_exchange_agent::destination::s3::S3Destination;
 use data_exchange_agent::fault::FaultKind;
 use data_exchange_agent::shutdown::Shutdown;
-use futures::future::join_all;
+use futures::future::{Either, join_all, select};
 
 use crate::destination_faults::{Store, check_attempt, survives};
 use crate::destinations::{Reader, check_destination, commit_files, content, part, target};
+use crate::support::agent::eventually;
 use crate::support::proxy::{Operation, Proxy, Treatment, always, first};
 use crate::support::s3::{Bucket, PART_SIZE, server_address};
 
@@ -113,6 +115,24 @@ async fn an_upload_that_was_created_without_an_answer_is_aborted_too() {
     assert_eq!(bucket.hidden().await.len(), 2);
     upload.abort().await;
     assert!(proxy.count(Operation::Abort) >= 2);
+    assert_eq!(bucket.hidden().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_the_store_creates_while_the_attempt_ends_is_aborted() {
+    // Nobody waits for the answer any more when the store begins with it.
+    let late = first(1, Operation::Create, Treatment::Delay(Duration::from_secs(1)));
+    let (bucket, proxy, destination) = through_proxy(late).await;
+    let own = target("a", "p");
+    let upload = destination.begin(&own).await.expect("begin");
+    let name = part(&own, 1);
+    let asked = eventually("the request", async || (proxy.count(Operation::Create) == 1).then_some(()));
+    match select(pin!(upload.create(&name)), pin!(asked)).await {
+        Either::Left(_) => panic!("it takes a second"),
+        Either::Right(_) => {}
+    }
+    upload.abort().await;
+    assert!(proxy.count(Operation::Abort) >= 1);
     assert_eq!(bucket.hidden().await, Vec::<String>::new());
 }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
+use tokio::sync::watch;
 
 use super::cleanup::{self, PARALLEL_REQUESTS};
 use super::file::MultipartFile;
 use super::{MultipartStore, StoreFailure};
 use crate::destination::part_writer::PartedFile;
 use crate::destination::publication::publish_all;
-use crate::destination::{PartName, PartWriter, StoredPart, Upload, in_time_to_clean_up};
+use crate::destination::{PartName, PartWriter, StoredPart, Upload, in_time_to_clean_up, in_time_to_stop};
 use crate::fault::{Fault, FaultKind};
 use crate::task::{FileReceipt, TaskId};
 
@@ -30,6 +31,24 @@ pub(super) struct Attempt<S: MultipartStore> {
     /// Key prefix of the files: empty, or ending in `/`.
     directory: String,
     state: Mutex<State<S::Part>>,
+    /// Requests for new uploads that have no answer yet.
+    asking: watch::Sender<usize>,
+}
+
+/// One of them.
+struct Asking<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Asking<'a> {
+    fn new(asking: &'a watch::Sender<usize>) -> Self {
+        asking.send_modify(|count| *count += 1);
+        Self(asking)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 struct State<P> {
@@ -78,10 +97,23 @@ impl<S: MultipartStore> Attempt<S> {
         format!("{}/{key}", self.store.place())
     }
 
-    async fn create(&self, key: &str) -> Result<String, Fault> {
+    /// Goes on when nobody waits for it any more: the store may carry out a request after its connection has
+    /// ended, when nobody would look for the upload again.
+    async fn create(self: Arc<Self>, key: String) -> Result<String, Fault> {
+        let shutdown = self.store.shutdown().clone();
+        let created = shutdown.spawn(async move {
+            let _asking = Asking::new(&self.asking);
+            in_time_to_stop(self.store.shutdown(), self.ask_for_upload(&key)).await
+        });
+        let action = "create a file in the store";
+        let created = created.await.map_err(|error| Fault::new(FaultKind::Bug, action).because(error))?;
+        created.unwrap_or_else(|| Err(Fault::new(FaultKind::Transient, action).because("the agent stops")))
+    }
+
+    async fn ask_for_upload(&self, key: &str) -> Result<String, Fault> {
         let action = || format!("create `{}`", self.url(key));
         let mark = uuid::Uuid::new_v4().to_string();
-        // Noted before it is sent: this future can be dropped while the answer is on its way.
+        // Noted before it is sent: the answer can get lost.
         self.state().unanswered.insert(key.to_owned());
         let created =
             self.store.create_upload(key, &mark).await.map_err(|failure| failure.fault(action()))?;
@@ -101,7 +133,7 @@ impl<S: MultipartStore> Attempt<S> {
             state.is_closed
         };
         if is_closed {
-            cleanup::abort_upload(&*self.store, key, &upload_id).await;
+            in_time_to_clean_up(self.store.shutdown(), self.abort_known(key, &upload_id)).await;
             return Err(Fault::new(FaultKind::Bug, action()).because("the attempt has ended"));
         }
         Ok(upload_id)
@@ -170,17 +202,22 @@ impl<S: MultipartStore> Attempt<S> {
 
     /// Aborts every upload that is not completed.
     async fn discard(&self) {
-        let (uploads, unanswered) = {
+        let uploads = {
             let mut state = self.state();
             state.is_closed = true;
-            (std::mem::take(&mut state.uploads), std::mem::take(&mut state.unanswered))
+            std::mem::take(&mut state.uploads)
         };
         // Collected first: a closure inside the stream would have to hold for every lifetime.
         let known: Vec<_> =
             uploads.iter().map(|upload| self.abort_known(&upload.key, &upload.upload_id)).collect();
-        let lost: Vec<_> = unanswered.iter().map(|key| self.abort_lost(key)).collect();
         let known = stream::iter(known).buffer_unordered(PARALLEL_REQUESTS).collect::<()>();
-        let lost = stream::iter(lost).buffer_unordered(PARALLEL_REQUESTS).collect::<()>();
+        let lost = async {
+            // Each of them that is answered now aborts its upload itself. The sender is there as long as `self`.
+            drop(self.asking.subscribe().wait_for(|count| *count == 0).await);
+            let unanswered = std::mem::take(&mut self.state().unanswered);
+            let lost: Vec<_> = unanswered.iter().map(|key| self.abort_lost(key)).collect();
+            stream::iter(lost).buffer_unordered(PARALLEL_REQUESTS).collect::<()>().await;
+        };
         let all = async { tokio::join!(known, lost) };
         if !in_time_to_clean_up(self.store.shutdown(), all).await {
             tracing::warn!(
@@ -219,7 +256,8 @@ impl<S: MultipartStore> Attempt<S> {
 
 impl<S: MultipartStore> MultipartUpload<S> {
     pub(super) fn new(store: Arc<S>, task: TaskId, directory: String) -> Self {
-        Self { attempt: Arc::new(Attempt { store, task, directory, state: Mutex::new(State::default()) }) }
+        let (state, asking) = (Mutex::new(State::default()), watch::Sender::new(0));
+        Self { attempt: Arc::new(Attempt { store, task, directory, state, asking }) }
     }
 }
 
@@ -227,7 +265,7 @@ impl<S: MultipartStore> MultipartUpload<S> {
 impl<S: MultipartStore> Upload for MultipartUpload<S> {
     async fn create(&self, name: &PartName) -> Result<Box<dyn PartWriter>, Fault> {
         let key = format!("{}{name}", self.attempt.directory);
-        let upload_id = self.attempt.create(&key).await?;
+        let upload_id = Arc::clone(&self.attempt).create(key.clone()).await?;
         let file = MultipartFile::new(Arc::clone(&self.attempt), key, upload_id);
         Ok(Box::new(PartedFile::new(name.clone(), Arc::new(file))))
     }
