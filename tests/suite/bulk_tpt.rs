@@ -1,6 +1,6 @@
 //! Teradata Parallel Transporter, with a double in the place of `tbuild`: the script that it gets, and
 //! what is made of its output. Whether a Teradata accepts the script is seen only where `TERADATA_URL` names one
-//! and `tbuild` is there: `odbc_source::databases_that_the_environment_names`.
+//! and `tbuild` is there: `odbc_named::databases_that_the_environment_names`.
 
 use data_exchange_agent::bulk::BulkSource;
 use data_exchange_agent::config::{ConnectionString, OdbcSource, SourceConnection, SqlDialect};

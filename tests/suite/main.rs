@@ -53,6 +53,10 @@ mod mysql_types;
 #[cfg(feature = "odbc")]
 mod odbc_faults;
 #[cfg(feature = "odbc")]
+mod odbc_named;
+#[cfg(feature = "odbc")]
+mod odbc_program;
+#[cfg(feature = "odbc")]
 mod odbc_source;
 #[cfg(feature = "odbc")]
 mod odbc_teradata;

@@ -1,6 +1,6 @@
 //! The SQL that a Teradata would get, as a double of another server sees it through FreeTDS; and the job that
 //! is written for the same columns. Whether a Teradata accepts either is seen only where `TERADATA_URL` names one:
-//! `odbc_source::databases_that_the_environment_names`.
+//! `odbc_named::databases_that_the_environment_names`.
 
 use data_exchange_agent::bulk::BulkSource;
 use data_exchange_agent::config::{ConnectionString, OdbcSource, SourceConnection, SqlDialect};
