@@ -27,8 +27,11 @@ pub(super) fn prove_application(report: &mut Report<'_>, value: Option<Value>) -
         None => default_data_directory(&mut section),
     };
     if section.skip("lease_refresh_interval") {
-        let path = section.path_of("lease_refresh_interval");
-        section.report().warning(&path, "is not used; leases are refreshed well before they end", None);
+        section.warning(
+            "lease_refresh_interval",
+            "is not used; leases are refreshed well before they end",
+            None,
+        );
     }
     Application {
         workers: section.integer("workers", 1..=100).and_then(non_zero_usize).unwrap_or(DEFAULT_WORKERS),

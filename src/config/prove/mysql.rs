@@ -65,10 +65,9 @@ pub(in super::super) fn prove_mysql(
     let longest_row = longest_row.and_then(|size| NonZeroUsize::new(usize::try_from(size).ok()?));
     let mode = ssl_mode.unwrap_or_default();
     if ssl_ca.is_some() && matches!(mode, SslMode::Disable | SslMode::Prefer | SslMode::Require) {
-        let path = section.path_of("ssl_ca");
         let remedy = "Use ssl_mode = \"verify_identity\", or leave the certificate out.";
         let message = "is not used, because ssl_mode does not ask for a certificate";
-        section.report().warning(&path, message, Some(remedy.into()));
+        section.warning("ssl_ca", message, Some(remedy));
     }
     let odbc_connection = prove_odbc_side(&mut section);
     Some(MysqlSource {

@@ -168,9 +168,8 @@ fn warn_of_whole_results(section: &mut Section<'_, '_>, key: &str, connection: &
     } else {
         return;
     };
-    let path = section.path_of(key);
     let message = "names a driver that keeps a whole result in memory before the first row";
-    section.report().warning(&path, message, Some(remedy.to_owned()));
+    section.warning(key, message, Some(remedy));
 }
 
 fn teradata(section: &mut Section<'_, '_>) -> Proven {
@@ -251,9 +250,8 @@ fn db2(section: &mut Section<'_, '_>) -> Proven {
         connection.add("Security", "SSL");
         connection.add_if("SSLServerCertificate", authority.map(|path| path.display().to_string()));
     } else if authority.is_some() {
-        let path = section.path_of("ssl_ca");
         let message = "is not used without ssl = true";
-        section.report().warning(&path, message, Some("Set ssl = true, or leave it out.".into()));
+        section.warning("ssl_ca", message, Some("Set ssl = true, or leave it out."));
     }
     connection.add("Database", database?);
     Some((connection, Some(SqlDialect::Db2)))

@@ -94,10 +94,9 @@ fn prove_tls(section: &mut Section<'_, '_>) -> (SslMode, Option<PathBuf>) {
         None => SslMode::default(),
     };
     if certificate.is_some() && matches!(mode, SslMode::Disable | SslMode::Prefer) {
-        let path = section.path_of("sslrootcert");
         let remedy = "Use sslmode = \"verify-full\", or leave the certificate out.";
         let message = "is not used, because sslmode does not ask for a certificate";
-        section.report().warning(&path, message, Some(remedy.into()));
+        section.warning("sslrootcert", message, Some(remedy));
     }
     (mode, certificate)
 }

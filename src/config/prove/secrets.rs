@@ -75,9 +75,8 @@ fn prove_vault(report: &mut Report<'_>, value: Value) -> Option<VaultSettings> {
     };
     let address = address?;
     if !stores::is_private(&address) {
-        let path = section.path_of("address");
         let remedy = "Use https, unless something else keeps this way private.";
-        section.report().warning(&path, "carries secrets over plain HTTP", Some(remedy.to_owned()));
+        section.warning("address", "carries secrets over plain HTTP", Some(remedy));
     }
     let address = address.trim_end_matches('/').to_owned();
     Some(VaultSettings { address, mount, namespace, authority, login: login? })

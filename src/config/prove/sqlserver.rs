@@ -82,8 +82,7 @@ pub(in super::super) fn prove_sqlserver(
     let has_port = section.has("port");
     if has_port && instance.is_some() {
         let message = "is not used, because `port` says where the server listens";
-        let path = section.path_of("instance_name");
-        section.report().warning(&path, message, Some("Keep one of the two.".into()));
+        section.warning("instance_name", message, Some("Keep one of the two."));
     }
     let (database, login) = (database?, login?);
     let odbc_connection = prove_odbc_side(&mut section);
@@ -112,11 +111,10 @@ pub(in super::super) fn prove_sqlserver(
         spatial: spatial.unwrap_or_default(),
     };
     if source.hint_undoes_snapshots() && source.consistency != SqlServerConsistency::Serial {
-        let path = section.path_of("table_hint");
-        section.report().warning(
-            &path,
+        section.warning(
+            "table_hint",
             "undoes snapshots: tables are read in one slice, and rows that move meanwhile can be read twice or missed",
-            Some("Remove the hint, or set consistency = \"serial\" to say that this is meant.".into()),
+            Some("Remove the hint, or set consistency = \"serial\" to say that this is meant."),
         );
     }
     Some(source)
@@ -145,9 +143,8 @@ fn prove_login(section: &mut Section<'_, '_>) -> Option<SqlServerLogin> {
         return prove_kerberos(section, service_principal);
     }
     if service_principal.is_some() {
-        let path = section.path_of("service_principal");
         let remedy = "Set `trusted_connection = true` to log in with Kerberos.";
-        section.report().warning(&path, "is not used without `trusted_connection`", Some(remedy.into()));
+        section.warning("service_principal", "is not used without `trusted_connection`", Some(remedy));
     }
     let service_principal =
         section.parsed("authentication", "\"SqlPassword\" or \"ActiveDirectoryServicePrincipal\"", |text| {
@@ -199,10 +196,9 @@ fn prove_kerberos(
         return None;
     }
     if section.has("password") {
-        let path = section.path_of("password");
         let message = "is not used, because `trusted_connection` asks for Kerberos";
         let remedy = "Give the agent a ticket or a client keytab; see docs/CONFIGURATION.md.";
-        section.report().warning(&path, message, Some(remedy.into()));
+        section.warning("password", message, Some(remedy));
         section.skip("password");
     }
     Some(SqlServerLogin::Kerberos { principal: section.text("username"), service_principal })

@@ -65,9 +65,8 @@ fn prove_api(report: &mut Report<'_>, value: Option<Value>) -> Option<RemoteApiS
     let read_timeout = section.duration("read_timeout", SECOND..=60 * MINUTE);
     let bounds = read_bounds(&mut section);
     if section.has("key") && !section.has("base_url") {
-        let path = section.path_of("key");
         let remedy = "Add base_url when a remote API hands out tasks; without it they come from POST /tasks.";
-        section.report().warning(&path, "is not used without base_url", Some(remedy.into()));
+        section.warning("key", "is not used without base_url", Some(remedy));
     }
     Some(RemoteApiSettings {
         base_url: base_url?,
